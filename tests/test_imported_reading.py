@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import sys
+import zipfile
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from modescape.errors import InvalidInput
 from modescape.imported.digest import set_digest
 from modescape.imported.door import examine
 from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe, SetRole, Unclear
-from modescape.imported.globs import natural, read_glob
+from modescape.imported.globs import read_glob
 from modescape.imported.memory import Samples, from_arrays
 from modescape.imported.reading import read
+from modescape.imported.two_arrays import natural
 
 M, N, K = 12, 30, 3
 RANDOM = np.random.default_rng(0)
@@ -249,6 +251,68 @@ def test_files_a_member_are_read_in_the_order_people_count(runs: Path) -> None:
         LOGITS, LABELS, ood={"svhn": OTHER}, validation=(OTHER, LABELS[:10]), recipe="same",
         shift={("fog", 3): LOGITS, ("natural", 1): (OTHER, LABELS[:10])},
     ))  # fmt: skip
+
+
+def zipped(path: Path, folder: Path, around: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, around + file.name)
+    return path
+
+
+@pytest.mark.parametrize("as_it_lies", ["folder", "archive", "archive of a folder", "one array an npz"])
+def test_a_folder_of_a_file_a_member_needs_no_pattern(tmp_path: Path, as_it_lies: str) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    for i in range(M):
+        if as_it_lies == "one array an npz":
+            np.savez(folder / f"run_{i}.npz", LOGITS[i])
+        else:
+            np.save(folder / f"run_{i}.npy", LOGITS[i])
+    np.save(folder / "truth.npy", LABELS)
+    is_archive = as_it_lies.startswith("archive")
+    around = "runs/" if as_it_lies == "archive of a folder" else ""
+    path = zipped(tmp_path / "runs.zip", folder, around) if is_archive else folder
+    for labels in (None, "truth", "truth.npy", str(folder / "truth.npy")):
+        one = read(path, labels=labels)
+        assert [member.id for member in one.members] == [f"run_{i}" for i in range(M)]
+        assert set_digest(one) == set_digest(from_arrays(LOGITS, LABELS, members=[f"run_{i}" for i in range(M)]))
+
+
+def test_a_file_a_member_of_predicted_labels_asks_which_is_the_truth_unless_its_name_says_so(tmp_path: Path) -> None:
+    for i in range(3):
+        np.save(tmp_path / f"run_{i}.npy", LOGITS[i].argmax(-1))
+    np.save(tmp_path / "what.npy", LABELS)
+    with pytest.raises(Unclear, match="Which file holds the true labels") as asked:
+        read(tmp_path)
+    assert [choice.value for choice in asked.value.choices] == ["run_0", "run_1", "run_2", "what"]
+    assert read(tmp_path, labels="what").kind is OutputKind.LABELS
+    (tmp_path / "what.npy").rename(tmp_path / "y.npy")
+    assert len(read(tmp_path).members) == 3
+
+
+@pytest.mark.parametrize("name", ["run_0.pt", "run_0.pkl"])
+def test_pickles_that_come_instead_of_outputs_are_refused_with_the_lines_that_convert_them(
+    tmp_path: Path, name: str
+) -> None:
+    np.save(tmp_path / "y.npy", LABELS)
+    (tmp_path / name).write_bytes(b"\x80\x04K\x01.")
+    with pytest.raises(InvalidInput, match=rf"(?s){name}.*np\.save"):
+        read(tmp_path)
+
+
+def test_a_model_beside_the_arrays_is_no_reason_to_refuse_them(tmp_path: Path) -> None:
+    np.save(tmp_path / "logits.npy", LOGITS)
+    np.save(tmp_path / "labels.npy", LABELS)
+    (tmp_path / "model.pt").write_bytes(b"\x80\x04K\x01.")
+    assert len(read(tmp_path).members) == M
+
+
+def test_the_format_in_an_archive_of_its_folder_is_read_without_its_document(tmp_path: Path) -> None:
+    (folder := tmp_path / "e").mkdir()
+    np.save(folder / "test.logits.npy", LOGITS)
+    np.save(folder / "test.labels.npy", LABELS)
+    assert set_digest(read(zipped(tmp_path / "e.zip", folder, "e/"))) == set_digest(read(folder))
 
 
 def test_without_an_expression_a_member_is_what_the_wildcards_stand_for(runs: Path) -> None:

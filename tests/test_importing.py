@@ -390,6 +390,51 @@ def test_classes_in_another_order_are_asked_about_and_put_in_order_when_told_so(
     assert applied.experiment.digest == straight.experiment.digest
 
 
+OUTSIDE = {"ood": {"noise": 0.5}, "shift": {("fog", 3): 0.8}}
+
+
+@pytest.mark.parametrize("place", ["ood", "shift"])
+def test_a_member_that_is_not_finite_on_other_images_counts_nowhere(tmp_path: Path, place: str) -> None:
+    logits, labels = made(members=7)
+    others = [0, 1, 3, 4, 5, 6]
+    sets: dict[str, Any] = {
+        kind: {name: np.array(scale * logits) for name, scale in ones.items()} for kind, ones in OUTSIDE.items()
+    }
+    whole = ms.analyse(logits[others], labels, recipe="same", folder=tmp_path / "six", progress=False, **{
+        kind: {name: values[others] for name, values in ones.items()} for kind, ones in sets.items()
+    })  # fmt: skip
+    next(iter(sets[place].values()))[2, 17, 1] = np.nan
+    lab = ms.analyse(logits, labels, recipe="same", folder=tmp_path / "seven", progress=False, **sets)
+    assert lab.laboratory.results(lab.experiment.slug).failed == {2: "its logits are not all finite numbers"}
+    assert numbers(lab) == numbers(whole)
+
+
+def numbers(lab: Lab) -> dict[Any, Any]:
+    rows = lab.laboratory.store.results.group_measurements(lab.experiment.id)
+    return {(row.subject, row.metric, row.corruption, row.intensity): row.value for row in rows}
+
+
+@pytest.mark.parametrize("place", ["test", "ood", "shift"])
+def test_a_sample_that_is_not_finite_somewhere_counts_nowhere_and_moves_no_other(tmp_path: Path, place: str) -> None:
+    logits, labels = made()
+    arrays = {"test": around(logits), "ood": around(0.5 * logits), "shift": around(0.8 * logits)}
+    arrays[place][1, 0, 17, 1] = np.nan  # the first, so that all others would move up
+    samples = ms.Samples(arrays["test"], ood={"noise": arrays["ood"]}, shift={("fog", 3): arrays["shift"]})
+    lab = ms.analyse(
+        logits, labels, samples={"swag": samples}, ood={"noise": 0.5 * logits}, shift={("fog", 3): 0.8 * logits},
+        recipe="same", folder=tmp_path, progress=False,
+    )  # fmt: skip
+    assert {stage.state for stage in lab.stages} == {StageState.SUCCEEDED}
+    results = lab.laboratory.results(lab.experiment.slug)
+    assert [one.index for one in results.solutions(run=1, method="swag")] == [1, 2]
+    read = results.extra("ood", "0/1")
+    assert read is not None
+    np.testing.assert_array_equal(results.array(read["groups"]["swag"]), arrays["ood"][1, 1:])
+    moved = results.extra("shift", "1/swag")
+    assert moved is not None
+    np.testing.assert_array_equal(results.array(moved["logits"])[:, 1], arrays["shift"][1, 1:])
+
+
 def test_a_member_that_is_not_finite_or_given_twice_counts_as_failed_and_nowhere_else(tmp_path: Path) -> None:
     logits, truth = made(members=6)
     logits[1, 3, 0] = np.nan

@@ -343,7 +343,7 @@ def opened(runs: int = 5, images: int = 4000, **changes: Any) -> dict[str, power
     spec = parse(
         {"ensemble": {"runs": runs}, "methods": [{"method": "random", "spread": 20, "typical": 10}], **changes}
     )
-    return {line.claim: line for line in power.left_open(spec, Sizes(1000, 100, images))}
+    return {line.claim: line for line in power.left_open(spec, Sizes(1000, 100, images, held_out=100))}
 
 
 def test_a_ratio_is_open_below_its_margin_times_the_exponential_of_the_half_width() -> None:

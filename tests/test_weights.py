@@ -23,6 +23,7 @@ from torch import nn
 
 from modescape import plugins
 from modescape.architectures.building import build
+from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput, StageError
 from modescape.executor import Executor
 from modescape.imported.ensemble import Recipe, Tensors
@@ -312,6 +313,15 @@ def test_what_else_a_file_calls_its_order_is_no_order_of_tensors(tmp_path: Path,
     assert len(place_file(network, tmp_path / "a.safetensors", Keys.BY_NAME).pairs) == len(state)
 
 
+@pytest.mark.parametrize("length", [0x80 + 256 * number for number in range(1, 6)] + [0x10280, 0x4B50])
+def test_a_file_whose_length_of_header_looks_like_a_pickle_or_an_archive_is_read(tmp_path: Path, length: int) -> None:
+    header = b'{"weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'.ljust(length)
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + np.array([1, 2], "<f4").tobytes())
+    assert path.read_bytes()[:2] in (b"\x80\x01", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")
+    assert [entry.shape for entry in header_of(Tensors.of(path, path.name)).entries] == [(2,)]
+
+
 def test_archives_and_pickles_among_weights_are_refused_with_lines_for_weights(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", weight=np.ones(2, np.float32))
     (tmp_path / "b.safetensors").write_bytes(b"\x80\x04K\x01.")
@@ -449,6 +459,28 @@ def test_given_snapshots_make_trajectories_and_gaussians(checkpoints: Path, tmp_
     assert [one["weights"] for one in chain] == [one["weights"] for one in kept]
     assert lab.figure("trajectories").data
     assert lab.figure("similarity-trajectory").data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("held_out", [False, True])
+def test_nothing_is_chosen_on_images_that_may_have_been_trained_on(
+    checkpoints: Path, tmp_path: Path, held_out: bool
+) -> None:
+    lab = brought(
+        tmp_path, checkpoints / "*.safetensors", held_out=held_out,
+        data={**DIGITS, "train_images": 77, "validation_images": 520},
+        spec={"methods": [{"method": "random", "spread": 0, "typical": 3}], "evaluation": {"averaged": "fair"},
+              "shift": {"corruptions": ["contrast"], "intensities": [1], "images": 100}},
+    )  # fmt: skip
+    asked = {"ensemble", "shift", *(["strength"] if held_out else [])}
+    assert asked <= {stage.kind for stage in lab.stages}
+    assert any(stage.kind == "strength" for stage in lab.stages) is held_out
+    rows = lab.laboratory.store.results.group_measurements(lab.experiment.id)
+    calibrated = {row.intensity for row in rows if row.metric == "nll-calibrated"}
+    assert calibrated == ({None, 0, 1} if held_out else set())
+    if not held_out:
+        with pytest.raises(FigureNotReady, match=r"nobody has said .* \(`weights\.held"):
+            lab.figure("ensembles", panel="nll-calibrated")
 
 
 def test_gaussians_take_the_late_snapshots(checkpoints: Path) -> None:

@@ -139,6 +139,10 @@ def _weights_arguments(bring: argparse.ArgumentParser) -> None:
         "--expect-accuracy", action="append", default=[], metavar="A",
         help="on the test set, as it was printed (.9173, 91.73%%); once for each member",
     )  # fmt: skip
+    group.add_argument(
+        "--held-out", action="store_true",
+        help="the validation images, the last of the training files, were kept out of these trainings",
+    )  # fmt: skip
     group.add_argument("--snapshots", default=None, metavar="FOLDER", help="FOLDER/<member>/<epoch>.safetensors")
     group.add_argument("--curve", default=None, metavar="FILE", help="the bend of a Bezier curve between the first two")
     group.add_argument("--spec", default=None, metavar="FILE", help="JSON or YAML: methods, planes, ... of a spec")
@@ -313,7 +317,7 @@ def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
     data = _json("--data", parsed.data) if parsed.data.lstrip().startswith("{") else parsed.data
     choices = Choices(
         parsed.architecture, data_of(data, parsed.inputs), _json("--options", parsed.options), Keys(parsed.keys),
-        Recipe(parsed.recipe or "unknown"),
+        Recipe(parsed.recipe or "unknown"), parsed.held_out,
         NamedFile(Path(parsed.curve).name, Path(parsed.curve)) if parsed.curve else None,
         documents.read(parsed.spec).document if parsed.spec else {},
     )  # fmt: skip
@@ -345,7 +349,7 @@ def _send_weights(settings: Settings, parsed: argparse.Namespace, members: Seque
     data = _json("--data", parsed.data) if parsed.data.lstrip().startswith("{") else parsed.data
     found = door.bring_in_weights(
         parsed.name or "weights", sent, architecture=parsed.architecture, options=_json("--options", parsed.options),
-        data=data, inputs=parsed.inputs, keys=parsed.keys, recipe=parsed.recipe, by=_who(),
+        data=data, inputs=parsed.inputs, keys=parsed.keys, recipe=parsed.recipe, held_out=parsed.held_out, by=_who(),
         expect_accuracy=parsed.expect_accuracy, more=documents.read(parsed.spec).document if parsed.spec else None,
     )  # fmt: skip
     print(door.page(found["slug"]))
@@ -394,9 +398,9 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
         else:
             path = Path(parsed.path)
             name, files = parsed.name or path.stem, files_below(path)
-            if parsed.labels and Path(parsed.labels).is_file():
-                files["labels.npy"] = Path(parsed.labels)
-                answers["labels"] = "labels.npy"
+            if parsed.labels and (labels := Path(parsed.labels)).is_file():
+                at = next((at for at, file in files.items() if file.resolve() == labels.resolve()), "labels.npy")
+                files[at], answers["labels"] = labels, at
         sent = door.send(files)
     look = door.look(sent, name=name, **answers)
     for line in understood(look):

@@ -98,6 +98,11 @@ class Draft:
         )  # fmt: skip
         self.stages.append(planned)
 
+    @property
+    def seen(self) -> Json:
+        """For the params of stages that choose something on validation images: that they may have been trained on."""
+        return {"held_out": False} if self.n.validation > self.n.held_out else {}
+
 
 def kept_epochs(epochs: int, every: int) -> list[int]:
     """Epochs whose checkpoints are kept: 0 (the initial weights), every `every`-th, and the last."""
@@ -119,7 +124,8 @@ FAIR_IMAGES = 500  # validation images from which a strength can be chosen
 def fair_sets(spec: ExperimentSpec, validation: int) -> dict[str, int]:
     """Method -> samples of its fair set, as many for one as for another; {} where strengths are not chosen.
 
-    validation: images of that split. Methods that are asked for no narrow samples are averaged nowhere.
+    validation: images of that split that are held out. Methods that are asked for no narrow samples are averaged
+    nowhere.
     """
     if spec.evaluation.averaged != "fair" or validation < FAIR_IMAGES:
         return {}

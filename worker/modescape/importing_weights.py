@@ -21,11 +21,12 @@ from modescape import extras
 from modescape.errors import InvalidInput
 from modescape.imported.arrays import printable, refuse
 from modescape.imported.ensemble import Recipe, Tensors
-from modescape.imported.globs import members_of, natural
+from modescape.imported.globs import members_of
 from modescape.imported.inputs import inputs
 from modescape.imported.tensor_names import Fit, Keys
 from modescape.imported.tensors import header_of
 from modescape.imported.torch_files import Converted, Converter, is_of_torch
+from modescape.imported.two_arrays import natural
 from modescape.laboratory import Lab, Laboratory, started
 from modescape.records import About, Json
 from modescape.settings import Settings
@@ -57,8 +58,8 @@ class GivenWeights:
 class Choices:
     """What only the user knows of weights, and what is to be done with them.
 
-    data: `data` of a spec; options: the network's; curve: the bend of a Bezier curve between the first two members;
-    more: further parts of the spec (methods, planes, tunnels, ...).
+    data: `data` of a spec; options: the network's; held_out: as `WeightsSpec` has it; curve: the bend of a Bezier curve
+    between the first two members; more: further parts of the spec (methods, planes, tunnels, ...).
     """
 
     architecture: str
@@ -66,6 +67,7 @@ class Choices:
     options: Mapping[str, Any] = field(default_factory=dict)
     keys: Keys = Keys.BY_NAME
     recipe: Recipe = Recipe.UNKNOWN
+    held_out: bool = False
     curve: NamedFile | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -96,6 +98,7 @@ def spec_of(members: Sequence[GivenWeights], choices: Choices, digest: Callable[
     weights: Json = {
         "keys": choices.keys,
         "recipe": choices.recipe,
+        "held_out": choices.held_out,
         "epochs": epochs,
         "members": [
             {
@@ -338,6 +341,7 @@ def import_weights(
     snapshots: str | Path | None = None,
     curve: str | Path | None = None,
     recipe: Recipe | str = Recipe.UNKNOWN,
+    held_out: bool = False,
     member: str | None = None,
     spec: Mapping[str, Any] | None = None,
     name: str = "weights",
@@ -349,6 +353,7 @@ def import_weights(
 
     files, member, snapshots, expect_accuracy: as `members_from` has them; architecture, options: the network; data: a
     data set here; inputs: how its pixels were scaled, "unit" (x/255) or "imagenet" for example (None: as the data say);
+    held_out: whether its validation images, the last of the training files, were kept out of these trainings;
     curve: the control point of a Bezier curve between the first two; spec: what else is to be done with them, as parts
     of a spec (methods, planes, tunnels, ...). Raises InvalidInput before anything is stored where names or shapes do
     not fit, DataMissing.
@@ -357,7 +362,7 @@ def import_weights(
     """
     members = members_from(files, member=member, snapshots=snapshots, expect_accuracy=expect_accuracy)
     choices = Choices(
-        architecture, data_of(data, inputs), options or {}, Keys(keys), Recipe(recipe),
+        architecture, data_of(data, inputs), options or {}, Keys(keys), Recipe(recipe), held_out,
         NamedFile(Path(curve).name, Path(curve)) if curve is not None else None, spec or {},
     )  # fmt: skip
     here = started(folder, settings)

@@ -14,7 +14,7 @@ import select
 import signal
 import socket
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,7 +33,6 @@ from modescape.imported.door import Findings, Level, Oddity, examine
 from modescape.imported.ensemble import (
     TEST,
     VALIDATION,
-    Choice,
     Ensemble,
     Member,
     OutputKind,
@@ -41,9 +40,7 @@ from modescape.imported.ensemble import (
     Tensors,
     Unclear,
 )
-from modescape.imported.globs import natural
 from modescape.imported.kinds import predicted
-from modescape.imported.manifest import NAME
 from modescape.imported.memory import Samples, ShiftKey, WithLabels, from_arrays
 from modescape.imported.reading import read
 from modescape.imported.tensors import header_of
@@ -197,47 +194,12 @@ def _named(root: Path) -> dict[str, Path]:
 
 def read_sent(root: Path, asked: Asked) -> Ensemble:
     """The ensemble in a folder of files that were sent. Raises InvalidInput, Unclear."""
-    names = sorted((path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()), key=natural)
-    recipe = Recipe(asked.recipe) if asked.recipe else None
-    if len(names) == 1:
-        return read(
-            root / names[0], name=asked.name, kind=_kind(asked), recipe=recipe, outputs=asked.outputs,
-            labels=asked.labels,
-        )  # fmt: skip
-    is_format = NAME in names or any(name.partition(".")[0] == TEST and name.count(".") == 2 for name in names)
-    if not is_format and all(name.endswith(".npy") for name in names):
-        return _a_file_each(root, names, asked)
-    return read(root, name=asked.name, kind=_kind(asked), recipe=recipe, outputs=asked.outputs, labels=asked.labels)
-
-
-def _a_file_each(root: Path, names: Sequence[str], asked: Asked) -> Ensemble:
-    """One .npy a member, or one of all, and one of the true labels: that of a single axis, where only one has it."""
-    arrays = {name: mapped(root / name, name) for name in names}
-    flat = [name for name, one in arrays.items() if len(one.shape) == 1 and one.dtype.kind in "iu"]
-    if asked.labels is not None and asked.labels not in arrays:
-        raise refuse(asked.labels, "no file of that name was sent", ", ".join(names[:8]))
-    if asked.labels is None and len(flat) != 1:
-        question = "Which file holds the true labels?" if flat else "No file holds whole numbers [examples]."
-        if not flat:
-            raise refuse("files", "none of them holds the true labels", "an .npy of whole numbers [examples]")
-        raise Unclear(question, [Choice(name, f"the true labels are {name}") for name in flat], field="labels")
-    labels = asked.labels or flat[0]
-    rest = {name: one for name, one in arrays.items() if name != labels}
-    first = next(iter(rest.values()))
-    whole = len(rest) == 1 and len(first.shape) == 3
-    kind = _kind(asked) or kind_of(first if whole else stacked("files", [first]))
-    outputs = first if whole else stacked("files", list(rest.values()))
-    return from_arrays(
-        outputs, arrays[labels], kind=kind, recipe=asked.recipe or Recipe.UNKNOWN, name=asked.name or "ensemble",
-        members=None if whole else _called(list(rest)), classes=asked.classes,
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return read(
+        files[0] if len(files) == 1 else root, name=asked.name, kind=_kind(asked),
+        recipe=Recipe(asked.recipe) if asked.recipe else None, outputs=asked.outputs, labels=asked.labels,
+        classes=asked.classes,
     )  # fmt: skip
-
-
-def _called(names: Sequence[str]) -> list[str]:
-    """What of each path tells the members apart: the file's name, or that of the folder, or all of it."""
-    stems = [Path(name).stem for name in names]
-    folders = [Path(name).parent.name for name in names]
-    return next((some for some in (stems, folders) if len(set(some)) == len(names)), list(names))
 
 
 def one_member(

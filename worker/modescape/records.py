@@ -442,8 +442,10 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many images of each split an experiment uses."""
+    """How many images of each split an experiment uses. held_out: of the validation images those that no training is
+    known to have seen, which is all or none; temperatures and strengths are chosen on no others."""
 
     train: int
     validation: int
     test: int
+    held_out: int

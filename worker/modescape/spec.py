@@ -372,13 +372,14 @@ def parse(data: Any) -> ExperimentSpec:
 def sizes(spec: ExperimentSpec, info: DataInfo) -> Sizes:
     """Images used of each split; may be impossible, which `check` reports."""
     if spec.imported is not None:
-        return Sizes(0, spec.imported.validation, spec.imported.images)
+        return Sizes(0, spec.imported.validation, spec.imported.images, held_out=spec.imported.validation)
     asked = spec.data
     validation = info.validation_default if asked.validation_images is None else asked.validation_images
     cut_off = 0 if info.validation_total else validation
     train = info.train_total - cut_off if asked.train_images is None else asked.train_images
     test = info.test_total if asked.test_images is None else asked.test_images
-    return Sizes(train, validation, test)
+    is_held_out = spec.weights is None or spec.weights.held_out or info.validation_total > 0
+    return Sizes(train, validation, test, held_out=validation if is_held_out else 0)
 
 
 def check(spec: ExperimentSpec, info: DataInfo) -> None:

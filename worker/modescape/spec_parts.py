@@ -471,6 +471,11 @@ class WeightsSpec(Part):
         description="same: members differ in their seeds only, which claims about runs stand on; different: they do "
         "not; unknown: nobody has said.",
     )
+    held_out: Annotated[bool, Added] = Field(
+        False,
+        description="Whether the validation images, the last of the training files, were kept out of these trainings. "
+        "Nobody else knows: where it is not said, no temperature and no strength is chosen on them.",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> WeightsSpec:

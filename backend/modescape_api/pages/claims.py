@@ -205,6 +205,11 @@ def rule(spec: ExperimentSpec, kinds: Sequence[KindProgress]) -> str:
             "Each method’s samples are drawn afresh at the one strength, for all runs alike, at which their average "
             "predicts the validation images best"
         )
+    if spec.weights is not None and not spec.weights.held_out:
+        return (
+            "What is averaged are the narrow samples, at strengths that were not chosen for it: these networks may "
+            "have been trained on the validation images"
+        )
     why = f": {FAIR_IMAGES} validation images are needed" if spec.evaluation.averaged == "fair" else ""
     return f"What is averaged are the narrow samples, at strengths that were not chosen for it{why}"
 

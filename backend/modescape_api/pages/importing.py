@@ -97,6 +97,7 @@ def _of_weights(given: Mapping[str, str], files: Sequence[FileSent]) -> Json:
     stated = (part.strip() for part in given.get("expect_accuracy", "").split(","))
     return {
         **plain,
+        "held_out": bool(given.get("held_out")),
         "name": given.get("name", "").strip() or _named(files),
         "files": [file.model_dump() for file in files],
         "data": _object("data", typed) if typed.startswith("{") else typed,

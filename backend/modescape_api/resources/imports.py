@@ -122,6 +122,9 @@ class Weights(Body):
     )
     keys: Literal["by-name", "by-order"] = Field("by-name", description="How tensors find their place.")
     recipe: RecipeWord = Field("unknown", description="same: members differ by their seeds alone.")
+    held_out: bool = Field(
+        False, description="Whether the validation images, the last of the training files, were not trained on."
+    )
     expect_accuracy: tuple[Annotated[str, Field(max_length=40)], ...] = Field(
         (), max_length=MOST_MEMBERS, description="As they were printed (.9173, 91.73 %), one for each member, or none."
     )
@@ -307,7 +310,7 @@ def bring_in(here: Site, asked: Weights, *, key: str | None = None) -> Experimen
     Conflict."""
     choices = Choices(
         asked.architecture, data_of(asked.data, asked.inputs), asked.options, Keys(asked.keys), Recipe(asked.recipe),
-        more=asked.more,
+        asked.held_out, more=asked.more,
     )  # fmt: skip
     document = own_sets.named({**asked.more, "data": dict(choices.data)}, here.store.own_sets.all())
     resolved = data.resolved(here.settings, document)

@@ -105,7 +105,7 @@ class Ensembles(FigureData):
     By group: runs: how many members there are at most; samples: how many (fewest, most) were averaged inside each;
     training: epochs behind one member, over a run's. fair: groups whose samples are at the strength at which averages
     predict best. limits: Brier score of endlessly many members, by group; last: of methods that train on, the last
-    iterates' measurements; checks: identities that must hold.
+    iterates' measurements; checks: identities that must hold; untempered: why there would be no temperatures.
     """
 
     options: EnsembleOptions
@@ -118,6 +118,7 @@ class Ensembles(FigureData):
     limits: Mapping[str, float | None]
     last: Mapping[str, Mapping[Metric, Measurement]]
     checks: tuple[Check, ...]
+    untempered: str
 
     columns = ("method", "measure", "size", "mean", "sd", "low", "high", "ensembles", "possible", "runs", "samples",
                "training", "passes")  # fmt: skip
@@ -181,7 +182,7 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
             raise FigureNotReady("it needs probabilities, and labels alone came with the members", closed=True)
         options = options.model_copy(update={"panel": "accuracy"})
     if not all(group in found[metric] for group in shown for metric in options.metrics):
-        raise FigureNotReady(no_temperature(options.split))
+        raise FigureNotReady(no_temperature(results.spec, options.split))
     rows = [(group, metric, found[metric][group]) for group in shown for metric in METRICS if group in found[metric]]
     curves = tuple(_curve(*row) for row in rows)
     details = {group: found["accuracy"][group][0].details for group in shown}
@@ -197,6 +198,7 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
         limits={group: row.value for group, row in _of_groups(results, "brier-limit", options.split)},
         last=_last_iterates(results, options, shown),
         checks=_checks(results, options.split, shown),
+        untempered=no_temperature(results.spec, options.split),
         legend=tuple(Legend.of(group, title(group)) for group in shown),
         missing=_without_samples(results, groups, shown, details),
     )
@@ -350,7 +352,7 @@ def _notes(data: Ensembles) -> Notes:
             f"Brier score of endlessly many such members, from the distances of pairs: {rate(limit)} "
             f"({title(data.groups[0])})."
         )
-    text += twin_words(asked, metrics, data.options.split)
+    text += twin_words(data.untempered, asked, metrics)
     heads = (TITLES[metric].removesuffix(", 0 to 2") for metric in metrics)
     return Notes(("", *heads, "cost"), tuple(lines), (*text, _checked(data)))
 

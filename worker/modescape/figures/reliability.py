@@ -110,7 +110,7 @@ def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityDat
     if not diagrams:
         is_scored = any(row.split == options.split for row in results.measurements(metric="reliability"))
         if options.temperature == "fitted" and is_scored:
-            raise FigureNotReady(no_temperature(options.split))
+            raise FigureNotReady(no_temperature(results.spec, options.split))
         if not results.spec.has_probabilities:
             raise FigureNotReady("only labels are known here, and how sure a label is needs probabilities", closed=True)
         raise refusal(results, options.split)

@@ -57,6 +57,17 @@ def refuse(name: str, message: str, allowed: str) -> Refused:
     return Refused(f"{printable(name)}: {message}", field="files", allowed=allowed)
 
 
+def is_pickle(beginning: bytes) -> bool:
+    """Of the first eight bytes of a file. One of safetensors, which begins with a length as eight bytes, may begin with
+    the two of a pickle too, but no pickle goes on with five zeros."""
+    return len(beginning) > 1 and beginning[0] == 0x80 and 2 <= beginning[1] <= 5 and beginning[3:8] != bytes(5)
+
+
+def is_archive(beginning: bytes) -> bool:
+    """Of the first eight bytes of a file: a .zip, empty ones and parts of one too."""
+    return beginning[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+
+
 def pickled(name: str, how: str = "it is a pickle") -> Refused:
     """The refusal of a pickle, with the two lines that convert it."""
     message = (
@@ -151,9 +162,9 @@ def read_header(file: IO[bytes], name: str, size: int) -> Header:
 def _no_npy(name: str, beginning: bytes) -> Refused:
     if not beginning:
         return refuse(name, "it is empty, 0 bytes", _PLAIN)
-    if beginning[:1] == b"\x80" and len(beginning) > 1 and beginning[1] <= 5:
+    if is_pickle(beginning):
         return pickled(name)
-    if beginning[:2] == b"PK":
+    if is_archive(beginning):
         return refuse(name, "it is an archive and not a single array", "an .npy file, or the name .npz or .zip")
     if beginning[:4] == b"\x89HDF":
         return refuse(name, "it is an HDF5 file", _PLAIN)

@@ -26,6 +26,8 @@ from modescape.imported.arrays import (
     Array,
     Refused,
     foreign,
+    is_archive,
+    is_pickle,
     mapped,
     pickled,
     printable,
@@ -200,10 +202,10 @@ class Archive:
             with zipfile.ZipFile(self.path) as archive:
                 return archive.infolist()
         except Exception as error:  # damaged archives raise struct.error, ValueError, RuntimeError, ...
-            if beginning[:2] == b"PK":
+            if is_archive(beginning):
                 reason = str(error) or type(error).__name__
                 raise refuse(self.name, f"it is a damaged archive ({reason})", "a whole .npz or .zip") from error
-            if beginning[:1] == b"\x80" and beginning[1:2] <= b"\x05":
+            if is_pickle(beginning):
                 raise pickled(self.name) from error
             if refused := foreign(self.name, beginning):
                 raise refused from error
@@ -238,7 +240,8 @@ class Archive:
     def _without_folder(self, found: dict[str, zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
         """Where a folder was packed with itself around its files."""
         first = {PurePosixPath(name).parts[0] for name in found}
-        if len(first) == 1 and (around := next(iter(first)) + "/") + _MANIFEST in found:
+        around = f"{first.pop()}/" if len(first) == 1 else ""
+        if around and all(name.startswith(around) for name in found):
             return {name.removeprefix(around): item for name, item in found.items()}
         return found
 

@@ -31,7 +31,7 @@ from modescape.imported.ensemble import (
     Unclear,
     place_of,
 )
-from modescape.imported.two_arrays import kind_of
+from modescape.imported.two_arrays import kind_of, natural
 
 Pattern = str
 WithLabels = str | tuple[str, str]  # a pattern, or one and the file of the set's own labels
@@ -120,11 +120,6 @@ class _Naming:
                 path, f"nothing in it fits member={getattr(self.member, 'pattern', '')!r}", "one that fits all"
             )
         return "-".join(part for part in found.groups() if part) or found.group()
-
-
-def natural(path: str) -> list[tuple[int, int, str]]:
-    """A sort key by which run_2 comes before run_10."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path) if part]
 
 
 def _as_expression(pattern: Pattern) -> str:

@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from modescape.errors import InvalidInput
 from modescape.imported import long_form, old_exports, parts
 from modescape.imported.arrays import Array, mapped, printable, readable, refuse
-from modescape.imported.containers import Container, check_pickle, manifest_text, opened
+from modescape.imported.containers import Archive, Container, Folder, check_pickle, manifest_text, opened
 from modescape.imported.digest import FILE_OF
 from modescape.imported.ensemble import (
     TEST,
@@ -29,10 +30,11 @@ from modescape.imported.ensemble import (
     Recipe,
     Tensors,
     Trajectory,
+    Unclear,
 )
 from modescape.imported.manifest import NAME, Manifest, members_of, parsed
 from modescape.imported.trackers import read_logs
-from modescape.imported.two_arrays import from_named
+from modescape.imported.two_arrays import from_files, from_named
 
 _WHAT = {what: kind for kind, what in FILE_OF.items()}
 _OUTPUTS = "|".join(_WHAT)
@@ -61,11 +63,12 @@ def read(
     recipe: Recipe | None = None,
     outputs: str | None = None,
     labels: str | None = None,
+    classes: Sequence[str] = (),
     experiment: str | None = None,
 ) -> Ensemble:
-    """The ensemble at a path. name, kind, recipe: instead of what the files say; outputs, labels: which arrays of an
-    .npz are what, where that is unclear (labels: also the file of labels beside a single .npy); experiment: which, of
-    several in another tool's logs.
+    """The ensemble at a path. name, kind, recipe, classes: instead of what the files say; outputs, labels: which arrays
+    are what, where that is unclear (labels: also a file of them elsewhere); experiment: which, of several in another
+    tool's logs.
 
     Raises InvalidInput naming the file, what is wrong and what is allowed; Unclear (one of those) with a question.
     """
@@ -75,6 +78,8 @@ def read(
     check_pickle(path.name)
     with readable(printable(str(path))):
         ensemble = _read(path, kind, outputs, labels, experiment)
+    if classes and not ensemble.classes:
+        ensemble = replace(ensemble, classes=tuple(classes))
     chosen = name or ensemble.name or path.stem
     return replace(ensemble, name=chosen, recipe=recipe or ensemble.recipe)
 
@@ -103,13 +108,51 @@ def _contained(lies: Container, kind: OutputKind | None, outputs: str | None, la
         return read_format(lies, kind=kind)
     if old_exports.SOLUTIONS in names:
         return old_exports.read_export(lies)
-    found = {name.removesuffix(".npy"): lies.array(name) for name in names if name.endswith(".npy") and "/" not in name}
-    if found:
-        return from_named(found, kind, outputs, labels)
+    found = {name.removesuffix(".npy"): array for name, array in _arrays(lies).items()}
+    labels = _named(lies, found, labels)
+    try:
+        files = None if lies.name.lower().endswith(".npz") or outputs else from_files(found, kind, labels)
+        if files is not None:
+            return files
+        flat = {name: array for name, array in found.items() if "/" not in name or name == labels}
+        if flat:
+            return from_named(flat, kind, outputs, labels)
+    except Unclear:
+        raise
+    except InvalidInput:
+        for name in names:  # what they are may be the reason, and then the lines that convert them are the answer
+            check_pickle(name)
+        raise
     for name in names:
         check_pickle(name)
     held = ", ".join(names[:5]) or "nothing"
     raise refuse(lies.name, f"it holds {held}: no predictions are among it", _ALLOWED)
+
+
+def _arrays(lies: Container) -> dict[str, Array]:
+    """The arrays of a container by file; of a folder also those of an .npz that holds one alone."""
+    found = {name: lies.array(name) for name in lies.names if name.endswith(".npy")}
+    if isinstance(lies, Folder):
+        for name in lies.names:
+            if name.endswith(".npz") and len((packed := Archive(name, lies.files[name])).names) == 1:
+                found[name.removesuffix(".npz") + ".npy"] = packed.array(packed.names[0])
+    return found
+
+
+def _named(lies: Container, found: dict[str, Array], labels: str | None) -> str | None:
+    """Which array the true labels are: one of those, by its name or its path, or a file elsewhere, which joins them."""
+    if labels is None:
+        return None
+    bare = labels.removesuffix(".npy")
+    if bare in found:
+        return bare
+    path = Path(labels)
+    if not path.is_file():
+        return labels
+    if isinstance(lies, Folder) and path.resolve().is_relative_to(lies.root.resolve()):
+        return path.resolve().relative_to(lies.root.resolve()).as_posix().removesuffix(".npy")
+    found[bare] = mapped(path)
+    return bare
 
 
 def read_format(lies: Container, *, kind: OutputKind | None = None) -> Ensemble:

@@ -18,7 +18,7 @@ from enum import StrEnum
 from itertools import takewhile
 
 from modescape.errors import InvalidInput, Problem
-from modescape.imported.globs import natural
+from modescape.imported.two_arrays import natural
 
 PREFIXES = ("module", "model", "net", "network", "_orig_mod", "encoder", "backbone", "classifier_model", "student")
 COUNTER = "num_batches_tracked"

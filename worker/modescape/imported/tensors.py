@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from modescape.imported.arrays import LARGEST, Refused, readable, refuse
+from modescape.imported.arrays import LARGEST, Refused, is_archive, is_pickle, readable, refuse
 from modescape.imported.ensemble import Tensors
 
 _HEADER = 16 << 20  # bytes; the library allows 100 MB, networks need some hundred kB
@@ -77,7 +77,7 @@ def header_of(tensors: Tensors) -> TensorHeader:
     with readable(name), tensors.open() as file:
         beginning = file.read(8)
         size = int.from_bytes(beginning, "little")
-        if beginning[:2] == b"PK" or beginning[:1] == b"\x80":
+        if is_archive(beginning) or is_pickle(beginning):
             raise _other(name)
         if len(beginning) < 8 or size > _HEADER or size + 8 > tensors.nbytes:
             raise refuse(name, "it does not begin as .safetensors", _WHOLE)

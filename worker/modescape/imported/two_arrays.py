@@ -1,6 +1,7 @@
 """Arrays by name, of which one is the members' outputs and one the true labels: which is which, where that is obvious.
 
     from_named({"preds": preds, "y": y}, None, None, None)
+    from_files({"run_0": first, "run_1": second, "y": y}, None, None)       # or a file a member
 
 It is obvious when exactly one pair of arrays fits together, [M, N, K] or [N, K] of floats and [N] of whole numbers, or
 [M, N] of predicted labels; or when one such pair goes by the usual names. What kind of numbers they are is read off
@@ -9,8 +10,10 @@ them. Anything else is asked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -50,6 +53,46 @@ def from_named(
     pair = pairs[0] if len(pairs) == 1 else usual[0]
     unread = [name for name in arrays if name not in (pair.outputs, pair.labels)]
     return replace(_ensemble(arrays[pair.outputs], arrays[pair.labels], kind), unread=tuple(unread))
+
+
+def from_files(arrays: Mapping[str, Array], kind: OutputKind | None, labels: str | None) -> Ensemble | None:
+    """One array a member and one of the true labels, by the names of their files; None where they are something else.
+    labels: the name of those, where the user said. Raises Unclear, InvalidInput."""
+    if any(pair.is_usual for pair in _pairs(arrays, None, labels)):
+        return None
+    flat = [name for name, one in arrays.items() if len(one.shape) == 1 and one.dtype.kind in "iu"]
+    usual = [name for name in flat if PurePosixPath(name).name.lower() in LABEL_NAMES]
+    truth = [labels] if labels is not None else usual if len(usual) == 1 else flat
+    outputs = {name: one for name, one in arrays.items() if name not in flat and name not in truth}
+    if not outputs:  # whole numbers all of them, one of which is the truth
+        outputs = {name: arrays[name] for name in flat if name not in truth[:1]}
+    if not truth or truth[0] not in arrays or len(outputs) < 2 or not _are_alike(list(outputs.values())):
+        return None
+    if len(truth) > 1:
+        choices = [Choice(name, f"the true labels are {name}") for name in flat]
+        raise Unclear("Which file holds the true labels?", choices, field="labels")
+    names = sorted(outputs, key=natural)
+    found = _ensemble(stacked("files", [outputs[name] for name in names]), arrays[truth[0]], kind)
+    unread = tuple(name for name in arrays if name not in outputs and name != truth[0])
+    return replace(found, members=tuple(map(Member, _called(names))), unread=unread)
+
+
+def _are_alike(arrays: Sequence[Array]) -> bool:
+    """Whether they can be the outputs of a member each."""
+    kinds, axes = {one.dtype.kind for one in arrays}, {len(one.shape) for one in arrays}
+    return (kinds == {"f"} and axes == {2}) or (kinds <= {"i", "u"} and axes == {1})
+
+
+def natural(path: str) -> list[tuple[int, int, str]]:
+    """A sort key by which run_2 comes before run_10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path) if part]
+
+
+def _called(names: Sequence[str]) -> list[str]:
+    """What of each path tells the members apart: the file's name, or that of the folder, or all of it."""
+    stems = [PurePosixPath(name).name for name in names]
+    folders = [PurePosixPath(name).parent.name for name in names]
+    return next((some for some in (stems, folders) if len(set(some)) == len(names)), list(names))
 
 
 def _pairs(arrays: Mapping[str, Array], outputs: str | None, labels: str | None) -> list[_Pair]:

@@ -73,10 +73,10 @@ def plan(draft: Draft) -> None:
     # Measured on one core: 50 ns to score a probability of one ensemble, 50 ns to average one of a function.
     seconds = (groups * ensembles * 5e-8 + functions * 5e-8) * draft.images * draft.classes
     work, wants = Work(other=seconds), [*draft.keys("predict", "sample"), *draft.keys("last")]
-    if "validation" not in draft.spec.evaluation.splits and draft.n.validation >= MIN_IMAGES:
-        work = replace(work, predicted=functions * min(FEW_IMAGES, draft.n.validation))
+    if "validation" not in draft.spec.evaluation.splits and draft.n.held_out >= MIN_IMAGES:
+        work = replace(work, predicted=functions * min(FEW_IMAGES, draft.n.held_out))
         wants = [*draft.keys("train"), *wants]
-    draft.add("ensemble", "all", {}, work, wants=wants)
+    draft.add("ensemble", "all", draft.seen, work, wants=wants)
 
 
 def _parts(task: Task) -> Json:
@@ -87,6 +87,7 @@ def _parts(task: Task) -> Json:
         "runs": spec.ensemble.runs,
         "methods": [chosen.method for chosen in spec.methods],
         **keyed(spec.evaluation, "averaged"),
+        **task.params,
     }
 
 
@@ -134,7 +135,7 @@ def ensemble(context: Context) -> None:
         for j, group in enumerate(groups):
             context.control.progress(i * len(groups) + j, len(groups) * len(splits))
             # a temperature is fitted on other images than it is judged on
-            can_be_fitted = split != "validation" and context.spec.has_probabilities
+            can_be_fitted = split != "validation" and context.spec.has_probabilities and context.is_held_out
             temperatures = _temperatures(context, results, group) if can_be_fitted else None
             worst = max(worst, _evaluate(context, results, group, split, labels, temperatures))
         _tell_last(context, results, split, labels)

@@ -24,10 +24,12 @@ from modescape.imported.kinds import logits_of
 from modescape.records import Json, PredictedRun, Role, SampleSet
 from modescape.results import sure_of
 from modescape.science.blocks import blocks
-from modescape.science.health import run_failure
+from modescape.science.health import NOT_FINITE, finite, run_failure
 from modescape.stages.stage import Context, Task
+from modescape.tables import Solution
 
 GIVEN = "given"
+ELSEWHERE = "elsewhere"  # arrays that another stage reads, and that decide whether a function has failed
 _VALUES = 1 << 20  # logits converted at a time: 4 MB
 
 
@@ -38,6 +40,15 @@ def given_to(draft: Draft, run: int, *prefixes: str) -> Json:
     below = tuple(f"{prefix}/" for prefix in prefixes)
     there = draft.given.get(run, {})
     return {GIVEN: {at: digest for at, digest in there.items() if at in prefixes or at.startswith(below)}}
+
+
+def elsewhere(draft: Draft, run: int, below: str = "") -> Json:
+    """For the params of a stage that tells which of a member's functions have failed: all else that those said, of
+    images of another kind and of changed ones. below: "", or where a method's samples are."""
+    sets = (f"{below}ood/", f"{below}shift/")
+    there = draft.given.get(run, {}).items()
+    found = {at: digest for at, digest in there if at.startswith(sets) and not at.endswith(("/labels", "/names"))}
+    return {ELSEWHERE: found} if found else {}
 
 
 def given_parts(task: Task) -> Json:
@@ -61,6 +72,7 @@ class Given:
         self._kind = OutputKind(context.spec.imported.kind)
         self._classes = len(context.spec.imported.classes)
         self._places: Mapping[str, str] = context.params[GIVEN]
+        self._elsewhere: Mapping[str, str] = context.params.get(ELSEWHERE, {})
         self._artifacts = context.artifacts
 
     def __contains__(self, place: str) -> bool:
@@ -77,6 +89,24 @@ class Given:
         """Every function's outputs as they were given, [N, K] or labels [N], memory-mapped."""
         outputs = self.array(place)
         return list(outputs) if outputs.ndim > (1 if self._kind is OutputKind.LABELS else 2) else [outputs]
+
+    def of(self, place: str, solutions: Sequence[Solution]) -> list[NDArray[Any]]:
+        """The outputs there of a member's final function, or of those of its samples."""
+        every = self.functions(place)
+        return [every[one.index] if one.role == Role.SAMPLE else every[-1] for one in solutions]
+
+    def broken(self) -> set[int]:
+        """Which of the functions have said something elsewhere that is no number, by their places among them."""
+        found: set[int] = set()
+        if self._kind is OutputKind.LABELS:
+            return found
+        for digest in self._elsewhere.values():
+            array = self._artifacts.array(digest)
+            for i, outputs in enumerate(array if array.ndim > 2 else array[None]):
+                for part in blocks([outputs], _VALUES // self._classes):
+                    if not finite(self.logits(outputs[part])):
+                        found.add(i)
+        return found
 
     def logits(self, outputs: NDArray[Any]) -> NDArray[np.float32]:
         """float32 logits of outputs, or log-probabilities where those were given, which serve as well."""
@@ -133,7 +163,7 @@ def predict(context: Context) -> None:
         functions[split] = [*given.functions(f"trajectory/{split}"), *functions[split]]
     kept = {split: given.keep(context, outputs) for split, outputs in functions.items()}
     finals: dict[str, NDArray[np.float32]] = {split: given.kept(digest, -1) for split, digest in kept.items()}
-    failed = run_failure(finals, labels[main], main, len(imported.classes))
+    failed = NOT_FINITE if given.broken() else run_failure(finals, labels[main], main, len(imported.classes))
     if run in imported.copies:
         failed = "it equals an earlier member to the bit, and one function given twice is one function"
     answers = finals[main].argmax(-1)
@@ -172,9 +202,11 @@ def sample(context: Context) -> None:
     answers = given.answers(splits[0])
     strengths = given.array(f"samples/{name}/strength") if f"samples/{name}/strength" in given else None
     kept = {split: given.keep(context, given.functions(f"samples/{name}/{split}")) for split in splits}
+    broken = given.broken()
     for i in range(params["count"]):
         context.add_solution(
             params["first_number"] + i,
+            is_finite=i not in broken,
             blocks={split: given.kept(digest, i) for split, digest in kept.items()},
             labels=labels,
             base=answers,

@@ -57,7 +57,7 @@ def planned_name(group: str) -> str:
 def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
     """Every group of every run, with the stages it waits for."""
     there = {(stage.kind, stage.key) for stage in draft.stages}
-    fair = fair_sets(draft.spec, draft.n.validation)
+    fair = fair_sets(draft.spec, draft.n.held_out)
     found = []
     for name in names(draft.spec, study):
         for run in draft.runs:

@@ -28,7 +28,7 @@ IMAGES = 5000  # of the validation images at most
 
 @planner("last", after="sample-fair")
 def plan(draft: Draft) -> None:
-    images = min(draft.n.validation, IMAGES)
+    images = min(draft.n.held_out, IMAGES)
     for chosen in draft.spec.methods:
         entry = draft.spec.method(chosen.method)
         if entry.trained is None:
@@ -39,13 +39,14 @@ def plan(draft: Draft) -> None:
         for r in draft.runs:
             work = Work(predicted=2 * images + own * draft.images)
             needs = [("train", f"{r}"), ("predict", f"{r}"), ("chain", f"{r}/{entry.name}")]
-            params = {"run": r, "method": entry.name}
+            params = {"run": r, "method": entry.name, **draft.seen}
             draft.add("last", f"{r}/{entry.name}", params, work, needs=needs, solutions=own)
 
 
 def _parts(task: Task) -> Json:
     part = keyed(task.spec)
-    return {"data": part["data"], "splits": part["evaluation"]["splits"], "method": task.params["method"]}
+    own: Json = {name: task.params[name] for name in ("method", "held_out") if name in task.params}
+    return {"data": part["data"], "splits": part["evaluation"]["splits"], **own}
 
 
 @stage("last", parts=_parts, brought=(the_method,))
@@ -74,7 +75,7 @@ def last(context: Context) -> None:
 
 def _on_validation(context: Context, around: Around) -> NDArray[np.float32] | None:
     """Logits of the network as it is."""
-    if not len(context.splits.validation):
+    if not len(context.splits.validation) or not context.is_held_out:
         return None
     return context.logits(around.network, "validation", limit=IMAGES)
 

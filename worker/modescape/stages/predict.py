@@ -17,7 +17,7 @@ from modescape.science.health import finite, run_failure
 from modescape.science.predictions import accuracy
 from modescape.spec_parts import keyed
 from modescape.stages import given
-from modescape.stages.given import GIVEN, given_parts, given_to
+from modescape.stages.given import GIVEN, elsewhere, given_parts, given_to
 from modescape.stages.stage import Context, Json, Task, planner, stage
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ REESTIMATED = "accuracy-reestimated"  # of an optimum, its batch-norm statistics
 def plan(draft: Draft) -> None:
     for r in draft.runs:
         count = len(draft.epochs)
-        read = given_to(draft, r, *draft.spec.evaluation.splits, "trajectory", "weights")
+        read = given_to(draft, r, *draft.spec.evaluation.splits, "trajectory", "weights") | elsewhere(draft, r)
         work = Work(predicted=0 if read else count * draft.images)
         needs = [] if read else [("train", f"{r}")]
         draft.add("predict", f"{r}", {"run": r, **read}, work, needs=needs, solutions=count)

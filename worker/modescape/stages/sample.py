@@ -24,7 +24,7 @@ from modescape.spec import ExperimentSpec
 from modescape.spec_parts import keyed
 from modescape.stages import given
 from modescape.stages.around import Around, options_of
-from modescape.stages.given import GIVEN, given_parts, given_to
+from modescape.stages.given import GIVEN, elsewhere, given_parts, given_to
 from modescape.stages.predict import geometry
 from modescape.stages.stage import Context, Json, Task, every_method, planner, stage, the_data, the_method, the_network
 
@@ -44,6 +44,7 @@ def plan(draft: Draft) -> None:
                 key = f"{r}/{chosen.method}/{sample_set}"
                 read = given_to(draft, r, *draft.spec.evaluation.splits, *_places(draft.spec, chosen.method))
                 if read:
+                    read |= elsewhere(draft, r, f"samples/{chosen.method}/")
                     draft.add("sample", key, params | read, Work(), needs=[("predict", f"{r}")], solutions=count)
                 elif entry.trained == "fresh":  # networks of its own, which the run stands beside
                     draft.add("sample", key, params, work, needs=needs, wants=run, solutions=count)
@@ -54,7 +55,7 @@ def plan(draft: Draft) -> None:
 @planner("sample-fair", after="strength")
 def plan_fair(draft: Draft) -> None:
     """Samples at the strengths that the stages `strength` choose; planned after those."""
-    for name, count in fair_sets(draft.spec, draft.n.validation).items():
+    for name, count in fair_sets(draft.spec, draft.n.held_out).items():
         for r in draft.runs:
             params = {"run": r, "method": name, "sample_set": SampleSet.FAIR, "count": count}
             run, needs = stands_on(methods[name], r)

@@ -73,6 +73,11 @@ class Context:
     def params(self) -> Json:
         return self.lease.stage.params
 
+    @property
+    def is_held_out(self) -> bool:
+        """Whether something may be chosen on the validation images, as `Draft.seen` has it."""
+        return bool(self.params.get("held_out", True))
+
     @cached_property
     def splits(self) -> datasets.Splits:
         """The data on the device; loaded once per process and data spec."""
@@ -162,15 +167,16 @@ class Context:
         blocks: dict[str, NDArray[np.float32]],
         labels: dict[str, NDArray[np.int64]],
         base: NDArray[np.int64] | None,
+        is_finite: bool = True,
         **fields: Any,
     ) -> None:
         """A solution row with its scores; the first evaluation split gives the numbers lists show.
 
         blocks: split -> logits [N, K]; base: what its run's optimum answers on the first split [N]; None: it has none.
-        What is not finite gets a row without any score.
+        What is not finite, here or (is_finite) on other images, gets a row without any score.
         """
         main = self.spec.evaluation.splits[0]
-        if not all(map(finite, blocks.values())):
+        if not (is_finite and all(map(finite, blocks.values()))):
             self.output.solutions.append(NewSolution(number=number, **fields))
             return
         accuracy = accuracy_of(blocks[main], labels[main])

@@ -34,13 +34,15 @@ _HELD_BYTES = 1e9  # of weights and snapshots of several runs in memory
 
 @planner("strength", after="sample")
 def plan(draft: Draft) -> None:
-    fair = fair_sets(draft.spec, draft.n.validation)
+    fair = fair_sets(draft.spec, draft.n.held_out)
     if draft.spec.evaluation.averaged == "fair" and not fair and any(m.typical for m in draft.spec.methods):
-        draft.warnings.append(
-            f"{draft.n.validation} validation images are too few to choose a strength by (500 are needed): the narrow "
-            "samples are averaged instead"
-        )
-    images = min(draft.n.validation, FLOOR_IMAGES)
+        why = (
+            "these networks may have been trained on the validation images (`weights.held_out` says that they were "
+            "not), so no strength is chosen by them" if draft.seen else
+            f"{draft.n.validation} validation images are too few to choose a strength by (500 are needed)"
+        )  # fmt: skip
+        draft.warnings.append(f"{why}: the narrow samples are averaged instead")
+    images = min(draft.n.held_out, FLOOR_IMAGES)
     for name, count in fair.items():
         work = Work(predicted=len(draft.runs) * POINTS * count * images)
         wants = [need for run in draft.runs for needs in stands_on(methods[name], run) for need in needs]

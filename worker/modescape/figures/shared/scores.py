@@ -13,6 +13,7 @@ from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.words import loss, percent, rate
 from modescape.records import Group
 from modescape.results import Results
+from modescape.spec import ExperimentSpec
 
 Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated"]
 METRICS: tuple[Metric, ...] = ("accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated")
@@ -78,19 +79,24 @@ def refusal(results: Results, split: str) -> FigureNotReady:
     return FigureNotReady("ensembles are scored when all predictions are there", waits_for=("ensemble",))
 
 
-def no_temperature(split: str) -> str:
+def no_temperature(spec: ExperimentSpec, split: str) -> str:
     """Why predictions have no twin after temperature."""
     if split == "validation":
         return "temperatures are fitted on validation images and judged on others"
+    if spec.weights is not None and not spec.weights.held_out:
+        return (
+            "temperatures are fitted on images that no network was trained on, and nobody has said that the validation "
+            "images are such (`weights.held_out`)"
+        )
     return (
         "temperatures are fitted on 500 validation images or more; this experiment has fewer, or is of an older version"
     )
 
 
-def twin_words(asked: Sequence[str], shown: Sequence[str], split: str) -> list[str]:
+def twin_words(why_not: str, asked: Sequence[str], shown: Sequence[str]) -> list[str]:
     """What the twins of measures in a table are, or why there are none; nothing where no measure has one."""
     if not any(metric in TWINS for metric in asked):
         return []
     if len(shown) > len(asked):
         return ["After temperature: one number a prediction, fitted to it on validation images after averaging."]
-    return [f"Without a temperature beside it: {no_temperature(split)}."]
+    return [f"Without a temperature beside it: {why_not}."]

@@ -18,8 +18,8 @@ import yaml
 
 from modescape.imported.arrays import refuse
 from modescape.imported.ensemble import Curve
-from modescape.imported.globs import natural
 from modescape.imported.trackers.logged import MOST_POINTS, Asked, LoggedRun, Logs, curve, value_of
+from modescape.imported.two_arrays import natural
 
 METRICS, OPTIONS = "metrics.csv", "hparams.yaml"
 _TEXT = 4 << 20

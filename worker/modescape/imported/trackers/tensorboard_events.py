@@ -12,8 +12,8 @@ from typing import Any
 
 from modescape.errors import InvalidInput
 from modescape.imported.arrays import refuse
-from modescape.imported.globs import natural
 from modescape.imported.trackers.logged import MOST_POINTS, Asked, LoggedRun, Logs, curve
+from modescape.imported.two_arrays import natural
 
 _FILES = "**/*tfevents*"
 _PARTS = ("train", "validation", "val", "test", "eval")

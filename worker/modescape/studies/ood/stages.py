@@ -130,8 +130,12 @@ def _read(context: Context, study: OodSpec) -> None:
     if why := context.results().failed.get(context.params["run"]):
         context.output.extra = {"skipped": why}
         return
-    given, groups = Given(context), context.params["groups"]
-    read = {name: given.functions(_places(study, name)[0])[:size] for name, size in groups.items()}
+    given, run = Given(context), context.params["run"]
+    chosen = {name: members(context, run, name, size) for name, size in context.params["groups"].items()}
+    read = {name: given.of(_places(study, name)[0], functions) for name, functions in chosen.items() if functions}
+    if not read:
+        context.output.extra = {"skipped": f"run {run} left no functions"}
+        return
     context.output.extra = {
         "groups": {name: given.keep_logits(context, own, (len(own),)) for name, own in read.items()},
         "images": len(next(iter(read.values()))[0]),

@@ -114,7 +114,7 @@ def _not_ready(results: Results) -> FigureNotReady:
     if results.spec.shift is None:
         return FigureNotReady("no corruptions in this spec; clone it and add a study of shift")
     if results.shifted("accuracy"):
-        return FigureNotReady(scores.no_temperature("test"))
+        return FigureNotReady(scores.no_temperature(results.spec, "test"))
     return FigureNotReady("groups are compared when all of them have seen every corruption",
                           waits_for=("shift", "shift-compare"))  # fmt: skip
 

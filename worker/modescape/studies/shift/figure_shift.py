@@ -92,9 +92,10 @@ class IntensityOptions(ShiftOptions):
 @dataclass(frozen=True, kw_only=True)
 class Shift(ShiftData):
     """Lines of every group shown: scores for one run, two runs and `solid` runs averaged, and divergences. accuracy and
-    apart: of single runs on sets with images of their own."""
+    apart: of single runs on sets with images of their own; untempered: why there would be no temperatures."""
 
     options: IntensityOptions
+    untempered: str
     accuracy: tuple[OtherImages, ...] = ()
     apart: tuple[OtherImages, ...] = ()
 
@@ -159,6 +160,7 @@ def shift(results: Results, options: IntensityOptions) -> Shift:
         lines=tuple(lines),
         solid=solid,
         source=source_of(results, options.corruption),
+        untempered=scores.no_temperature(results.spec, "test"),
         accuracy=tuple(other_images(results, "accuracy-change")),
         apart=tuple(other_images(results, "disagreement-change")),
         legend=tuple(Legend.of(group, group_title(group)) for group in dict.fromkeys(line.group for line in lines)),
@@ -238,7 +240,7 @@ def _notes(data: Shift) -> Notes:
             cells.append("–" if line is None else value_of(metric, line.at(last)))
         lines.append(Note.of(group, group_title(group), tuple(cells)))
     text = [f"{data.solid} runs averaged."] if data.solid > 1 and asked != ("js_mean",) else []
-    text += scores.twin_words(asked, metrics, "test")
+    text += scores.twin_words(data.untempered, asked, metrics)
     text += _other_words(data)
     return Notes((f"Intensity {last}", *(_HEADS[metric] for metric in metrics)), tuple(lines), tuple(text))
 

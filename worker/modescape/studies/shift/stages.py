@@ -73,7 +73,7 @@ def plan(draft: Draft) -> None:
     pixels = draft.info.channels * draft.info.height * draft.info.width
     source, made = _plan_images(draft, study, types, pixels)
     found = groups.planned(draft, study)
-    fitted = min(draft.n.validation, FEW_IMAGES) if draft.n.validation >= MIN_IMAGES else 0
+    fitted = min(draft.n.held_out, FEW_IMAGES) if draft.n.held_out >= MIN_IMAGES else 0
     cells = 1 + len(types) * len(study.intensities)
     elsewhere: Json = {OWN: [(name, 1) for name in study.others]} if study.others else {}
     per_function = (cells - 1) * n + sum(map(expected, study.others))
@@ -83,7 +83,7 @@ def plan(draft: Draft) -> None:
         made_again = (cells - 1) * n * pixels * SECONDS_PER_VALUE if source == "made" else 0.0
         work = Work(predicted=group.size * (per_function + fitted), other=made_again)
         params = {"run": group.run, "group": group.name, "size": group.size, "types": list(types), "images": n,
-                  "source": source, "keep": keep, **elsewhere}  # fmt: skip
+                  "source": source, "keep": keep, **elsewhere, **draft.seen}  # fmt: skip
         needs = [*group.needs, *made]
         draft.add("shift", f"{group.run}/{group.name}", params, work, needs=needs, wants=group.wants)
     functions = sum(group.size for group in found)
@@ -397,7 +397,7 @@ def _validated(context: Context, networks: groups.Networks, solutions: Sequence[
     """What a temperature is fitted to: log-probabilities [n, K] of the functions' average on the first validation
     images; nothing where those are too few."""
     total = min(len(context.splits.validation), FEW_IMAGES)
-    if total < MIN_IMAGES:
+    if total < MIN_IMAGES or not context.is_held_out:
         return {}
     logs = average(_clean(context, networks, solutions, "validation", total))
     return {"validation": context.keep(np.asarray(logs, np.float32), "probabilities")}
@@ -407,27 +407,27 @@ def _read(context: Context, solutions: Sequence[Solution], cells: Sequence[Cell]
     """The same of functions that were evaluated elsewhere."""
     given, own, count = Given(context), _below(context.params["group"]), context.params["images"]
     places = [f"{own}{'test' if name is None else f'shift/{name}/{intensity}'}" for name, intensity in cells]
-    outputs = [given.functions(place) for place in places]
-    by_function = [own[i] for i in range(len(solutions)) for own in outputs]
+    outputs = [given.of(place, solutions) for place in places]
+    by_function = [said[i] for i in range(len(solutions)) for said in outputs]
     context.output.extra = {
         "cells": [list(cell) for cell in cells],
         "images": count,
         "functions": [{"role": s.role, "set": s.sample_set, "index": s.index} for s in solutions],
         "logits": given.keep_logits(context, by_function, (len(solutions), len(cells)), count),
     }
-    held = given.functions(f"{own}validation")[: len(solutions)] if f"{own}validation" in given else []
+    held = given.of(f"{own}validation", solutions) if f"{own}validation" in given else []
     if held and len(held[0]) >= MIN_IMAGES:
         logs = average(given.logits(outputs[:FEW_IMAGES]) for outputs in held)
         context.output.extra["validation"] = context.keep(np.asarray(logs, np.float32), "probabilities")
     if OWN in context.params:
         context.output.extra[OWN] = [
-            _read_own(context, given, (name, intensity), len(solutions)) for name, intensity in context.params[OWN]
+            _read_own(context, given, (name, intensity), solutions) for name, intensity in context.params[OWN]
         ]
 
 
-def _read_own(context: Context, given: Given, cell: Cell, functions: int) -> Json:
+def _read_own(context: Context, given: Given, cell: Cell, solutions: Sequence[Solution]) -> Json:
     """What they said of a set with images of its own, as logits [S, 1, n, K], and its labels."""
-    outputs = given.functions(f"{_below(context.params['group'])}{_place(cell)}")[:functions]
+    outputs = given.of(f"{_below(context.params['group'])}{_place(cell)}", solutions)
     labels = np.asarray(given.array(f"{_place(cell)}/labels"), np.int64)
     return {
         "cell": list(cell),
