@@ -449,6 +449,31 @@ def test_a_member_that_is_not_finite_or_given_twice_counts_as_failed_and_nowhere
     assert {one["level"] for one in lab.experiment.provenance["odd"]} >= {"failed", "left-out"}
 
 
+def test_what_is_odd_is_told_in_a_notebook_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logits, labels = made()
+    moved = logits[:, :300].copy()
+    logits[1, 3, 0] = np.nan
+    lab = ms.analyse(logits, labels, shift={("fog", 3): moved}, recipe="same", folder=tmp_path, progress=True)
+    told = capsys.readouterr().err
+    assert [line.partition(":")[0] for line in lab.odd] == ["Counts as failed", "Good to know"]
+    assert "shift/fog/3 is left aside" in lab.odd[1]
+    for line in lab.odd:
+        assert line in told
+        assert line in repr(lab)
+    assert lab.sentence() in repr(lab)
+    assert all(repr(claim) in repr(lab) for claim in lab.claims())
+    assert all(len(repr(claim)) < 600 for claim in lab.claims())
+
+
+def test_a_claim_that_cannot_be_told_says_why_in_its_line(tmp_path: Path) -> None:
+    lab = ms.analyse(*made(), folder=tmp_path / "unknown", progress=False)
+    assert all(claim.record.because in repr(claim) for claim in lab.claims() if claim.record.word is Word.CANNOT_TELL)
+    one = ms.open(tmp_path / "unknown").experiment("ensemble")
+    assert [str(claim) for claim in one.claims] == [repr(claim) for claim in lab.claims()]
+    alone = ms.analyse(made()[0][0], made()[1], folder=tmp_path / "alone", progress=False)
+    assert alone.sentence() == "One member alone is compared with nothing."
+
+
 def test_arrays_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
     logits, truth = made()
     with pytest.raises(InvalidInput, match="labels"):

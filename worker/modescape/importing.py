@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def analyse(
 
     kind None: logits, unless they look like something else, which is asked; permutation: what becomes of classes in
     another order than the labels', where they are asked about. Raises InvalidInput naming the argument, and Unclear,
-    which says the arguments that answer.
+    which says the arguments that answer. What is odd is told on stderr with the progress, and stands in `lab.odd`.
 
     lab = ms.analyse(logits, labels, recipe="same")     # [M, N, K] and [N]
     print(lab.sentence())
@@ -154,7 +155,10 @@ def analyse(
     here = started(folder, settings)
     answers = Answers(None if kind is None else ensemble.kind, permutation)
     experiment = bring_in(here.laboratory, ensemble, name=name, answers=answers)
-    return here.finish(experiment, progress=progress)
+    lab = here.finish(experiment, progress=progress)
+    for line in lab.odd if progress else ():
+        print(line, file=sys.stderr)
+    return lab
 
 
 def key_of(name: str) -> str:

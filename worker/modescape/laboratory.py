@@ -222,8 +222,22 @@ class Lab(Results):
         self.laboratory = laboratory
         self._folder = folder  # removed with this object
 
+    def __repr__(self) -> str:
+        """In a notebook: what there is, what was found, what is odd, and the claims, in lines."""
+        about = f"{self.experiment.name} ({self.experiment.slug}): {self.experiment.status}"
+        return "\n".join([about, *filter(None, [self.sentence()]), *self.odd, *map(repr, self.claims())])
+
     def sentence(self) -> str:
-        return Finding.of(self.experiment).sentence or self.experiment.error or ""
+        alone = self.voice("One run alone is compared with nothing.") if self.spec.ensemble.runs < 2 else ""
+        return Finding.of(self.experiment).sentence or self.experiment.error or alone
+
+    @property
+    def odd(self) -> list[str]:
+        """What was noticed of an ensemble that was made elsewhere when it came in: what counts as failed, what is left
+        out and why, what is good to know."""
+        from modescape.imported.saying import said
+
+        return [said(one["level"], one["sentence"]) for one in (self.experiment.provenance or {}).get("odd", ())]
 
     def claims(self) -> list[Told]:
         """The claims of the paper as this experiment answers them, each with record.word, effect, interval, ..."""

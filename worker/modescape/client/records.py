@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.claims.telling import in_a_line
 from modescape.records import Json, StageState, Status
 from modescape.science.confidence import Word
 from modescape.voice import Voice, voice_of
@@ -53,9 +54,10 @@ class Claim:
         )
 
     def __str__(self) -> str:
-        around = f" ({self.interval})" if self.interval else ""
-        stands = " *" if self.survives else ""
-        return f"({self.letter}) {self.title}: {self.glyph} {self.word}{stands}, {self.effect}{around}"
+        return in_a_line(
+            self.letter, self.title, self.word, survives=self.survives,
+            effect="" if self.value is None else self.effect, interval=self.interval, because=self.because,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,10 +33,10 @@ def understood(ensemble: Ensemble, findings: Findings) -> Iterator[str]:
     members = len(ensemble.members)
     called = f"{ensemble.name}: {_members(members)}"
     if ensemble.has_outputs:
-        said = f"{_KINDS[ensemble.kind]}, {ensemble.class_count} classes; recipe: {ensemble.recipe}"
+        what = f"{_KINDS[ensemble.kind]}, {ensemble.class_count} classes; recipe: {ensemble.recipe}"
     else:
-        said = "of which only curves and parameters are known: without predictions no claim can be told"
-    yield f"{called}, {said}"
+        what = "of which only curves and parameters are known: without predictions no claim can be told"
+    yield f"{called}, {what}"
     for place, one in ensemble.sets.items():
         labels = "with labels" if ensemble.truth(one) is not None else "without labels"
         yield f"  {place}: {one.count:,} {_ROLES[one.role]}, {labels}"
@@ -52,7 +52,11 @@ def understood(ensemble: Ensemble, findings: Findings) -> Iterator[str]:
         yield f"  curves: of {_members(len(ensemble.curves))}; {', '.join(names[:8])}{' and more' if names[8:] else ''}"
     for oddity in findings.oddities:
         answers = "; ".join(f"{oddity.what}={choice.value}: {choice.words}" for choice in oddity.choices)
-        yield f"{_LEVELS[oddity.level]}: {oddity.sentence}{f' ({answers})' if answers else ''}"
+        yield said(oddity.level, oddity.sentence) + (f" ({answers})" if answers else "")
+
+
+def said(level: str, sentence: str) -> str:
+    return f"{_LEVELS[Level(level)]}: {sentence}"
 
 
 def _members(count: int) -> str:

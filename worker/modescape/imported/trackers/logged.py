@@ -21,8 +21,7 @@ from modescape.imported import parts
 from modescape.imported.arrays import mapped, refuse, stacked
 from modescape.imported.digest import FILE_OF
 from modescape.imported.ensemble import TEST, Choice, Curve, Ensemble, ExampleSet, Labels, Member, OutputKind, Unclear
-from modescape.imported.two_arrays import natural
-from modescape.imported.two_arrays import kind_of
+from modescape.imported.two_arrays import kind_of, natural
 
 MOST_POINTS = 20_000_000  # of all curves together: 480 MB
 _SEEDS = ("seed", "random_seed", "random_state", "manual_seed")
