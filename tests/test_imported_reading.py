@@ -320,6 +320,14 @@ def test_without_an_expression_a_member_is_what_the_wildcards_stand_for(runs: Pa
     assert [one.id for one in read_glob(pattern, labels="y.npy").members] == [str(m) for m in range(M)]
 
 
+def test_a_wildcard_may_leave_letters_out(tmp_path: Path) -> None:
+    for name in ("best", "last", "one"):
+        np.save(tmp_path / f"{name}.npy", LOGITS[0])
+    np.save(tmp_path / "y.npy", LABELS)
+    one = read_glob(str(tmp_path / "*[!ey].npy"), labels=tmp_path / "y.npy")
+    assert [member.id for member in one.members] == ["bes-t", "las-t"]
+
+
 def test_a_member_without_a_file_is_named(runs: Path) -> None:
     Path("run_7/svhn.npy").unlink()
     with pytest.raises(InvalidInput, match=r"run_\*/svhn\.npy: member '7' has no file there"):

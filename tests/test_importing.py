@@ -474,6 +474,15 @@ def test_a_claim_that_cannot_be_told_says_why_in_its_line(tmp_path: Path) -> Non
     assert alone.sentence() == "One member alone is compared with nothing."
 
 
+def test_whole_numbers_are_predicted_labels_where_nobody_said_what_they_are(tmp_path: Path) -> None:
+    logits, labels = made()
+    lab = ms.analyse(logits.argmax(-1), labels, folder=tmp_path, progress=False)
+    assert lab.spec.imported is not None
+    assert lab.spec.imported.kind == "labels"
+    with pytest.raises(InvalidInput, match="logits"):
+        ms.analyse(logits.argmax(-1), labels, kind="logits", folder=tmp_path, progress=False)
+
+
 def test_arrays_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
     logits, truth = made()
     with pytest.raises(InvalidInput, match="labels"):

@@ -40,7 +40,7 @@ PAGES = (
     "/data",
     "/nothing-here",
 )
-WIDTHS = (320, 360, 768)  # of a window, in px: of telephones and a tablet
+WIDTHS = (320, 360, 768, 1000)  # of a window, in px: of telephones, a tablet and half a screen
 SECONDS = 30_000  # of patience for the browser, in ms; the machine may be busy
 
 

@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[Settings, argparse.Namespace], int] = parsed.command
     try:
         with extras.said():
-            return command(read_settings(), parsed)
+            status = command(read_settings(), parsed)
+        sys.stdout.flush()
+        return status
     except InvalidInput as error:
         for problem in error.problems:
             print(f"modescape: {problem}", file=sys.stderr)
@@ -44,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer, too
+        return 141
 
 
 def parser() -> argparse.ArgumentParser:

@@ -41,7 +41,7 @@ from modescape.imported.ensemble import (
     Unclear,
 )
 from modescape.imported.manifest import NAME as MANIFEST
-from modescape.imported.memory import ArrayLike, Samples, ShiftKey, WithLabels, from_arrays
+from modescape.imported.memory import ArrayLike, Samples, ShiftKey, WithLabels, array_of, from_arrays
 from modescape.imported.tensors import header_of
 from modescape.pieces import KEPT, MOST_EMBEDDED, Piece, PieceMember, Strange, compared
 from modescape.records import About, ArtifactInfo, Json
@@ -135,7 +135,8 @@ def analyse(
     """Judge an ensemble that is here as arrays, without any service: the arguments are `from_arrays`'s, and where to
     keep it those of `run`.
 
-    kind None: logits, unless they look like something else, which is asked; permutation: what becomes of classes in
+    kind None: predicted labels where they are whole numbers, else logits, unless they look like something else, which is
+    asked; permutation: what becomes of classes in
     another order than the labels', where they are asked about. Raises InvalidInput naming the argument, and Unclear,
     which says the arguments that answer. What is odd is told on stderr with the progress, and stands in `lab.odd`.
 
@@ -147,9 +148,11 @@ def analyse(
     name = names.checked(name, field="name")
     if permutation not in (None, "apply", "keep"):
         raise InvalidInput(f"permutation is {permutation!r}", field="permutation", allowed="apply, keep")
+    outputs = array_of("logits", logits)
+    like = OutputKind.LABELS if outputs.dtype.kind in "iu" else OutputKind.LOGITS
     ensemble = from_arrays(
-        logits, labels, samples=samples, ood=ood, shift=shift, validation=validation, trajectory=trajectory,
-        weights=weights, kind=OutputKind.LOGITS if kind is None else kind, recipe=recipe, name=name, members=members,
+        outputs, labels, samples=samples, ood=ood, shift=shift, validation=validation, trajectory=trajectory,
+        weights=weights, kind=like if kind is None else kind, recipe=recipe, name=name, members=members,
         classes=classes, images=images,
     )  # fmt: skip
     here = started(folder, settings)

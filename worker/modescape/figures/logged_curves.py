@@ -90,7 +90,9 @@ class LoggedCurves(FigureData):
 )
 def logged_curves(results: Results, options: LoggedOptions) -> LoggedCurves:
     if results.spec.imported is None:
-        raise FigureNotReady("it was trained here, and its curves are drawn above", waits_for=("curves",))
+        came = results.spec.weights is not None
+        here = "it was trained here, and its curves are drawn above"
+        raise FigureNotReady("its networks came as weights alone" if came else here, waits_for=("curves",))
     names = _names(results)
     if not names:
         raise FigureNotReady("no curve has been read yet", waits_for=("curves",))
