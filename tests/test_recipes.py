@@ -507,6 +507,13 @@ def test_all_but_the_head_is_the_files() -> None:
     assert initial.put(wider, given(other), fresh_head=False) == tuple(sorted(initial.head_of(wider)))
 
 
+@pytest.mark.parametrize("given", ["/nowhere/at.safetensors", "x" * 1000, "no\0file"])
+def test_a_file_that_is_not_there_is_said_once(given: str) -> None:
+    with pytest.raises(InvalidInput, match="there is no file") as refused:
+        initial.looked_at(parse({**TUNED, "training": {**TUNED["training"], "initial_weights": given}}))
+    assert str(refused.value).count("allowed") == 1
+
+
 def test_tensors_of_another_network_are_refused_by_name() -> None:
     fits = given(small(1))
     first = next(iter(fits))

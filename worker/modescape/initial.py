@@ -48,8 +48,12 @@ def _file(given: str) -> Path:
 
     path = Path(given).expanduser()
     try:
-        if not path.is_file():
-            raise InvalidInput(f"there is no file {given[:200]!r}", field=_FIELD, allowed=_ALLOWED)
+        is_there = path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        is_there = False
+    if not is_there:
+        raise InvalidInput(f"there is no file {given[:200]!r}", field=_FIELD, allowed=_ALLOWED)
+    try:
         with safe_open(path, framework="numpy"):
             return path
     except (OSError, ValueError, SafetensorError) as error:

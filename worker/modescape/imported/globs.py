@@ -128,7 +128,10 @@ def _as_expression(pattern: Pattern) -> str:
         return re.escape(Path(pattern).stem)
     wild = {"**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
     pieces = re.split(r"(\*\*|\*|\?|\[[^\]]+\])", pattern)
-    return "".join(wild.get(piece) or (f"({piece.replace('[!', '[^')})" if piece.startswith("[") else re.escape(piece)) for piece in pieces)
+    return "".join(
+        wild.get(piece) or (f"({piece.replace('[!', '[^')})" if piece.startswith("[") else re.escape(piece))
+        for piece in pieces
+    )
 
 
 def _common(pattern: Pattern) -> str:
