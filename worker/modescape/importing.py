@@ -135,9 +135,9 @@ def analyse(
     """Judge an ensemble that is here as arrays, without any service: the arguments are `from_arrays`'s, and where to
     keep it those of `run`.
 
-    kind None: predicted labels where they are whole numbers, else logits, unless they look like something else, which is
-    asked; permutation: what becomes of classes in
-    another order than the labels', where they are asked about. Raises InvalidInput naming the argument, and Unclear,
+    kind None: predicted labels where they are whole numbers, else logits, unless they look like something else, which
+    is asked; permutation: what becomes of classes in another order than the labels', where they are asked about.
+    Raises InvalidInput naming the argument, and Unclear,
     which says the arguments that answer. What is odd is told on stderr with the progress, and stands in `lab.odd`.
 
     lab = ms.analyse(logits, labels, recipe="same")     # [M, N, K] and [N]
