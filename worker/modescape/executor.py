@@ -23,7 +23,7 @@ from typing import Protocol
 
 import numpy as np
 
-from modescape import extras
+from modescape import extras, heap
 from modescape.artifacts import Artifacts
 from modescape.database import UNAVAILABLE, is_away, is_busy
 from modescape.errors import ConfigurationError, LeaseLost, ModescapeError, StageInterrupted
@@ -75,6 +75,7 @@ class Machine:
 
         Raises ConfigurationError when a GPU is asked for and there is none, or nothing that computes on one.
         """
+        heap.keep()
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ[name] = "1"  # read once, when torch is loaded: parallelism is one worker a core
         if not extras.has("torch"):
@@ -140,6 +141,7 @@ class Executor:
         while not self._stopping.is_set():
             lease = self._claim(self.machine.queues, experiment_id, first)
             if lease is None:
+                heap.give_back()
                 break
             self.work(lease)
             first = None
@@ -162,6 +164,7 @@ class Executor:
                     moved(f"{lease.stage.kind} {lease.stage.key}")
                     self.work(lease)
                 elif (status := self.store.experiments.get(experiment_id).status).has_ended or status is Status.PAUSED:
+                    heap.give_back()
                     return
                 else:  # another worker has the rest
                     self.store.leases.reap()
