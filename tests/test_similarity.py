@@ -13,6 +13,7 @@ from torch import nn
 from modescape.architectures.building import build
 from modescape.science import similarity, weights
 from modescape.science.predictions import softmax
+from modescape.science.scaling import metric_scaling
 from modescape.science.similarity import Measure
 from modescape.spec_parts import NetworkSpec
 
@@ -322,6 +323,23 @@ def test_metric_scaling_keeps_distances_better_than_the_projection() -> None:
 
     assert stress(maps.mds) < stress(maps.pca)
     assert maps.stress == pytest.approx(stress(maps.mds), rel=1e-6)
+
+
+@pytest.mark.slow  # importing scikit-learn
+@pytest.mark.parametrize("count", [3, 40, 200])
+def test_metric_scaling_is_scikit_learns_smacof(count: int) -> None:
+    from sklearn.manifold import smacof
+
+    points = np.random.default_rng(count).normal(size=(count, 20))
+    points[-1] = points[0]  # one function twice
+    apart = np.sqrt(np.square(points[:, None] - points[None]).sum(axis=-1))
+    start = points[:, :2] - points[:, :2].mean(axis=0)
+    found, stress = metric_scaling(np.square(apart), start)
+    expected, raw = smacof(apart, init=start, n_init=1, max_iter=300, eps=1e-7, normalized_stress=False)
+    centred = expected - expected.mean(axis=0)
+    np.testing.assert_allclose(found - found.mean(axis=0), centred, atol=1e-4 * np.abs(centred).max())
+    assert stress == pytest.approx(np.sqrt(2 * raw / np.square(apart).sum()), rel=1e-6, abs=1e-7)
+    assert metric_scaling(np.zeros((4, 4)), start[:4])[1] == 0.0
 
 
 def test_metric_scaling_is_the_map_that_plain_majorisation_ends_at() -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from modescape.science.blocks import blocks
 from modescape.science.predictions import entropy, log_softmax, softmax
+from modescape.science.scaling import metric_scaling
 from modescape.science.tsne import tsne
 
 Array = NDArray[Any]
@@ -290,13 +291,14 @@ def embed(products: Floats, *, seed: int, perplexity: float | None = None) -> Em
     pca[:, : min(2, count)] = points[:, :2]
     total = float(eigenvalues.sum())
     share = float(eigenvalues[:2].sum()) / total if total > 0 else 1.0
-    mds, stress = _metric_scaling(products, pca)
+    squares = _squares(products)
+    mds, stress = metric_scaling(squares, pca)
     if count < FEWEST_EMBEDDED:
         return Embedding(None, pca, mds, seed, None, share, stress)
     used = min(perplexity or min(30.0, max(2.0, (count - 1) / 3)), count - 1.0)
     spread = pca[:, 0].std()
     start = pca / spread * 1e-4 if spread > 0 else pca
-    return Embedding(tsne(_squares(products), start, perplexity=used), pca, mds, seed, used, share, stress)
+    return Embedding(tsne(squares, start, perplexity=used), pca, mds, seed, used, share, stress)
 
 
 def _squares(products: Floats) -> Floats:
@@ -305,16 +307,3 @@ def _squares(products: Floats) -> Floats:
     found = np.maximum(own[:, None] + own[None] - (products + products.T), 0.0)
     np.fill_diagonal(found, 0.0)
     return found
-
-
-def _metric_scaling(products: Floats, start: Floats) -> tuple[Floats, float]:
-    """Points [n, 2] by majorisation from `start`, and sqrt(sum (d - D)^2 / sum D^2) over pairs."""
-    from sklearn.manifold import smacof
-
-    targets = np.sqrt(_squares(products))
-    scale = float(np.square(targets).sum())
-    if scale == 0:
-        return start, 0.0
-    points, _ = smacof(targets, init=start, n_init=1, max_iter=300, eps=1e-7, normalized_stress=False)
-    distances = np.sqrt(np.square(points[:, None] - points[None]).sum(axis=-1))
-    return points, float(np.sqrt(np.square(distances - targets).sum() / scale))
