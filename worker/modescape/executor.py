@@ -141,11 +141,12 @@ class Executor:
         while not self._stopping.is_set():
             lease = self._claim(self.machine.queues, experiment_id, first)
             if lease is None:
-                heap.give_back()
                 break
             self.work(lease)
             first = None
             taken += 1
+        if taken:
+            heap.give_back()
         return taken
 
     def run_experiment(self, experiment_id: str, *, progress: bool = False) -> None:
