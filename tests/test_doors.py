@@ -509,6 +509,25 @@ def test_an_archive_becomes_the_experiment_that_python_makes_of_the_same_arrays(
     assert twice.status_code == 201, "the files are there for whoever asks again"
 
 
+@pytest.mark.parametrize("key", [{"idempotency-key": "once"}, {}])
+def test_the_same_import_asked_for_four_times_at_once(door: Door, key: dict[str, str]) -> None:
+    asked = {"name": "four", "files": door.ensemble(), "recipe": "same"}
+
+    def ask(_: int) -> Json:
+        with door.site.client() as client:
+            answer = client.post("/api/imports", json=asked, headers=key)
+        assert answer.status_code == 201, answer.text
+        found: Json = answer.json()
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, range(4)))
+    assert {(one["here"], one["planned"], one["state"]) for one in answers} == {(3, 3, "sealed")}
+    made = door.client.get("/api/experiments").json()["items"]
+    assert len(made) == len({one["experiment"] for one in answers}) == (1 if key else 4)
+    assert {one["runs"] for one in made} == {3}
+
+
 def test_two_ensembles_on_the_same_data_are_no_looks_at_each_other(shared: Door) -> None:
     looks = []
     for seed in (0, 5):

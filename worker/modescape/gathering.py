@@ -127,7 +127,13 @@ class Intake:
             name=name, planned=planned or members, declared=_plain(declared), request=request, key=about.key, kept=()
         )
         new = _new(request, piece, self._files(files))
-        row = self._changed(row.id, lambda row, pieces: self._added(row, pieces, piece, new, seal=planned is None))
+
+        def added(row: Gathering, pieces: Sequence[Gathered]) -> Gathering:
+            if any(one.request == request for one in pieces):  # the same request, under the same key, was faster
+                return row
+            return self._added(row, pieces, piece, new, seal=planned is None)
+
+        row = self._changed(row.id, added)
         self._let_go(files)
         return row
 
