@@ -435,6 +435,34 @@ def test_a_sample_that_is_not_finite_somewhere_counts_nowhere_and_moves_no_other
     np.testing.assert_array_equal(results.array(moved["logits"])[:, 1], arrays["shift"][1, 1:])
 
 
+def test_a_member_that_is_not_finite_on_a_set_that_is_left_aside_has_failed_as_is_said(tmp_path: Path) -> None:
+    logits, labels = made()
+    other = logits.copy()
+    other[2, 5, 0] = np.nan
+    lab = analysed(tmp_path, logits, labels, validation=(other, labels), trajectory=np.stack([logits, logits], 1))
+    assert "The validation set is left aside" in "".join(lab.odd)
+    assert [line for line in lab.odd if line.startswith("Counts as failed: Member 2")]
+    assert set(lab.failed) == {2}
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(0, 100)])
+def test_samples_around_a_centre_that_is_not_finite_count_nowhere(tmp_path: Path, rows: slice) -> None:
+    logits, labels = made()
+    samples, centre = around(logits), logits.copy()
+    strength = np.tile(np.linspace(0.1, 1, S), (M, 1))
+    centre[1, rows] = np.nan
+    lab = analysed(tmp_path, logits, labels, samples={"swag": ms.Samples(samples, strength=strength, centre=centre)})
+    assert {stage.state for stage in lab.stages} == {StageState.SUCCEEDED}
+    assert [len(lab.solutions(run=run, method="swag")) for run in range(M)] == [S, 0, S, S]
+    broken = samples.copy()
+    broken[1, :, 0] = np.nan
+    whole = ms.Samples(broken, strength=strength, centre=logits)
+    same = analysed(tmp_path / "same", logits, labels, samples={"swag": whole})
+    assert [(claim.record.word, claim.bar.value) for claim in lab.claims()] == [
+        (claim.record.word, claim.bar.value) for claim in same.claims()
+    ]
+
+
 def test_a_member_that_is_not_finite_or_given_twice_counts_as_failed_and_nowhere_else(tmp_path: Path) -> None:
     logits, truth = made(members=6)
     logits[1, 3, 0] = np.nan

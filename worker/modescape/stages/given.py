@@ -44,10 +44,16 @@ def given_to(draft: Draft, run: int, *prefixes: str) -> Json:
 
 def elsewhere(draft: Draft, run: int, below: str = "") -> Json:
     """For the params of a stage that tells which of a member's functions have failed: all else that those said, of
-    images of another kind and of changed ones. below: "", or where a method's samples are."""
+    images of another kind, of changed ones and of sets that are left aside. below: "", or where a method's samples
+    are."""
     sets = (f"{below}ood/", f"{below}shift/")
+    aside = {f"{below}{split}" for split in ("test", "validation") if split not in draft.spec.evaluation.splits}
     there = draft.given.get(run, {}).items()
-    found = {at: digest for at, digest in there if at.startswith(sets) and not at.endswith(("/labels", "/names"))}
+    found = {
+        at: digest
+        for at, digest in there
+        if (at.startswith(sets) or at in aside) and not at.endswith(("/labels", "/names"))
+    }
     return {ELSEWHERE: found} if found else {}
 
 
@@ -98,15 +104,18 @@ class Given:
     def broken(self) -> set[int]:
         """Which of the functions have said something elsewhere that is no number, by their places among them."""
         found: set[int] = set()
-        if self._kind is OutputKind.LABELS:
-            return found
-        for digest in self._elsewhere.values():
+        for digest in self._elsewhere.values() if self._kind is not OutputKind.LABELS else ():
             array = self._artifacts.array(digest)
-            for i, outputs in enumerate(array if array.ndim > 2 else array[None]):
-                for part in blocks([outputs], _VALUES // self._classes):
-                    if not finite(self.logits(outputs[part])):
-                        found.add(i)
+            every = array if array.ndim > 2 else array[None]
+            found |= {i for i, outputs in enumerate(every) if not self.is_finite(outputs)}
         return found
+
+    def is_finite(self, outputs: NDArray[Any]) -> bool:
+        """Whether what a function says, [N, K], are numbers throughout."""
+        if self._kind is OutputKind.LABELS:
+            return True
+        parts = blocks([outputs], _VALUES // self._classes)
+        return sum(not finite(self.logits(outputs[part])) for part in parts) == 0
 
     def logits(self, outputs: NDArray[Any]) -> NDArray[np.float32]:
         """float32 logits of outputs, or log-probabilities where those were given, which serve as well."""
@@ -202,7 +211,10 @@ def sample(context: Context) -> None:
     answers = given.answers(splits[0])
     strengths = given.array(f"samples/{name}/strength") if f"samples/{name}/strength" in given else None
     kept = {split: given.keep(context, given.functions(f"samples/{name}/{split}")) for split in splits}
+    centres = {split: place for split in splits if (place := f"samples/{name}/centre/{split}") in given}
     broken = given.broken()
+    if not all(given.is_finite(given.array(place)) for place in centres.values()):
+        broken = set(range(params["count"]))  # nothing can be said of samples around a function that is none
     for i in range(params["count"]):
         context.add_solution(
             params["first_number"] + i,
@@ -218,13 +230,8 @@ def sample(context: Context) -> None:
             strength=None if strengths is None else float(strengths[i]),
             predictions={split: {"artifact": digest, "index": i} for split, digest in kept.items()},
         )
-    centres = {split: f"samples/{name}/centre/{split}" for split in splits}
     context.output.extra = {
-        "centre": {
-            split: given.keep_logits(context, [given.array(place)], ())
-            for split, place in centres.items()
-            if place in given
-        },
+        "centre": {split: given.keep_logits(context, [given.array(place)], ()) for split, place in centres.items()},
         "asked": params["count"],
         "accepted": params["count"],
     }
