@@ -301,6 +301,57 @@ def test_pickles_that_come_instead_of_outputs_are_refused_with_the_lines_that_co
         read(tmp_path)
 
 
+def test_a_pickle_among_a_file_a_member_is_a_member_that_cannot_be_read(tmp_path: Path) -> None:
+    for i in range(3):
+        np.save(tmp_path / f"run_{i}.npy", LOGITS[i])
+    np.save(tmp_path / "y.npy", LABELS)
+    (tmp_path / "notes.txt").write_text("as it came")
+    assert read(tmp_path).unread == ("notes.txt",)
+    (tmp_path / "run_3.pkl").write_bytes(b"\x80\x04K\x01.")
+    with pytest.raises(InvalidInput, match=r"(?s)run_3\.pkl.*np\.save"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("labels", ["in each", "in each and beside", "beside"])
+def test_an_npz_a_member_may_hold_its_labels_too(tmp_path: Path, labels: str) -> None:
+    for i in range(M):
+        own = {"labels": LABELS} if "each" in labels else {}
+        np.savez(tmp_path / f"run_{i}.npz", logits=LOGITS[i], **own)
+    if "beside" in labels:
+        np.save(tmp_path / "y.npy", LABELS)
+    one = read(tmp_path, labels="y" if "beside" in labels else None)
+    assert set_digest(one) == set_digest(from_arrays(LOGITS, LABELS, members=[f"run_{i}" for i in range(M)]))
+    by_glob = read_glob(str(tmp_path / "run_*.npz"), labels=tmp_path / ("y.npy" if "beside" in labels else "run_0.npz"))
+    assert len(by_glob.members) == M
+    if labels == "in each":
+        np.savez(tmp_path / "run_5.npz", logits=LOGITS[5], labels=LABELS[::-1])
+        with pytest.raises(InvalidInput, match=r"run_5\.npz: its labels are not those of run_0\.npz"):
+            read(tmp_path)
+    np.savez(tmp_path / "run_5.npz", logits=LOGITS[5], extra=LOGITS[5])
+    with pytest.raises(InvalidInput, match=r"run_5\.npz: it holds extra\.npy, logits\.npy"):
+        read(tmp_path)
+
+
+def test_an_archive_and_the_labels_beside_it_are_one_ensemble_as_a_server_gets_them(tmp_path: Path) -> None:
+    (folder := tmp_path / "runs").mkdir()
+    for i in range(3):
+        np.save(folder / f"run_{i}.npy", LOGITS[i])
+    (sent := tmp_path / "sent").mkdir()
+    zipped(sent / "runs.zip", folder, "")
+    np.save(sent / "labels.npy", LABELS)
+    for labels in (None, "labels.npy"):
+        assert [member.id for member in read(sent, labels=labels).members] == ["run_0", "run_1", "run_2"]
+
+
+def test_archives_inside_an_archive_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    (folder := tmp_path / "runs").mkdir()
+    for i in range(3):
+        np.savez(folder / f"run_{i}.npz", LOGITS[i])
+    np.save(folder / "y.npy", LABELS)
+    with pytest.raises(InvalidInput, match=r"run_\d\.npz, an archive inside an archive.*the folder itself"):
+        read(zipped(tmp_path / "runs.zip", folder, ""))
+
+
 def test_a_model_beside_the_arrays_is_no_reason_to_refuse_them(tmp_path: Path) -> None:
     np.save(tmp_path / "logits.npy", LOGITS)
     np.save(tmp_path / "labels.npy", LABELS)

@@ -31,7 +31,7 @@ from modescape.imported.ensemble import (
     Unclear,
     place_of,
 )
-from modescape.imported.two_arrays import kind_of, natural
+from modescape.imported.two_arrays import kind_of, natural, of_member
 
 Pattern = str
 WithLabels = str | tuple[str, str]  # a pattern, or one and the file of the set's own labels
@@ -63,7 +63,7 @@ def read_glob(
     members = [str(number) for number in range(first.shape[0])] if is_one_file else list(files)
     chosen = kind or kind_of(first)
     test = parts.outputs(first, chosen)
-    truth = parts.true_labels(_array(Path(labels)))
+    truth = parts.true_labels(_array(Path(labels), of_labels=True))
     whole = _Whole(of_member, members, chosen, test.shape[1], is_one_file=is_one_file)
     sets = {TEST: parts.set_of(TEST, test, labels=truth, examples=test.shape[1])}
     if validation is not None:
@@ -170,17 +170,15 @@ class _Whole:
 
 
 def _labels(path: str | None) -> Labels | None:
-    return None if path is None else parts.true_labels(_array(Path(path)))
+    return None if path is None else parts.true_labels(_array(Path(path), of_labels=True))
 
 
-def _array(path: Path) -> Array:
-    """The one array of an .npy or .npz file."""
+def _array(path: Path, *, of_labels: bool = False) -> Array:
+    """The one array of an .npy or .npz file; of an .npz of outputs and labels those that are wanted."""
     check_pickle(path.name)
     if not path.is_file():
         raise refuse(str(path), "there is no file of that name", "an .npy file")
     if path.suffix.lower() != ".npz":
         return mapped(path, str(path))
-    lies = Archive(str(path), path)
-    if len(lies.names) != 1:
-        raise refuse(str(path), f"it holds {', '.join(lies.names[:5]) or 'nothing'}", "one array a file")
-    return lies.array(lies.names[0])
+    outputs, labels = of_member(Archive(str(path), path))
+    return labels if of_labels and labels is not None else outputs

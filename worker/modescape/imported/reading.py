@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from modescape.errors import InvalidInput
 from modescape.imported import long_form, old_exports, parts
 from modescape.imported.arrays import Array, mapped, printable, readable, refuse
@@ -34,7 +36,7 @@ from modescape.imported.ensemble import (
 )
 from modescape.imported.manifest import NAME, Manifest, members_of, parsed
 from modescape.imported.trackers import read_logs
-from modescape.imported.two_arrays import from_files, from_named
+from modescape.imported.two_arrays import from_files, from_named, of_member
 
 _WHAT = {what: kind for kind, what in FILE_OF.items()}
 _OUTPUTS = "|".join(_WHAT)
@@ -108,34 +110,65 @@ def _contained(lies: Container, kind: OutputKind | None, outputs: str | None, la
         return read_format(lies, kind=kind)
     if old_exports.SOLUTIONS in names:
         return old_exports.read_export(lies)
-    found = {name.removesuffix(".npy"): array for name, array in _arrays(lies).items()}
+    if isinstance(lies, Folder) and (both := _archive_and_labels(lies, labels)):
+        archive, truth = both
+        return _contained(opened(archive), kind, outputs, str(truth))
+    arrays, others = _arrays(lies), [name for name in names if not name.endswith((".npy", ".npz"))]
+    found = {name.removesuffix(".npy"): array for name, array in arrays.items()}
     labels = _named(lies, found, labels)
     try:
         files = None if lies.name.lower().endswith(".npz") or outputs else from_files(found, kind, labels)
         if files is not None:
-            return files
+            for name in others:  # a further member, it seems
+                check_pickle(name)
+            return replace(files, unread=(*files.unread, *others))
         flat = {name: array for name, array in found.items() if "/" not in name or name == labels}
         if flat:
-            return from_named(flat, kind, outputs, labels)
+            pair = from_named(flat, kind, outputs, labels)
+            return replace(pair, unread=(*pair.unread, *others))
     except Unclear:
         raise
     except InvalidInput:
-        for name in names:  # what they are may be the reason, and then the lines that convert them are the answer
-            check_pickle(name)
+        _check_others(lies)  # what they are may be the reason
         raise
-    for name in names:
-        check_pickle(name)
+    _check_others(lies)
     held = ", ".join(names[:5]) or "nothing"
     raise refuse(lies.name, f"it holds {held}: no predictions are among it", _ALLOWED)
 
 
+def _check_others(lies: Container) -> None:
+    """Raises InvalidInput for files that are not read and were most likely meant, with what makes them readable."""
+    for name in lies.names:
+        check_pickle(name)
+    if isinstance(lies, Archive) and (packed := next((one for one in lies.names if one.endswith(".npz")), None)):
+        raise refuse(lies.name, f"it holds {packed}, an archive inside an archive", "the folder itself, unpacked")
+
+
+def _archive_and_labels(lies: Folder, labels: str | None) -> tuple[Path, Path] | None:
+    """Where a folder holds nothing but an archive of outputs and an array of labels beside it, as they are sent."""
+    packed = [name for name in lies.names if name.lower().endswith((".zip", ".npz"))]
+    beside = [name for name in lies.names if name.endswith(".npy")]
+    if len(packed) != 1 or len(beside) != 1 or len(lies.names) != 2 or labels not in (None, beside[0]):
+        return None
+    return lies.files[packed[0]], lies.files[beside[0]]
+
+
 def _arrays(lies: Container) -> dict[str, Array]:
-    """The arrays of a container by file; of a folder also those of an .npz that holds one alone."""
+    """The arrays of a container by file; of a folder also what an .npz of one member holds."""
     found = {name: lies.array(name) for name in lies.names if name.endswith(".npy")}
-    if isinstance(lies, Folder):
-        for name in lies.names:
-            if name.endswith(".npz") and len((packed := Archive(name, lies.files[name])).names) == 1:
-                found[name.removesuffix(".npz") + ".npy"] = packed.array(packed.names[0])
+    if not isinstance(lies, Folder):
+        return found
+    truth: dict[str, Array] = {}
+    for name in lies.names:
+        if name.endswith(".npz"):
+            found[name.removesuffix(".npz") + ".npy"], labels = of_member(Archive(name, lies.files[name]))
+            truth |= {} if labels is None else {name: labels}
+    if truth:
+        first, *rest = truth.items()
+        for name, labels in rest:
+            if not np.array_equal(labels.read(), first[1].read()):
+                raise refuse(name, f"its labels are not those of {first[0]}", "the same examples in the same order")
+        found.setdefault("labels.npy", first[1])
     return found
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from modescape.imported import parts
 from modescape.imported.arrays import Array, refuse, stacked
+from modescape.imported.containers import Archive
 from modescape.imported.ensemble import TEST, Choice, Ensemble, Member, OutputKind, Unclear
 from modescape.imported.kinds import looks_like
 
@@ -75,6 +76,17 @@ def from_files(arrays: Mapping[str, Array], kind: OutputKind | None, labels: str
     found = _ensemble(stacked("files", [outputs[name] for name in names]), arrays[truth[0]], kind)
     unread = tuple(name for name in arrays if name not in outputs and name != truth[0])
     return replace(found, members=tuple(map(Member, _called(names))), unread=unread)
+
+
+def of_member(lies: Archive) -> tuple[Array, Array | None]:
+    """The outputs of one member in an .npz, and the labels where they lie beside them. Raises InvalidInput."""
+    arrays = {name.removesuffix(".npy"): lies.array(name) for name in lies.names}
+    labels = [name for name in arrays if name.lower() in LABEL_NAMES] if len(arrays) == 2 else []
+    outputs = [name for name in arrays if name not in labels]
+    if len(outputs) != 1 or len(labels) > 1:
+        held = ", ".join(lies.names[:5]) or "nothing"
+        raise refuse(lies.name, f"it holds {held}", "one array of outputs a file, and the labels beside it, or not")
+    return arrays[outputs[0]], arrays[labels[0]] if labels else None
 
 
 def _are_alike(arrays: Sequence[Array]) -> bool:
