@@ -185,7 +185,7 @@ def test_the_form_takes_one_file_without_a_script_and_keeps_what_was_typed(
         file = {"file": ("2.safetensors", content)}
         wrong = visitor.post("/import/weights", data=typed, files=file)
         assert wrong.status_code == 422
-        assert "<code>more</code>: is not JSON" in wrong.text
+        assert '<code>more</code>: <span class="lines">is not JSON' in wrong.text
         assert 'value="by the form"' in wrong.text
         assert sha(content) in wrong.text
         sent = json.dumps([{"name": "2.safetensors", "sha256": sha(content)}])

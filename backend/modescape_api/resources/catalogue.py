@@ -188,7 +188,7 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> Js
         "stages": [replies.picked(stage, "kind", "key", "needs", "wants", "estimate") for stage in plan.stages],
         "figures": list(plan.answers),
         "warnings": list(plan.warnings),
-        "sizes": asdict(prepared.sizes),
+        "sizes": {split: getattr(prepared.sizes, split) for split in ("train", "validation", "test")},
         "data": asdict(prepared.info),
         "spec": spec.model_dump(mode="json"),
         "digest": spec.digest(),
