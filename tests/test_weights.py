@@ -481,6 +481,8 @@ def test_nothing_is_chosen_on_images_that_may_have_been_trained_on(
     if not held_out:
         with pytest.raises(FigureNotReady, match=r"nobody has said .* \(`weights\.held"):
             lab.figure("ensembles", panel="nll-calibrated")
+        with pytest.raises(FigureNotReady, match=r"nobody has said .*: the narrow samples are averaged"):
+            lab.figure("strengths")
 
 
 def test_gaussians_take_the_late_snapshots(checkpoints: Path) -> None:

@@ -89,6 +89,11 @@ class Strengths(FigureData):
 def strengths(results: Results, options: FigureOptions) -> Strengths:
     if results.spec.evaluation.averaged != "fair":
         raise FigureNotReady("no strengths are chosen in this spec: the narrow samples are averaged as they are drawn")
+    if results.spec.weights is not None and not results.spec.weights.held_out:
+        raise FigureNotReady(
+            "strengths are chosen on images that no network was trained on, and nobody has said that the validation "
+            "images are such (`weights.held_out`): the narrow samples are averaged"
+        )
     found = [(chosen.method, results.extra("strength", chosen.method)) for chosen in results.spec.methods]
     walks = tuple(_walk(name, extra) for name, extra in found if extra and extra["strength"] is not None)
     if not walks:
