@@ -343,6 +343,18 @@ def test_an_archive_and_the_labels_beside_it_are_one_ensemble_as_a_server_gets_t
         assert [member.id for member in read(sent, labels=labels).members] == ["run_0", "run_1", "run_2"]
 
 
+def test_labels_in_a_column_and_what_a_mac_leaves_behind(tmp_path: Path) -> None:
+    (folder := tmp_path / "runs").mkdir()
+    for i in range(3):
+        np.save(folder / f"run_{i}.npy", LOGITS[i])
+    np.save(folder / "t.npy", LABELS[:, None])
+    (folder / "._run_0.npy").write_bytes(b"\0\5\x16\7")
+    for path in (folder, zipped(tmp_path / "runs.zip", folder, "runs/")):
+        one = read(path)
+        assert len(one.members) == 3
+        np.testing.assert_array_equal(one.truth(one.test), LABELS)
+
+
 def test_archives_inside_an_archive_are_refused_with_what_to_do(tmp_path: Path) -> None:
     (folder := tmp_path / "runs").mkdir()
     for i in range(3):

@@ -275,7 +275,8 @@ class Archive:
 
 def _is_aside(name: str) -> bool:
     """Folders, and what systems leave in archives."""
-    return name.endswith("/") or name.startswith("__MACOSX/") or PurePosixPath(name).name == ".DS_Store"
+    path = PurePosixPath(name)
+    return name.endswith("/") or "__MACOSX" in path.parts or path.name.startswith((".DS_Store", "._"))
 
 
 def manifest_text(lies: Container) -> str | None:

@@ -61,7 +61,9 @@ def from_files(arrays: Mapping[str, Array], kind: OutputKind | None, labels: str
     labels: the name of those, where the user said. Raises Unclear, InvalidInput."""
     if any(pair.is_usual for pair in _pairs(arrays, None, labels)):
         return None
-    flat = [name for name, one in arrays.items() if len(one.shape) == 1 and one.dtype.kind in "iu"]
+    flat = [
+        name for name, one in arrays.items() if one.shape and one.shape[1:] in ((), (1,)) and one.dtype.kind in "iu"
+    ]
     usual = [name for name in flat if PurePosixPath(name).name.lower() in LABEL_NAMES]
     truth = [labels] if labels is not None else usual if len(usual) == 1 else flat
     outputs = {name: one for name, one in arrays.items() if name not in flat and name not in truth}
