@@ -339,7 +339,7 @@ def test_an_archive_and_the_labels_beside_it_are_one_ensemble_as_a_server_gets_t
     (sent := tmp_path / "sent").mkdir()
     zipped(sent / "runs.zip", folder, "")
     np.save(sent / "labels.npy", LABELS)
-    for labels in (None, "labels.npy"):
+    for labels in (None, "labels.npy", str(sent / "labels.npy")):
         assert [member.id for member in read(sent, labels=labels).members] == ["run_0", "run_1", "run_2"]
 
 

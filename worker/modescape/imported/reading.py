@@ -148,9 +148,11 @@ def _archive_and_labels(lies: Folder, labels: str | None) -> tuple[Path, Path] |
     """Where a folder holds nothing but an archive of outputs and an array of labels beside it, as they are sent."""
     packed = [name for name in lies.names if name.lower().endswith((".zip", ".npz"))]
     beside = [name for name in lies.names if name.endswith(".npy")]
-    if len(packed) != 1 or len(beside) != 1 or len(lies.names) != 2 or labels not in (None, beside[0]):
+    if len(packed) != 1 or len(beside) != 1 or len(lies.names) != 2:
         return None
-    return lies.files[packed[0]], lies.files[beside[0]]
+    archive, truth = lies.files[packed[0]], lies.files[beside[0]]
+    is_it = labels in (None, beside[0]) or Path(str(labels)).resolve() == truth.resolve()
+    return (archive, truth) if is_it else None
 
 
 def _arrays(lies: Container) -> dict[str, Array]:
