@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from real_data import real
 from scipy import stats
 from sklearn.datasets import load_digits
@@ -18,14 +19,22 @@ from sklearn.datasets import load_digits
 import modescape as ms
 from modescape.claims.evidence import OwnImages, ShiftEvidence
 from modescape.claims.judging import judge
+from modescape.database import upgrade
 from modescape.datasets.dataset import DataLocation, dataset
 from modescape.errors import InvalidInput
+from modescape.exporting import ensemble_of
+from modescape.imported.containers import values
 from modescape.laboratory import Lab
+from modescape.plan import prepare
 from modescape.records import StageState
 from modescape.registry import datasets, figures
 from modescape.science.data.raw import RawData
+from modescape.settings import Settings
 from modescape.spec import parse
 from modescape.spec_parts import DataSpec
+from modescape.stages import KINDS
+from modescape.stages.stage import Task
+from modescape.store import Store
 from modescape.testing.evidence import made_shift
 
 pytestmark = pytest.mark.usefixtures("few_redraws")
@@ -311,7 +320,7 @@ def test_an_experiment_without_other_images_is_the_one_it_was_before_there_were_
     [
         ("digits", "is what the networks are trained on"),
         ("nowhere", "is no set with a name"),
-        ("fashion-mnist", "the images of fashion-mnist are 1 x 28 x 28, the networks see 1 x 8 x 8"),
+        ("fashion-mnist", "the images of Fashion-MNIST are 1 x 28 x 28, the networks see 1 x 8 x 8"),
     ],
 )
 def test_other_images_that_no_network_can_be_asked_about_are_refused(name: str, said: str, tmp_path: Path) -> None:
@@ -320,3 +329,91 @@ def test_other_images_that_no_network_can_be_asked_about_are_refused(name: str, 
     (problem,) = refused.value.problems
     assert said in problem.message
     assert problem.field == "shift.others"
+
+
+# -- a user's own files ------------------------------------------------------------------------------------------------
+
+
+def written(folder: Path) -> dict[str, dict[str, Any]]:
+    """An .npz file of digits, turned, and a folder of pictures without the last class: as specs name them."""
+    pixels, labels = load_digits(return_X_y=True)
+    images = (pixels.reshape(-1, 8, 8) * 15).astype(np.uint8)
+    np.savez(folder / "turned.npz", images=images[:200].swapaxes(1, 2), labels=labels[:200])
+    for i in np.flatnonzero(labels[:150] < 9):
+        (folder / "pictures" / str(labels[i])).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[i]).save(folder / "pictures" / str(labels[i]) / f"{i}.png")
+    return {
+        "turned": {"dataset": "npz", "path": str(folder / "turned.npz"), "name": "Turned, by hand"},
+        "pictures": {"dataset": "folder", "path": str(folder / "pictures")},
+    }
+
+
+def with_others(*others: Any) -> dict[str, Any]:
+    return {**SPEC, "shift": {**SPEC["shift"], "others": list(others)}}
+
+
+@pytest.mark.slow
+def test_trained_networks_are_asked_about_own_files_by_the_name_they_are_registered_under(tmp_path: Path) -> None:
+    own = written(tmp_path)
+    (tmp_path / "home").mkdir()
+    settings = Settings(home=tmp_path / "home")
+    upgrade(settings.database)
+    store = Store(settings.database)
+    store.own_sets.register("Turned, by hand", {"dataset": "npz", "where": own["turned"]["path"]})
+    lab = ms.run(with_others("Turned, by hand", own["pictures"]), folder=tmp_path / "home", progress=False)
+    stopped = [f"{s.kind}/{s.key}: {s.error}" for s in lab.stages if s.state != StageState.SUCCEEDED]
+    assert not stopped
+    assert ("look", "shift.others.1") in {(s.kind, s.key) for s in lab.stages}, "every picture is decoded first"
+    truth = load_digits().target
+    found = row(lab, "accuracy-change", corruption="turned-by-hand")
+    assert (found.n, found.details["title"]) == (200, "Turned, by hand"), "all of a set without splits"
+    kept = next(s.result["extra"]["own"] for s in lab.stages if (s.kind, s.key) == ("shift", "1/optimum"))
+    np.testing.assert_array_equal(np.bincount(lab.array(kept[0]["labels"])), np.bincount(truth[:200]))
+    np.testing.assert_array_equal(np.bincount(lab.array(kept[1]["labels"])), np.bincount(truth[:150])[:9])
+    # the pictures are digits as they are, of which all but the last networks knew half: right far above chance
+    assert row(lab, "accuracy-change", corruption="pictures").details["there"] > 0.4
+    exported = ensemble_of(lab.laboratory.results(lab.experiment.slug)).sets["shift/Turned, by hand/1"]
+    assert exported.labels is not None
+    assert exported.has_own_images
+    np.testing.assert_array_equal(exported.labels, lab.array(kept[0]["labels"]))
+    np.testing.assert_array_equal(values(exported.outputs)[1], lab.array(kept[0]["logits"])[0, 0])
+
+
+def test_own_files_decide_what_is_promised_and_no_other_experiment_moves(tmp_path: Path) -> None:
+    own = written(tmp_path)
+    first = prepare(with_others(own["turned"]), ())
+    written(tmp_path)  # other bytes under the same name: the time in the archive
+    np.savez(tmp_path / "turned.npz", images=np.full((200, 8, 8), 9, np.uint8), labels=np.arange(200) % 10)
+    second = prepare(with_others(own["turned"]), ())
+    assert first.spec.digest() != second.spec.digest()
+    decided = []
+    for one in (first, second):
+        planned = next(stage for stage in one.plan.stages if (stage.kind, stage.key) == ("shift", "0/optimum"))
+        decided.append(KINDS["shift"].parts(Task("shift", planned.key, planned.params, one.spec)))
+    assert decided[0] != decided[1], "other files, another stage"
+
+
+def test_own_files_that_no_network_can_be_asked_about_are_refused(tmp_path: Path) -> None:
+    own = written(tmp_path)
+    for place in ("cats", "dogs"):
+        (tmp_path / "pets" / place).mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(np.full((8, 8), 9 * i, np.uint8)).save(tmp_path / "pets" / place / f"{i}.png")
+    pets = {"dataset": "folder", "path": str(tmp_path / "pets")}
+    large = tmp_path / "large.npz"
+    np.savez(large, images=np.zeros((40, 9, 9), np.uint8), labels=np.arange(40) % 10)
+    cases = [
+        (with_others(pets), "the networks know no class 'cats', which pets has"),
+        (with_others({"dataset": "npz", "path": str(large)}), "the images of large are 1 x 9 x 9, the networks see"),
+        (with_others({"dataset": "npz", "path": str(tmp_path / "gone.npz")}), "there is no"),
+        (with_others(own["turned"], {**own["turned"], "path": str(large)}), "Turned, by hand is there already"),
+        (with_others({**own["turned"], "name": "Contrast"}), "Contrast is there already"),
+        (with_others({**own["turned"], "colour": 1}), "colour"),
+        (with_others({"dataset": "table", "path": "x.csv"}), "table"),
+    ]
+    for document, said in cases:
+        with pytest.raises(InvalidInput) as refused:
+            prepare(document, ())
+        (problem,) = refused.value.problems
+        assert said in str(problem), str(problem)
+        assert problem.field.startswith("shift.others"), problem.field

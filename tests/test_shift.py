@@ -411,6 +411,8 @@ def shifted_by_hand() -> Any:
 
     def rows(metric: str, *, by_type: bool = False) -> list[Any]:
         source = {"source": "generated", "constants": "cifar", "version": 1}
+        if metric.endswith("-change"):
+            return []  # no images of their own
         return [
             SimpleNamespace(
                 subject=subject, metric=metric, value=level - i / 100, intensity=i, n=60, split=None,

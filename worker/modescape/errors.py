@@ -91,7 +91,11 @@ class _DataError(ModescapeError):
 
 
 class DataMissing(_DataError):
-    """Data sets are not on this machine. The message says how to get them."""
+    """Data sets are not on this machine. The message says how to get them; dataset: which, of one that has a name."""
+
+    def __init__(self, message: str, *, problems: Sequence[Problem] = (), dataset: str = "") -> None:
+        self.dataset = dataset
+        super().__init__(message, problems=problems)
 
 
 class DataCorrupt(_DataError):

@@ -23,7 +23,7 @@ from modescape.artifacts import Artifacts
 from modescape.errors import NotFound
 from modescape.imported import old_exports, parts
 from modescape.imported.arrays import Array, held, mapped, picked, refuse, stacked
-from modescape.imported.ensemble import TEST, Ensemble, ExampleSet, OutputKind, Recipe, Tensors, place_of
+from modescape.imported.ensemble import TEST, Ensemble, ExampleSet, Labels, OutputKind, Recipe, Tensors, place_of
 from modescape.imported.ensemble import SetRole as Of
 from modescape.imported.manifest import NAME
 from modescape.imported.reading import read_format
@@ -138,6 +138,7 @@ class _Trained:
     results: Results
     used: set[str] = field(default_factory=set)
     left_out: list[str] = field(default_factory=list)
+    labels: dict[str, Labels] = field(default_factory=dict)  # of sets with images of their own
 
     def ensemble(self) -> Ensemble:
         solutions = self.results.store.results.all_solutions(self.results.experiment.id)
@@ -199,8 +200,9 @@ class _Trained:
         return replace(ensemble, sets=sets, samples=samples)
 
     def _set(self, place: str, array: Array, ensemble: Ensemble) -> ExampleSet:
-        own = None if place.startswith("ood/") else False
-        return parts.set_of(place, array, examples=ensemble.test.count, own_images=own)
+        labels = self.labels.get(place)
+        own = None if place.startswith("ood/") else labels is not None
+        return parts.set_of(place, array, labels=labels, examples=ensemble.test.count, own_images=own)
 
     def _ood(self) -> Iterator[tuple[str, str, int, Array, str]]:
         for stage in self._ended("ood"):
@@ -211,8 +213,18 @@ class _Trained:
 
     def _shift(self) -> Iterator[tuple[str, str, int, Array, str]]:
         examples = len(self.results.true_labels(TEST)) if TEST in self.results.spec.evaluation.splits else 0
+        study, titles = self.results.spec.shift, {}
+        if study is not None and self.results.spec.imported is None:
+            titles = {other.key: other.title for other in study.other_sets(self.results.spec.data)}
         for stage in self._ended("shift"):
-            extra = stage.result["extra"]
+            extra, run, group = stage.result["extra"], stage.params["run"], group_name(stage.params["group"])
+            for one in extra.get("own", ()):
+                place = place_of(Of.SHIFT, titles.get(one["cell"][0], one["cell"][0]).replace("/", "-"), one["cell"][1])
+                own = self._array(place, one["logits"])
+                self.labels[place] = self.results.artifacts.array(one["labels"])
+                self.used.add(one["labels"])
+                functions = [picked(picked(own, s), 0) for s in range(own.shape[0])]
+                yield group, place, run, stacked(place, functions), one["logits"]
             if "logits" not in extra or extra["images"] != examples:
                 continue  # sums alone, or of some images: among the rest
             whole = self._array(f"shift/{stage.key}", extra["logits"])
@@ -220,7 +232,6 @@ class _Trained:
                 if name is not None:
                     cells = [picked(picked(whole, s), c) for s in range(whole.shape[0])]
                     place = place_of(Of.SHIFT, name, intensity)
-                    run, group = stage.params["run"], group_name(stage.params["group"])
                     yield group, place, run, stacked(place, cells), extra["logits"]
 
     def _ended(self, kind: str) -> Iterator[Stage]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -43,6 +41,7 @@ from modescape.imported.ensemble import (
 from modescape.imported.manifest import NAME as MANIFEST
 from modescape.imported.memory import ArrayLike, Samples, ShiftKey, WithLabels, array_of, from_arrays
 from modescape.imported.tensors import header_of
+from modescape.names import key_of, keys_of
 from modescape.pieces import KEPT, MOST_EMBEDDED, Piece, PieceMember, Strange, compared
 from modescape.records import About, ArtifactInfo, Json
 
@@ -162,23 +161,6 @@ def analyse(
     for line in lab.odd if progress else ():
         print(line, file=sys.stderr)
     return lab
-
-
-def key_of(name: str) -> str:
-    """How a method or a set of any name goes in specs: lower case letters, digits and hyphens, at most 64."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].rstrip("-") or "unnamed"
-
-
-def keys_of(names: Iterable[str]) -> dict[str, str]:
-    """name -> its key; names that `key_of` makes alike, such as "a b" and "a-b", get numbers."""
-    found: dict[str, str] = {}
-    for name in sorted(set(names), key=lambda one: (key_of(one) != one, one)):
-        key, number = key_of(name), 2
-        while key in found.values():
-            key, number = f"{key_of(name)[:60]}-{number}", number + 1
-        found[name] = key
-    return found
 
 
 def _method_keys(ensemble: Ensemble) -> dict[str, str]:

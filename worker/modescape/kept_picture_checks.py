@@ -6,8 +6,9 @@ found = check_once(store, spec, progress=..., check=...)      # decodes what nob
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from modescape.datasets.dataset import own_path
 from modescape.science.data import scan_folder, scan_pictures
@@ -24,10 +25,20 @@ def known(store: Store, fingerprint: str, white: float | None) -> PictureCheck |
     return None if row is None else PictureCheck.from_json(row.details)
 
 
-def own_folders(spec: ExperimentSpec) -> Iterator[tuple[str, DataSpec]]:
-    """(part of the spec, set) of every folder of a user's own pictures; fingerprints are filled in."""
-    sets = [("data", spec.data), *((field, study.own_images()) for field, study in studies(spec))]
-    yield from ((field, own) for field, own in sets if own is not None and own.dataset == "folder")
+class OwnFolder(NamedTuple):
+    """A folder of a user's own pictures, with its fingerprint; has_classes: whether they lie in folders of classes."""
+
+    data: DataSpec
+    has_classes: bool
+
+
+def own_folders(spec: ExperimentSpec) -> dict[str, OwnFolder]:
+    """Every such folder, by the part of the spec that names it."""
+    found = {"data": OwnFolder(spec.data, has_classes=True)}
+    for field, study in studies(spec):
+        for part, own in study.own_images():
+            found[".".join(filter(None, (field, part)))] = OwnFolder(own, study.reads_labels)
+    return {field: own for field, own in found.items() if own.data.dataset == "folder"}
 
 
 def check_once(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 from modescape.errors import InvalidInput
 
@@ -41,3 +42,20 @@ def checked(text: str, *, field: str = "", longest: int = LONGEST) -> str:
     if all(unicodedata.category(letter)[0] in _UNSEEN for letter in name):
         raise InvalidInput("has nothing that can be seen", field=field, allowed="a letter, digit or sign at least")
     return name
+
+
+def key_of(name: str) -> str:
+    """How a method or a set of any name goes in specs: lower case letters, digits and hyphens, at most 64."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].rstrip("-") or "unnamed"
+
+
+def keys_of(names: Iterable[str]) -> dict[str, str]:
+    """name -> its key; names that `key_of` makes alike, such as "a b" and "a-b", get numbers."""
+    found: dict[str, str] = {}
+    for name in sorted(set(names), key=lambda one: (key_of(one) != one, one)):
+        key, number = key_of(name), 2
+        while key in found.values():
+            key, number = f"{key_of(name)[:60]}-{number}", number + 1
+        found[name] = key
+    return found

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from modescape.errors import InvalidInput, Problem
 from modescape.registry import datasets, studies
-from modescape.study import names_a_set, with_changed
+from modescape.study import names_a_set, names_others, with_changed
 
 if TYPE_CHECKING:
     from modescape.spec_parts import DataSpec
@@ -45,6 +45,7 @@ def named(document: Json, sets: Sets) -> Json:
     Raises InvalidInput for a name beside another path, and for one that nothing has while others are registered.
     """
     found = with_changed(document, names_a_set, lambda field, asked: _placed(asked, sets, field))
+    found = with_changed(found, names_others, lambda field, asked: _others(asked, sets, f"{field}.others"))
     if isinstance(document.get("data"), dict):
         found["data"] = _placed(document["data"], sets, "data")
     return found
@@ -65,6 +66,20 @@ def _placed(part: Json, sets: Sets, field: str) -> Json:
     said = {field: sets[name].get(f"{field}_said") for field in ("white", "label")}  # when it was registered
     more = {field: value for field, value in said.items() if value is not None and part.get(field) is None}
     return {**part, "dataset": sets[name]["dataset"], "path": where, **more}
+
+
+def _others(asked: Json, sets: Sets, field: str) -> Json:
+    """A study with the registered names among its other sets replaced, each keeping what it is called."""
+    if not isinstance(others := asked.get("others"), list | tuple):
+        return asked
+    return {**asked, "others": [_other(one, sets, field) for one in others]}
+
+
+def _other(one: Any, sets: Sets, field: str) -> Any:
+    if not isinstance(one, str):
+        return one
+    placed = _placed({"dataset": one}, sets, field)
+    return {**placed, "name": one} if "path" in placed else one
 
 
 def _offered() -> set[str]:

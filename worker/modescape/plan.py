@@ -195,8 +195,10 @@ def _seen(spec: ExperimentSpec, looked: Looked) -> list[str]:
     """How the user's own pictures are read. Raises InvalidInput naming those known to be unreadable."""
     remarks = _seen_in("data", spec.data, looked)
     for field, study in studies(spec):
-        if (own := study.own_images()) is not None:
-            said = [*study.remarks(), *_seen_in(field, own, looked)]
+        remarks += study.remarks()
+        for part, own in study.own_images():
+            at = ".".join(filter(None, (field, part)))
+            said = _seen_in(at, own, looked)
             remarks += [f"{place_name(str(own.path), own.dataset)}: {sentence}" for sentence in said]
     return remarks
 
@@ -238,8 +240,12 @@ def _look_up(spec: ExperimentSpec, info: DataInfo, folders: tuple[Path, ...], mi
             problems = [Problem(p.message, f"{field}.{p.field}".rstrip("."), p.allowed) for p in error.problems]
             raise InvalidInput("; ".join(map(str, problems)), problems=problems) from None
         except DataMissing as error:
-            missing.append(_missing(reads.dataset, f"{at}.dataset", error))
+            named = f"{field}.{error.problems[0].field}" if error.problems else f"{at}.dataset"
+            missing.append(_missing(error.dataset or reads.dataset, named, error))
         except DataCorrupt as error:
+            if error.problems:
+                problems = [replace(one, field=f"{field}.{one.field}") for one in error.problems]
+                raise DataCorrupt(str(error), problems=problems) from None
             raise _corrupt(at, reads, error) from None
     return with_studies(spec, changed)
 

@@ -422,7 +422,7 @@ class DataInfo:
     train_total includes validation where that is cut from it; a set with validation images of its own has
     validation_total of them beside. layout: what is used for what, in words; ignored: what was left aside; remarks:
     how it is read, where that needs saying before a launch, a sentence each; are_pictures: False of numbers that are
-    kept as they are.
+    kept as they are; test_is_cut: whether the test images are a part of a set without splits.
     """
 
     channels: int
@@ -438,6 +438,7 @@ class DataInfo:
     layout: str = ""
     ignored: tuple[str, ...] = ()
     are_pictures: bool = True
+    test_is_cut: bool = False
 
 
 @dataclass(frozen=True)

@@ -290,6 +290,8 @@ def unknown(document: Mapping[str, Any]) -> list[str]:
     training = document.get("training", {})
     named += [(part, name := training.get(part), name in known) for part, known in RECIPE.items() if part in training]
     changes = (document.get("shift") or {}).get("corruptions") or ()
+    others = (document.get("shift") or {}).get("others") or ()
+    named += [("data set", name, name in datasets) for name in others if isinstance(name, str)]
     named += [("corruption", name, name in corruptions) for name in changes]
     named += [("study", name, name in ExperimentSpec.model_fields) for name in document]
     named += [("study", name, name in registry.studies) for name in document.get(BROUGHT) or ()]

@@ -16,6 +16,7 @@ It is read under both names, and stands under the older one in canonical texts a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
@@ -162,6 +163,11 @@ def refuse_stray_path(dataset: str, path: str | None, white: float | None) -> No
         raise InvalidInput(f"belongs to the sets {wanted}, which need it", field="path", allowed="a path")
     if white is not None and dataset not in PICTURES:
         raise InvalidInput("belongs to the sets `folder` and `npz`", field="white", allowed="nothing for this set")
+
+
+def is_same_place(path: str | None, other: str | None) -> bool:
+    """Whether two paths of specs mean one folder or file."""
+    return path is not None and other is not None and os.path.realpath(path) == os.path.realpath(other)
 
 
 class DataSpec(Part):

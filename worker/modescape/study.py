@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -45,9 +45,11 @@ class StudySpec(Part, registry.StudyOptions):
         set. Raises DataMissing, DataCorrupt, and InvalidInput with fields relative to the study."""
         return self
 
-    def own_images(self) -> DataSpec | None:
-        """A user's own images that it reads, as a data set."""
-        return None
+    reads_labels: ClassVar[bool] = False  # whether its own images must have their classes
+
+    def own_images(self) -> Iterator[tuple[str, DataSpec]]:
+        """A user's own images that it reads, each as a data set, with the field of the study where they are named."""
+        yield from ()
 
     def remarks(self) -> list[str]:
         """What a person should know of a user's own images before a launch, a sentence each. Raises InvalidInput."""
@@ -260,6 +262,11 @@ Json = dict[str, Any]
 def names_a_set(entry: registry.Study) -> bool:
     """Whether a study reads a data set that it names."""
     return "dataset" in entry.options.model_fields
+
+
+def names_others(entry: registry.Study) -> bool:
+    """Whether a study reads other labelled sets that it names."""
+    return "others" in entry.options.model_fields
 
 
 def with_changed(

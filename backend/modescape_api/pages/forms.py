@@ -241,10 +241,19 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):
+        if any(isinstance(item, dict) and "epoch" not in item for item in value):
+            return json.dumps([_as_typed(item) for item in value], ensure_ascii=False)
         if value and isinstance(value[0], dict):
             return ", ".join(f"{item['epoch']}: {item['learning_rate']:g}" for item in value)
         return ", ".join(_text(item) for item in value)
     return str(value)
+
+
+def _as_typed(item: object) -> object:
+    """An object of a list without what is filled in and what was left open."""
+    if not isinstance(item, dict):
+        return item
+    return {key: value for key, value in item.items() if value is not None and key not in _FILLED_IN}
 
 
 # -- form -> spec -----------------------------------------------------------------------------------------------------
@@ -332,6 +341,8 @@ def _value(kind: Kind, text: str) -> object:
     if kind == "check":
         return text == "true"
     if kind in ("list", "checks"):
+        if text.startswith("["):  # objects, or names with commas
+            return listed(text)
         return [_number(part.strip()) for part in text.split(",") if part.strip()]
     if kind == "milestones":
         pairs = (part.partition(":") for part in text.split(",") if part.strip())

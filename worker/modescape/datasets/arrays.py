@@ -22,6 +22,7 @@ def describe_numbers(location: DataLocation, spec: DataSpec) -> DataInfo:
         found.fingerprint(file_digest(path, "sha256"), spec.split_seed),
         layout="; ".join(filter(None, (found.layout.words(found.counts), found.used))),
         ignored=(f"other arrays: {some(aside)}",) if aside else (), are_pictures=False,
+        test_is_cut="all" in found.layout.pairs,
     )  # fmt: skip
     labels: dict[Role, Labels] = {"train": raw.train_labels, "test": raw.test_labels}
     if raw.validation_labels is not None:

@@ -47,7 +47,7 @@ def missing(name: str, location: DataLocation, what: str) -> DataMissing:
     entry = datasets[name]
     places = ", ".join(str(folder) for folder in location.folders) or "no folder at all"
     how = f"run `modescape data fetch {name}`" if entry.downloads else entry.how_to_get
-    return DataMissing(f"{entry.title} is not on this machine: no {what} in {places}; {how}")
+    return DataMissing(f"{entry.title} is not on this machine: no {what} in {places}; {how}", dataset=name)
 
 
 def own_path(spec: DataSpec) -> Path:

@@ -20,7 +20,7 @@ def _describe(location: DataLocation, spec: DataSpec) -> DataInfo:
     found = scan_folder(own_path(spec))
     info = DataInfo(
         found.channels, found.height, found.width, found.classes, 0, 0, 0, found.fingerprint(spec.split_seed),
-        layout=folder_words(found.survey), ignored=found.survey.aside,
+        layout=folder_words(found.survey), ignored=found.survey.aside, test_is_cut="all" in dict(found.survey.parts),
     )  # fmt: skip
     return with_sizes(info, spec, {role: labels for role, (_, labels) in found.ordered(spec.split_seed).items()})
 

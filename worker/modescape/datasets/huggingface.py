@@ -17,7 +17,7 @@ def _describe(location: DataLocation, spec: DataSpec) -> DataInfo:
     raw = found.raw
     info = DataInfo(
         *size_of(raw.train_images), raw.classes, 0, 0, 0, found.fingerprint(digest_of(path), spec.split_seed),
-        layout=found.layout.words(found.counts),
+        layout=found.layout.words(found.counts), test_is_cut="all" in found.layout.pairs,
     )  # fmt: skip
     labels: dict[Role, Labels] = {"train": raw.train_labels, "test": raw.test_labels}
     if raw.validation_labels is not None:

@@ -22,7 +22,7 @@ def _describe(location: DataLocation, spec: DataSpec) -> DataInfo:
         *size_of(raw.train_images), raw.classes, 0, 0, 0,
         found.fingerprint(file_digest(path, "sha256"), spec.split_seed),
         remarks=raw.reading.remarks if raw.reading else (), layout=found.layout.words(found.counts),
-        ignored=(f"other arrays: {some(aside)}",) if aside else (),
+        ignored=(f"other arrays: {some(aside)}",) if aside else (), test_is_cut="all" in found.layout.pairs,
     )  # fmt: skip
     labels: dict[Role, Labels] = {"train": raw.train_labels, "test": raw.test_labels}
     if raw.validation_labels is not None:

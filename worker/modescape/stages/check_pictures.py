@@ -23,9 +23,8 @@ SECONDS_PER_PICTURE = 0.002  # a photograph of 0.2 megapixels on one core
 def plan(draft: Draft) -> None:
     """Planned last, done first: everything waits for the check of what is trained on, a study of other images for that
     of its own, so that a picture of those costs the study only."""
-    folders = [field for field, _ in own_folders(draft.spec)]
     planned = len(draft.stages)
-    for field in folders:
+    for field in own_folders(draft.spec):
         pictures = draft.info.train_total + draft.info.test_total if field == "data" else 0
         draft.add(PICTURE_CHECK, field, {}, Work(other=pictures * SECONDS_PER_PICTURE))
     checks = draft.stages[planned:]
@@ -40,18 +39,18 @@ def _after(stage: PlannedStage, checks: Sequence[Need]) -> PlannedStage:
 
 
 def _parts(task: Task) -> Json:
-    own = dict(own_folders(task.spec))[task.key]
+    own = own_folders(task.spec)[task.key].data
     return {"look": check_key(own.fingerprint or "", own.white)}
 
 
 @stage(PICTURE_CHECK, parts=_parts, only_looks=lambda key: True)
 def check(context: Context) -> None:
     """Decode every picture of one folder. Raises DataCorrupt naming those that cannot be."""
-    field = context.lease.stage.key
+    own = own_folders(context.spec)[context.lease.stage.key]
     found = check_once(
         context.store,
-        dict(own_folders(context.spec))[field],
-        classless=field != "data",
+        own.data,
+        classless=not own.has_classes,
         progress=lambda done, of: context.control.progress(done, of),
         check=context.control.check,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Self
@@ -11,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
 from modescape.registry import datasets
-from modescape.spec_parts import MAX_SEED, NUMBERS, SYNTHETIC, Key, refuse_stray_path
+from modescape.spec_parts import MAX_SEED, NUMBERS, SYNTHETIC, Key, is_same_place, refuse_stray_path
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
 from modescape.versions import Added, is_imported, is_stored
 
@@ -74,9 +73,9 @@ class OodSpec(GroupStudy):
         yield from super().problems(spec, info, n)
         if self.dataset in NUMBERS:
             yield Problem(f"{self.dataset} holds numbers that are no pictures", "dataset", "a set of pictures")
-        own, other = (None if path is None else os.path.realpath(path) for path in (spec.data.path, self.path))
+        is_same = is_same_place(spec.data.path, self.path) or spec.data.path is self.path is None
         shorter, longer = sorted((f"{self.dataset}-", f"{spec.data.dataset}-"), key=len)
-        if (self.dataset, other) == (spec.data.dataset, own) or (shorter != longer and longer.startswith(shorter)):
+        if (self.dataset == spec.data.dataset and is_same) or (shorter != longer and longer.startswith(shorter)):
             # the second: digits-0-4 is a part of digits
             yield Problem(
                 f"{self.dataset} is, or shares images with, what the networks are trained on",
@@ -93,17 +92,16 @@ class OodSpec(GroupStudy):
 
         return self.model_copy(update={"fingerprint": available(self, info, folders).fingerprint})
 
-    def own_images(self) -> DataSpec | None:
-        if self.path is None:
-            return None
+    def own_images(self) -> Iterator[tuple[str, DataSpec]]:
         from modescape.spec_parts import DataSpec
 
-        return DataSpec(dataset=self.dataset, path=self.path, white=self.white, fingerprint=self.fingerprint)
+        if self.path is not None:
+            yield "", DataSpec(dataset=self.dataset, path=self.path, white=self.white, fingerprint=self.fingerprint)
 
     def remarks(self) -> list[str]:
-        from modescape.studies.ood.images import remarks
+        from modescape.studies.ood.images import remarks, title
 
-        return remarks(self)
+        return [f"{title(self)}: {sentence}" for sentence in remarks(self)]
 
     def deviations(self) -> Iterator[str]:
         yield MEAN_DIVERGENCE

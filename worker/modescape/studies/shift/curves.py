@@ -62,11 +62,17 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class ShiftData(FigureData):
-    """Lines of groups by intensity; solid: runs averaged in the solid ones."""
+    """Lines of groups by intensity; solid: runs averaged in the solid ones; titles: of sets with images of their own,
+    by their type."""
 
     lines: tuple[Line, ...]
     solid: int
     source: Source
+    titles: Mapping[str, str]
+
+    def title_of(self, name: str) -> str:
+        """As people read a type: "Gaussian noise", "CIFAR-10.1"."""
+        return self.titles.get(name) or type_title(name)
 
     @property
     def last(self) -> int:
@@ -136,7 +142,8 @@ class ShiftOptions(FigureOptions):
     @classmethod
     def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
         types = (row.corruption for row in results.shifted("accuracy", by_type=True) if row.corruption)
-        return {"corruption": {"": "all", **{name: type_title(name) for name in types}}}
+        titles = titles_of(results)
+        return {"corruption": {"": "all", **{name: titles.get(name) or type_title(name) for name in types}}}
 
 
 def read_lines(results: Results, options: ShiftOptions, metrics: Sequence[Metric], *, by_type: bool) -> list[Line]:
@@ -201,11 +208,18 @@ def other_images(results: Results, metric: Literal["accuracy-change", "disagreem
     ]  # fmt: skip
 
 
+def titles_of(results: Results) -> dict[str, str]:
+    """Of the sets with images of their own, by their type."""
+    rows = results.shifted("accuracy-change", by_type=True)
+    return {row.corruption: row.details["title"] for row in rows if row.corruption}
+
+
 def bounds_of(lines: Sequence[Line], metric: Metric) -> list[float]:
     return scores.bounds_of(metric, np.concatenate([line.value for line in lines]) if lines else np.array([]))
 
 
-def hover(line: Line, i: int) -> str:
+def hover(line: Line, i: int, title: str = "") -> str:
+    """title: of the line's type, where it is of one."""
     if line.size:
         inside = f", {line.members} samples each" if line.members > 1 else ""
         head = ("one run" if line.size == 1 else f"{line.size} runs averaged") + inside
@@ -215,6 +229,6 @@ def hover(line: Line, i: int) -> str:
     unit = " %" if line.metric == "accuracy" else ""
     intensity = int(line.intensities[i])
     where = f"intensity {intensity}" if intensity else "clean"
-    where = f"{type_title(line.corruption)}, {where}" if line.corruption else where
+    where = f"{title}, {where}" if title else where
     value = f"{value_of(line.metric, float(line.value[i]))}{spread}{unit}"
     return f"<b>{group_title(line.group)}, {head}</b><br>{where}<br>{WORDS[line.metric]}  {value}"

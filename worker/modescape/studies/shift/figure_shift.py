@@ -30,14 +30,13 @@ from modescape.studies.shift.curves import (
     OtherImages,
     ShiftData,
     ShiftOptions,
-    Source,
     bounds_of,
     group_title,
     hover,
     other_images,
     read_lines,
     source_of,
-    type_title,
+    titles_of,
 )
 from modescape.study import said_of_chains
 
@@ -163,6 +162,7 @@ def shift(results: Results, options: IntensityOptions) -> Shift:
         untempered=scores.no_temperature(results.spec, "test"),
         accuracy=tuple(other_images(results, "accuracy-change")),
         apart=tuple(other_images(results, "disagreement-change")),
+        titles=titles_of(results),
         legend=tuple(Legend.of(group, group_title(group)) for group in dict.fromkeys(line.group for line in lines)),
     )
 
@@ -173,9 +173,9 @@ def _summed(line: Line) -> Line:
     return replace(line, value=line.value * line.members, sd=line.sd * line.members)
 
 
-def _over(source: Source) -> str:
-    count = len(source.types)
-    return f"mean over {count} types" if count > 1 else type_title(source.types[0])
+def _over(data: Shift) -> str:
+    count = len(data.source.types)
+    return f"mean over {count} types" if count > 1 else data.title_of(data.source.types[0])
 
 
 def _caption(data: Shift) -> str:
@@ -188,7 +188,7 @@ def _caption(data: Shift) -> str:
         two = "; dotted: two" if data.solid > 2 else ""
         parts.append(f"{solid}{two}{'; dashed: one run' if data.solid > 1 else ''}.")
     parts.append(
-        f"{_over(data.source)[:1].upper()}{_over(data.source)[1:]}, {thousands(data.source.images)} test images each; "
+        f"{_over(data)[:1].upper()}{_over(data)[1:]}, {thousands(data.source.images)} test images each; "
         f"intensity 0 is clean. Images: {data.source.words}."
     )
     compared = [line for line in data.lines if not line.size]
@@ -222,7 +222,7 @@ def _summary(data: Shift) -> str:
             parts.append(words)
     if not parts:
         return f"{len(data.groups)} groups by intensity of corruption."
-    return f"At intensity {last}, {_over(data.source)}: {'; '.join(parts)}."
+    return f"At intensity {last}, {_over(data)}: {'; '.join(parts)}."
 
 
 def _article(word: str) -> str:

@@ -31,7 +31,7 @@ from modescape.studies.shift.curves import (
     hover,
     read_lines,
     source_of,
-    type_title,
+    titles_of,
 )
 from modescape.study import said_of_chains
 
@@ -140,6 +140,7 @@ def shift_types(results: Results, options: TypeOptions) -> ShiftTypes:
         solid=solid,
         gain=gain,
         source=source_of(results, types),
+        titles=titles_of(results),
         legend=tuple(
             Legend.of(group, group_title(group), on=group in groups)
             for group in dict.fromkeys(line.group for line in lines)
@@ -199,26 +200,36 @@ def _caption(data: ShiftTypes) -> str:
 
 
 def _summary(data: ShiftTypes) -> str:
-    last, metric = data.last, data.options.metric
+    metric = data.options.metric
     if not data.gain:
         groups = "1 group" if len(data.shown) == 1 else f"{len(data.shown)} groups"
         return f"{len(data.types)} types of corruption, {groups}."
-    most, least = data.types[0], data.types[-1]
-    if len(data.types) == 1 and metric != "js_mean":
-        unit = " points" if metric == "accuracy" else ""
-        gained = f"{_signed(metric, data.gain[most])}{unit}"
-        return f"At intensity {last}, {data.solid} runs gain {gained} under {type_title(most).lower()}."
+    changed = [name for name in data.types if name not in data.titles and name in data.gain]
+    parts = [_of_changed(data, changed)] if changed else []
+    for name in data.types:
+        if name in data.titles and name in data.gain:
+            title, amount = data.title_of(name), _amount(data, name)
+            what = f"independent runs differ by {amount}" if metric == "js_mean" else f"{data.solid} runs gain {amount}"
+            parts.append(f"On {title}, images of its own, {what}.")
+    return " ".join(parts)
+
+
+def _of_changed(data: ShiftTypes, names: Sequence[str]) -> str:
+    """Of the types that change the test images, by what averaging gains at the largest intensity."""
+    most, least = (f"{data.title_of(name).lower()} ({_amount(data, name)})" for name in (names[0], names[-1]))
+    does = "independent runs differ" if data.options.metric == "js_mean" else f"{data.solid} runs gain"
+    if len(names) == 1:
+        joined = "by" if data.options.metric == "js_mean" else ""
+        amount = " ".join(filter(None, (joined, _amount(data, names[0]))))
+        return f"At intensity {data.last}, {does} {amount} under {data.title_of(names[0]).lower()}."
+    return f"At intensity {data.last}, {does} most under {most} and least under {least}."
+
+
+def _amount(data: ShiftTypes, name: str) -> str:
+    metric, value = data.options.metric, data.gain[name]
     if metric == "js_mean":
-        return (
-            f"At intensity {last} independent runs differ most under {type_title(most).lower()} "
-            f"({rate(data.gain[most])} nats) and least under {type_title(least).lower()} ({rate(data.gain[least])})."
-        )
-    unit = " points" if metric == "accuracy" else ""
-    return (
-        f"At intensity {last}, {data.solid} runs gain most under {type_title(most).lower()} "
-        f"({_signed(metric, data.gain[most])}{unit}) and least under {type_title(least).lower()} "
-        f"({_signed(metric, data.gain[least])}{unit})."
-    )
+        return f"{rate(value)} nats"
+    return _signed(metric, value) + " points" * (metric == "accuracy")
 
 
 def _signed(metric: Metric, value: float) -> str:
@@ -232,16 +243,19 @@ def _notes(data: ShiftTypes) -> Notes:
     for name in data.types:
         if metric == "js_mean":
             line = data.line(group, name, 0)
-            lines.append(Note(type_title(name), ("–" if line is None else value_of(metric, line.at(last)),)))
+            lines.append(Note(data.title_of(name), ("–" if line is None else value_of(metric, line.at(last)),)))
             continue
         one, many = data.line(group, name, 1), data.line(group, name, data.solid)
         cells = tuple("–" if line is None else value_of(metric, line.at(last)) for line in (one, many))
-        lines.append(Note(type_title(name), cells))
+        lines.append(Note(data.title_of(name), cells))
     heads = ("JS",) if metric == "js_mean" else ("one run", f"{data.solid} runs")
     return Notes(
         (f"Intensity {last}", *heads),
         tuple(lines),
-        () if group == Group.INDEPENDENT else (f"Of {group_title(group)}.",),
+        (
+            *(() if group == Group.INDEPENDENT else (f"Of {group_title(group)}.",)),
+            *(f"{title}: images of its own, at no intensity." for title in data.titles.values()),
+        ),
     )
 
 
@@ -277,7 +291,7 @@ def _small_pictures(data: ShiftTypes, picture: Picture) -> None:
         x, y = panel.x, panel.y
         picture.add(*_picture(data, name, theme, x, y))
         head: Json = {"xref": f"{x} domain", "yref": f"{y} domain", "y": 1, "yanchor": "bottom", "yshift": 2}
-        picture.write(style.label(type_title(name), theme, strong=True, x=0, xanchor="left", **head))
+        picture.write(style.label(data.title_of(name), theme, strong=True, x=0, xanchor="left", **head))
         if data.options.metric != "js_mean" and name in data.gain:
             said = _signed(data.options.metric, data.gain[name])
             picture.write(style.label(said, theme, x=1, xanchor="right", xshift=16, **head))
@@ -308,7 +322,8 @@ def _thin_line(line: Line, data: ShiftTypes, theme: Theme, x: str, y: str) -> Tr
     marker["line"] = {**marker["line"], "width": [0] * last + [1 if main else 0]}
     return scatter(
         "lines+markers", line.intensities, drawn(line.metric, line.value), axes=(x, y),
-        hover=[hover(line, i) for i in range(last + 1)], name=group_title(line.group), legendgroup=line.group,
+        hover=[hover(line, i, data.title_of(line.corruption)) for i in range(last + 1)],
+        name=group_title(line.group), legendgroup=line.group,
         meta={"method": line.group},
         line={"color": entry.colour(theme), "width": 2 if main else 1.25, "dash": "dash" if dashed else "solid"},
         marker=marker, cliponaxis=False,
@@ -318,7 +333,7 @@ def _thin_line(line: Line, data: ShiftTypes, theme: Theme, x: str, y: str) -> Tr
 def _boxes(data: ShiftTypes, picture: Picture) -> None:
     """A box for each type (over intensities) or for each intensity (over types); groups beside each other."""
     metric, by_type = data.options.metric, data.options.panel == "types"
-    names = [type_title(name) for name in data.types]
+    names = [data.title_of(name) for name in data.types]
     across: Json = {"range": [0.4, 5.6], "dtick": 1}
     if by_type:
         picture.layout["margin"]["b"] = 120

@@ -27,6 +27,7 @@ from modescape.corruptions.published import PublishedSet
 from modescape.datasets.here import seed_name
 from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
+from modescape.kept_picture_checks import PICTURE_CHECK
 from modescape.prices import Work
 from modescape.records import EventKind, Group, Need, SampleSet, group_name
 from modescape.registry import Entry, datasets
@@ -75,8 +76,10 @@ def plan(draft: Draft) -> None:
     found = groups.planned(draft, study)
     fitted = min(draft.n.held_out, FEW_IMAGES) if draft.n.held_out >= MIN_IMAGES else 0
     cells = 1 + len(types) * len(study.intensities)
-    elsewhere: Json = {OWN: [(name, 1) for name in study.others]} if study.others else {}
-    per_function = (cells - 1) * n + sum(map(expected, study.others))
+    others = study.other_sets(draft.spec.data)
+    elsewhere: Json = {OWN: [(other.key, 1) for other in others]} if others else {}
+    per_function = (cells - 1) * n + sum(map(expected, others))
+    made += [(PICTURE_CHECK, f"shift.{field}") for field, own in study.own_images() if own.dataset == "folder"]
     logits = 4 * cells * n * draft.classes * sum(group.size for group in found)
     keep = "logits" if logits <= LOGIT_BYTES else "labels"
     for group in found:
@@ -323,9 +326,12 @@ def _shift_parts(task: Task) -> Json:
     spec = task.spec
     params = {key: value for key, value in task.params.items() if key != "run"}
     data = keyed(spec.data, "dataset", "fingerprint", "test_images", "white")
+    study = needed(spec.shift)
     own = [keyed(m) for m in spec.methods if m.method == task.params["group"]]
-    return {"data": data, "splits": spec.evaluation.splits, "shift": _images_of(needed(spec.shift)), "params": params,
-            "method": own, "scale": spec.data.input_scale, "corruptions": corrupting.VERSION}  # fmt: skip
+    brought = [keyed(own, "dataset", "fingerprint", "white") for _, own in study.own_images()]
+    return {"data": data, "splits": spec.evaluation.splits, "shift": _images_of(study), "params": params, "method": own,
+            "scale": spec.data.input_scale, "corruptions": corrupting.VERSION,
+            **({OWN: brought} if brought else {})}  # fmt: skip
 
 
 def _the_others(task: Task) -> list[Entry]:
@@ -374,23 +380,25 @@ def shift(context: Context) -> None:
 
 def _elsewhere(context: Context, networks: groups.Networks) -> Json:
     """What the functions say of the sets that have images of their own: logits [S, 1, n, K], and the labels."""
-    found = []
-    for name, intensity in context.params.get(OWN, ()):
-        images = images_of(name, context.settings.data_folders)
-        logits = np.concatenate([networks.logits(chunk) for _, chunk in _cut(context, images)], axis=1)
-        kept = context.keep(logits[:, None], "predictions"), context.keep(images.numpy_labels(), "labels")
-        found.append({"cell": [name, intensity], "logits": kept[0], "labels": kept[1]})
+    found, study = [], needed(context.spec.shift)
+    for other in study.other_sets(context.spec.data) if OWN in context.params else ():
+        parts = list(images_of(other, context.splits.classes, context.settings.data_folders))
+        chunks = (chunk for images, _ in parts for chunk in _cut(context, images))
+        logits = np.concatenate([networks.logits(chunk) for chunk in chunks], axis=1)
+        labels = np.concatenate([own for _, own in parts])
+        kept = context.keep(logits[:, None], "predictions"), context.keep(labels, "labels")
+        found.append({"cell": [other.key, 1], "logits": kept[0], "labels": kept[1]})
     return {OWN: found} if found else {}
 
 
-def _cut(context: Context, images: Split) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """(start, uint8 images [n, C, H, W]) of a whole split."""
+def _cut(context: Context, images: Split) -> Iterator[NDArray[np.uint8]]:
+    """uint8 images [n, C, H, W] of a whole split."""
     import torch
 
     for start in range(0, len(images), _chunk_size(context)):
         context.control.check()
         rows = torch.arange(start, min(start + _chunk_size(context), len(images)), device=images.labels.device)
-        yield start, images.batch(rows).cpu().numpy()
+        yield images.batch(rows).cpu().numpy()
 
 
 def _validated(context: Context, networks: groups.Networks, solutions: Sequence[Solution]) -> Json:
@@ -815,10 +823,11 @@ class _Compared:
             )  # fmt: skip
 
     def _title(self, shown: _Shown) -> str:
-        imported, name = self.context.spec.imported, str(shown.cell[0])
-        if imported is None and shown.own is not None and name in datasets:
-            return datasets[name].title
-        return name if imported is None else imported.titles.get(name, name)
+        spec, name = self.context.spec, str(shown.cell[0])
+        if spec.imported is not None:
+            return spec.imported.titles.get(name, name)
+        titles = {other.key: other.title for other in needed(spec.shift).other_sets(spec.data)}
+        return name if shown.own is None else titles.get(name, name)
 
     def _rows(self) -> dict[Cell, list[int]]:
         """Cells, and for every intensity the mean over types, with their places: over those of the test images, or

@@ -4,21 +4,65 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from modescape.errors import InvalidInput, Problem
+from modescape.names import keys_of
+from modescape.own_sets import LONGEST, place_name
 from modescape.registry import corruptions, datasets
-from modescape.spec_parts import PLACES, Key
+from modescape.spec_parts import PLACES, DataSpec, Key, Part, is_same_place, refuse_stray_path
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
-from modescape.versions import Added
+from modescape.versions import STORED, Added
 
 if TYPE_CHECKING:
     from modescape.records import DataInfo, Sizes
-    from modescape.spec_parts import BaseSpec, DataSpec
+    from modescape.spec_parts import BaseSpec
 
 Intensity = Annotated[int, Field(ge=1, le=5)]
+
+
+class OwnSet(Part):
+    """A user's own labelled pictures of the classes that are trained on."""
+
+    dataset: Literal["folder", "npz", "huggingface"] = Field(description="What lies there.")
+    path: Path = Field(description="Folder of class folders, .npz file of images and labels, or folder of a saved set.")
+    name: str = Field("", max_length=LONGEST, description="What it is called; empty: as its place.")
+    white: float | None = Field(
+        None, gt=0, le=2**32, description="The value that is white in the pictures; empty means it is found."
+    )
+    fingerprint: str | None = Field(
+        None, max_length=64, description="SHA-256 of the images, filled in when the experiment is created."
+    )
+
+    @model_validator(mode="after")
+    def _has_white(self) -> OwnSet:
+        refuse_stray_path(self.dataset, self.path, self.white)
+        return self
+
+    @property
+    def title(self) -> str:
+        return self.name or place_name(self.path, self.dataset)
+
+    def data(self, side: int | None = None) -> DataSpec:
+        """As a data set; side: of the square that its pictures are scaled to."""
+        return DataSpec(
+            dataset=self.dataset, path=self.path, white=self.white, fingerprint=self.fingerprint,
+            validation_images=0, image_size=side,
+        )  # fmt: skip
+
+
+class Other(NamedTuple):
+    """A set of other images that networks are asked about: its key among the types, its title, what it is."""
+
+    key: str
+    title: str
+    data: DataSpec
+
+
+def _kind_of(given: Any) -> str:
+    return "named" if isinstance(given, str) else "own"
 
 
 @study(
@@ -32,6 +76,8 @@ Intensity = Annotated[int, Field(ge=1, le=5)]
 )
 class ShiftSpec(GroupStudy):
     """Accuracy, Brier score and Jensen-Shannon divergence against the intensity of corruptions (science j.1)."""
+
+    reads_labels = True
 
     source: Literal["generated", "published"] = Field(
         "generated",
@@ -55,11 +101,15 @@ class ShiftSpec(GroupStudy):
     intensities: tuple[Intensity, ...] = Field(
         (1, 2, 3, 4, 5), min_length=1, max_length=5, description="Which intensities, 1 to 5."
     )
-    others: Annotated[tuple[Key, ...], Added] = Field(
+    others: Annotated[
+        tuple[Annotated[Annotated[Key, Tag("named")] | Annotated[OwnSet, Tag("own")], Discriminator(_kind_of)], ...],
+        Added,
+    ] = Field(
         (),
         max_length=8,
         description="Labelled sets of other images of the same classes, such as CIFAR-10.1, by the names they have "
-        "here: their test images, at most 10,000, are a type of their own at intensity 1.",
+        "here (one's own are registered under Data; in brackets where a name has a comma): their test images, or all "
+        "where there is no test set, at most 10,000, are a type of their own at intensity 1.",
     )
     images: int | None = Field(
         None,
@@ -77,6 +127,24 @@ class ShiftSpec(GroupStudy):
     def count(self, test: int) -> int:
         """Images evaluated of `test` there are."""
         return min(2000, test) if self.images is None else self.images
+
+    def other_sets(self, data: DataSpec) -> list[Other]:
+        """The sets of other images; data: what is trained on, whose pictures may be scaled to one size."""
+        titles = {i: one.title for i, one in enumerate(self.others) if isinstance(one, OwnSet)}
+        keys = keys_of([*corruptions, *(one for one in self.others if isinstance(one, str)), *titles.values()])
+        found = []
+        for i, one in enumerate(self.others):
+            if isinstance(one, OwnSet):
+                found.append(Other(keys[titles[i]], titles[i], one.data(data.image_size)))
+            else:
+                named = {"dataset": one, "image_size": data.image_size}
+                title = datasets[one].title if one in datasets else one  # a worker's plug-in
+                found.append(Other(one, title, DataSpec.model_validate(named, context=STORED)))
+        return found
+
+    def own_images(self) -> Iterator[tuple[str, DataSpec]]:
+        own = ((i, one) for i, one in enumerate(self.others) if isinstance(one, OwnSet))
+        yield from ((f"others.{i}", one.data()) for i, one in own)
 
     def types(self, info: DataInfo) -> tuple[str, ...]:
         """The types asked for; if none is named, all that apply, or all that such a published set has."""
@@ -116,18 +184,33 @@ class ShiftSpec(GroupStudy):
 
     def _problems_of_others(self, spec: BaseSpec) -> Iterator[Problem]:
         fitting = [name for name in datasets if name not in PLACES and name != spec.data.dataset]
-        for i, name in enumerate(self.others):
-            if name in self.others[:i] or name in corruptions:
-                yield Problem(f"{name} is there already", "others", "each at most once")
-            elif name not in fitting:
-                why = "is what the networks are trained on" if name == spec.data.dataset else "is no set with a name"
-                yield Problem(f"{name[:60]!r} {why}", "others", "some of " + ", ".join(fitting))
+        before = {name.casefold() for name in corruptions}
+        for one in self.others:
+            title = one.title if isinstance(one, OwnSet) else one
+            if title.casefold() in before:
+                yield Problem(f"{title[:60]} is there already", "others", "each at most once")
+            elif isinstance(one, OwnSet) and is_same_place(one.path, spec.data.path):
+                yield Problem(f"{title} is what the networks are trained on", "others", "another set")
+            elif isinstance(one, str) and one not in fitting:
+                why = "is what the networks are trained on" if one == spec.data.dataset else "is no set with a name"
+                allowed = f"some of {', '.join(fitting)}, or of those registered under Data"
+                yield Problem(f"{one[:60]!r} {why}", "others", allowed)
+            before.add(title.casefold())
 
     def looked_up(self, data: DataSpec, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
-        from modescape.studies.shift.others import check
+        return self._with_images(data, info, folders)._with_others(data, info, folders)
 
-        for name in self.others:
-            check(name, info, folders)
+    def _with_others(self, data: DataSpec, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
+        from modescape.studies.shift.others import looked_at
+
+        found = [looked_at(other, info, folders) for other in self.other_sets(data)]
+        others = tuple(
+            one.model_copy(update={"fingerprint": fingerprint}) if isinstance(one, OwnSet) else one
+            for one, fingerprint in zip(self.others, found, strict=True)
+        )
+        return self if others == self.others else self.model_copy(update={"others": others})
+
+    def _with_images(self, data: DataSpec, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
         if self.path is None:
             return self
         if self.source == "generated":
