@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import sys
 import zipfile
 from datetime import date
@@ -19,7 +20,7 @@ from modescape.errors import InvalidInput
 from modescape.imported.digest import set_digest
 from modescape.imported.door import examine
 from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe, SetRole, Unclear
-from modescape.imported.globs import read_glob
+from modescape.imported.globs import members_of, read_glob
 from modescape.imported.memory import Samples, from_arrays
 from modescape.imported.reading import read
 from modescape.imported.two_arrays import natural
@@ -255,7 +256,7 @@ def test_files_a_member_are_read_in_the_order_people_count(runs: Path) -> None:
 
 def zipped(path: Path, folder: Path, around: str) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
-        for file in folder.iterdir():
+        for file in folder.glob("*.np*"):
             archive.write(file, around + file.name)
     return path
 
@@ -289,6 +290,49 @@ def test_a_file_a_member_of_predicted_labels_asks_which_is_the_truth_unless_its_
     assert read(tmp_path, labels="what").kind is OutputKind.LABELS
     (tmp_path / "what.npy").rename(tmp_path / "y.npy")
     assert len(read(tmp_path).members) == 3
+
+
+def test_of_several_files_a_member_those_of_the_true_labels_are_read_and_the_others_told(runs: Path) -> None:
+    one = read(runs)
+    assert np.array_equal(one.test.outputs.read(), LOGITS)
+    assert [member.id for member in one.members] == [f"run_{i}" for i in range(M)]
+    (said,) = one.remarks
+    assert "--ood NAME='run_*/svhn.npy'" in said
+    assert one.unread == ("y_val",)
+    for m in range(M):
+        np.save(runs / f"run_{m}" / "svhn.npy", LOGITS[m] + 1)
+    with pytest.raises(Unclear, match="which is of the test set") as asked:
+        read(runs)
+    assert (asked.value.field, [one.value for one in asked.value.choices]) == ("outputs", ["svhn", "test"])
+    assert np.array_equal(read(runs, outputs="test").test.outputs.read(), LOGITS)
+    assert np.array_equal(read(runs, outputs="svhn").test.outputs.read(), LOGITS + 1)
+
+
+def test_numbered_arrays_of_one_npz_are_members_and_others_are_asked_about(tmp_path: Path) -> None:
+    np.savez(tmp_path / "numbered.npz", **{f"run_{i}": LOGITS[i] for i in range(M)}, labels=LABELS)
+    one = read(tmp_path / "numbered.npz")
+    assert set_digest(one) == set_digest(from_arrays(LOGITS, LABELS, members=[f"run_{i}" for i in range(M)]))
+    np.savez(tmp_path / "named.npz", adam=LOGITS[0], eve=LOGITS[1], labels=LABELS)
+    with pytest.raises(Unclear, match="Several arrays could be"):
+        read(tmp_path / "named.npz")
+
+
+@pytest.mark.parametrize("of", ["a folder", "an npz"])
+def test_labels_that_are_whole_numbers_in_floats_are_labels_and_fractions_are_a_regression(
+    tmp_path: Path, of: str
+) -> None:
+    def written(truth: np.ndarray) -> Path:
+        if of == "a folder":
+            for i in range(3):
+                np.save(tmp_path / f"run_{i}.npy", LOGITS[i])
+            np.save(tmp_path / "y.npy", truth)
+            return tmp_path
+        np.savez(tmp_path / "e.npz", outputs=LOGITS[:3], y=truth)
+        return tmp_path / "e.npz"
+
+    assert np.array_equal(read(written(LABELS.astype("f8"))).test.labels, LABELS)
+    with pytest.raises(InvalidInput, match="regression"):
+        read(written(LABELS + 0.5))
 
 
 @pytest.mark.parametrize("name", ["run_0.pt", "run_0.pkl"])
@@ -389,6 +433,24 @@ def test_a_wildcard_may_leave_letters_out(tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", LABELS)
     one = read_glob(str(tmp_path / "*[!ey].npy"), labels=tmp_path / "y.npy")
     assert [member.id for member in one.members] == ["bes-t", "las-t"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("[^dy]*.npy", ["b-est", "l-ast", "o-ne[1]"]),  # as shells read it
+        ("[!dy]*.npy", ["b-est", "l-ast", "o-ne[1]"]),
+        ("one[1].npy", ["one[1]"]),  # a file whose name looks like a pattern
+        ("**/deep.npy", ["a-b", "a", "deep"]),
+        ("a/**/deep.npy", ["b", "deep"]),
+        ("**/[d]eep.npy", ["a-b-d", "a-d", "d"]),
+    ],
+)
+def test_every_pattern_names_the_members_it_finds(tmp_path: Path, pattern: str, names: list[str]) -> None:
+    for name in ("best", "last", "one[1]", "y", "deep", "a/deep", "a/b/deep"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / f"{name}.npy", LOGITS[0])
+    assert sorted(members_of(str(tmp_path / pattern))) == sorted(names)
 
 
 def test_a_member_without_a_file_is_named(runs: Path) -> None:
@@ -553,3 +615,41 @@ def test_samples_keep_what_was_given_with_them() -> None:
     assert kept.strength is not None
     assert kept.strength[1, 2] == 6
     assert one.samples["random"].strength is None
+
+
+def test_samples_may_come_with_the_labels_of_the_set_if_they_are_the_same() -> None:
+    drawn, truth = np.stack([OTHER] * 4, 1), LABELS[:10]
+    swag = Samples(np.stack([LOGITS] * 4, 1), shift={("natural", 1): (drawn, truth)}, ood={"svhn": drawn})
+    given = {"shift": {("natural", 1): (OTHER, truth)}, "ood": {"svhn": OTHER}}
+    kept = from_arrays(LOGITS, LABELS, samples={"swag": swag}, **given).samples["swag"]
+    assert np.array_equal(kept.outputs["shift/natural/1"].read(), drawn)
+    swag = Samples(np.stack([LOGITS] * 4, 1), shift={("natural", 1): (drawn, (truth + 1) % K)})
+    with pytest.raises(InvalidInput, match="its labels are not those of the set"):
+        from_arrays(LOGITS, LABELS, samples={"swag": swag}, **given)
+
+
+def test_a_trajectory_may_have_the_validation_set_too() -> None:
+    along, held = np.stack([LOGITS] * 2, 1), np.stack([OTHER] * 2, 1)
+    given = {"validation": (OTHER, LABELS[:10])}
+    one = from_arrays(LOGITS, LABELS, trajectory=([1, 5], {"test": along, "validation": held}), **given)
+    assert one.trajectory is not None
+    assert np.array_equal(one.trajectory.outputs["validation"].read(), held)
+    assert not one.lacking("validation")
+    assert from_arrays(LOGITS, LABELS, trajectory=along, **given).lacking("validation") == ["trajectory"]
+    with pytest.raises(InvalidInput, match="it has outputs of 'fog'"):
+        from_arrays(LOGITS, LABELS, trajectory={"fog": along}, **given)
+
+
+def test_names_in_an_archive_that_does_not_say_they_are_utf_8(tmp_path: Path) -> None:
+    """As `zip -r` writes them; Python's own archives say so in bit 11 of each name's flags."""
+    for i in range(3):
+        np.save(tmp_path / f"läuf_{i}.npy", LOGITS[i])
+    np.save(tmp_path / "y.npy", LABELS)
+    content = bytearray(zipped(tmp_path / "e.zip", tmp_path, "größe/").read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 7), (b"PK\x01\x02", 9)):
+        for found in re.finditer(re.escape(signature), bytes(content)):
+            content[found.start() + flags] &= ~8
+    (tmp_path / "e.zip").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "e.zip") as archive:
+        assert "größe/läuf_0.npy" not in archive.namelist(), "so Python alone reads it"
+    assert [one.id for one in read(tmp_path / "e.zip").members] == ["läuf_0", "läuf_1", "läuf_2"]

@@ -561,6 +561,18 @@ def test_a_stated_accuracy_that_is_not_met_stops_the_run_and_names_the_scale_tha
     assert "with the inputs unit" in stage.error["message"]
 
 
+def test_a_folder_of_weights_is_a_member_a_file(tmp_path: Path) -> None:
+    for name in ("run_10/last.safetensors", "run_2/last.safetensors", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert [one.name for one in members_from(tmp_path)] == ["run_2", "run_10"]
+    assert [one.name for one in members_from(str(tmp_path), member=r"run_(\d+)")] == ["2", "10"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidInput, match=r"empty holds nothing.*\.safetensors") as refused:
+        members_from(tmp_path / "empty")
+    assert refused.value.field == "weights"
+
+
 @pytest.mark.slow
 def test_one_file_given_twice_is_one_function(checkpoints: Path, tmp_path: Path) -> None:
     file = checkpoints / "0.safetensors"

@@ -249,7 +249,7 @@ def _compared(experiments: Sequence[Results]) -> Comparison:
     with_first = {found.second for found in shared if found.first == 0}
     return Comparison(
         rows=tuple(Compared(row.slug, row.name) for row in rows),
-        differs=tuple(differing(list(map(_promised, rows)))),
+        differs=tuple(differing([_promised(row, said=all(map(_is_imported, rows))) for row in rows])),
         numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))], voice)),
         claims=tuple(_claims(rows, voice)),
         cautions=(_OF_SCALE,) if len({row.input_scale for row in rows if not _is_imported(row)}) > 1 else (),
@@ -280,12 +280,14 @@ def _is_imported(row: Experiment) -> bool:
     return row.spec.get("source") == "imported"
 
 
-def _promised(row: Experiment) -> Json:
+def _promised(row: Experiment, *, said: bool) -> Json:
     """A spec without what it says by default of what nobody knows: the recipe of networks that were trained elsewhere,
-    and of imported predictions also data and network."""
+    and of imported predictions also data and network. said: with what is said of those."""
     document = stored(row.spec).model_dump(mode="json")
     unknown = {"trained": (), "weights": ("training",), "imported": ("data", "network", "training")}
     known = {name: value for name, value in document.items() if name != "imported"}
+    if said:
+        known["imported"] = {name: document["imported"][name] for name in ("recipe", "kind", "images", "validation")}
     return known | dict.fromkeys(unknown[document["source"]], NOT_KNOWN)
 
 

@@ -312,7 +312,7 @@ class Intake:
     def _planned(
         self, row: Gathering, pieces: Sequence[Piece], files: Sequence[Json] = (), *, seal: bool = False
     ) -> Whole:
-        piece = together(pieces, planned=0 if seal else row.planned)
+        piece = together(pieces, planned=row.planned, is_whole=seal)
         prepared = self.laboratory.preparing()(piece.spec, given=piece.given)
         origin = {"import": row.id, "planned": row.planned, "by": row.declared.get("by", ""), "files": list(files)}
         stages = prepared.plan.stages

@@ -39,7 +39,7 @@ from modescape.imported.ensemble import (
     Unclear,
 )
 from modescape.imported.manifest import NAME as MANIFEST
-from modescape.imported.memory import ArrayLike, Samples, ShiftKey, WithLabels, array_of, from_arrays
+from modescape.imported.memory import ArrayLike, Outputs, Samples, ShiftKey, WithLabels, array_of, from_arrays
 from modescape.imported.tensors import header_of
 from modescape.names import key_of, keys_of
 from modescape.pieces import KEPT, MOST_EMBEDDED, Piece, PieceMember, Strange, compared
@@ -118,7 +118,7 @@ def analyse(
     ood: Mapping[str, ArrayLike] | None = None,
     shift: Mapping[ShiftKey, WithLabels] | None = None,
     validation: tuple[ArrayLike, ArrayLike] | None = None,
-    trajectory: tuple[ArrayLike, ArrayLike] | ArrayLike | None = None,
+    trajectory: tuple[ArrayLike, Outputs] | Outputs | None = None,
     weights: Sequence[Any] | None = None,
     kind: OutputKind | str | None = None,
     recipe: Recipe | str = Recipe.UNKNOWN,

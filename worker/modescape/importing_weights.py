@@ -21,12 +21,12 @@ from modescape import extras
 from modescape.errors import InvalidInput
 from modescape.imported.arrays import printable, refuse
 from modescape.imported.ensemble import Recipe, Tensors
-from modescape.imported.globs import members_of
+from modescape.imported.globs import members_among, members_of
 from modescape.imported.inputs import inputs
 from modescape.imported.tensor_names import Fit, Keys
 from modescape.imported.tensors import header_of
 from modescape.imported.torch_files import Converted, Converter, is_of_torch
-from modescape.imported.two_arrays import natural
+from modescape.imported.two_arrays import called, natural
 from modescape.laboratory import Lab, Laboratory, started
 from modescape.records import About, Json
 from modescape.settings import Settings
@@ -293,12 +293,28 @@ def members_below(folder: Path, *, expect_accuracy: Sequence[str] = ()) -> tuple
 
 
 def _named(files: str | Path | Sequence[str | Path], member: str | None) -> dict[str, Path]:
+    if isinstance(files, str | Path) and Path(files).is_dir():
+        return _in_folder(Path(files), member)
     if isinstance(files, str | Path):
         return members_of(str(files), member)
     paths = [Path(one) for one in files]
     stems = [path.stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else [f"{i}" for i in range(len(paths))]
     return dict(zip(names, paths, strict=True))
+
+
+def _in_folder(folder: Path, member: str | None) -> dict[str, Path]:
+    """A member for each file of weights below a folder, in natural order. Raises InvalidInput where there is none."""
+    every = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    found = sorted((one for one in every if one.endswith(".safetensors") or is_of_torch(Path(one))), key=natural)
+    if not found:
+        held = ", ".join(every[:5]) or "nothing"
+        raise InvalidInput(
+            f"{folder} holds {held}", field="weights", allowed="files of weights: .safetensors, .pt, .pth, .ckpt, .bin"
+        )
+    if member is not None:
+        return members_among([str(folder / one) for one in found], member)
+    return dict(zip(called([one.rpartition(".")[0] for one in found]), (folder / one for one in found), strict=True))
 
 
 def _snapshots(folder: str | Path | None, name: str, number: int) -> dict[float, NamedFile]:

@@ -89,9 +89,9 @@ def _is_output(at: str) -> bool:
     return at.partition("/")[0] in _OUTPUTS and not at.endswith(("/labels", "/names"))
 
 
-def together(pieces: Sequence[Piece], *, planned: int = 0) -> Piece:
-    """All of them as one, members in the order in which they came. planned: members that were promised, of an ensemble
-    that still waits for some; 0 of a whole one.
+def together(pieces: Sequence[Piece], *, planned: int, is_whole: bool) -> Piece:
+    """All of them as one, members in the order in which they came. planned: members that were promised; is_whole: no
+    more are awaited, and fewer than that is odd.
 
     Raises InvalidInput naming what of a piece is other than in the first.
     """
@@ -99,13 +99,16 @@ def together(pieces: Sequence[Piece], *, planned: int = 0) -> Piece:
     for other in pieces[1:]:
         _check_fit(first, other)
     members = tuple(member for piece in pieces for member in piece.members)
+    awaited = {"planned": planned} if planned and not is_whole else {}
+    missing = _missing(len(members), planned) if is_whole else ()
     if len(pieces) == 1:
-        return replace(first, spec=_changed(first.spec, lambda imported: {**imported, **_awaited(planned)}))
+        spec = _changed(first.spec, lambda imported: {**imported, **awaited})
+        return replace(first, spec=spec, odd=(*first.odd, *missing))
     copies = _copies(members) if first.spec["imported"]["kind"] != "labels" else []
-    imported = {"digest": _digest(members), "copies": copies, **_awaited(planned)}
+    imported = {"digest": _digest(members), "copies": copies, **awaited}
     spec = _of_many(_changed(first.spec, lambda was: {**was, **imported}), len(members))
     files = {info.digest: info for piece in pieces for info in piece.files}
-    odd = [one for piece in pieces for one in piece.odd if one.what != "recipe"]
+    odd = [one for piece in pieces for one in piece.odd if one.what != "recipe"] + list(missing)
     for number in copies:
         original = next(i for i, one in enumerate(members) if one.outputs == members[number].outputs)
         said = f"{members[number].id} is equal to member {members[original].id} to the last bit, on every set"
@@ -122,8 +125,15 @@ def compared(members: int, samples: Sequence[int]) -> int:
     return max(2, min([MOST_COMPARED, *(count for count in counts if count > 1)]))
 
 
-def _awaited(planned: int) -> Json:
-    return {"planned": planned} if planned else {}
+def _missing(here: int, planned: int) -> tuple[Strange, ...]:
+    if here >= planned:
+        return ()
+    return (Strange("told", "members", missing_members(here, planned)),)
+
+
+def missing_members(here: int, planned: int) -> str:
+    """What it means that fewer members came than were promised, in a sentence without its full stop."""
+    return f"{planned} members were planned and {here} came, so which are missing may depend on what was seen of these"
 
 
 def _changed(spec: Json, change: Callable[[Json], Json]) -> Json:

@@ -59,6 +59,8 @@ def _words(item: ErrorDetails) -> str:
         return "is required"
     if kind == "extra_forbidden":
         return "is not a known field"
+    if kind == "json_invalid":
+        return f"it is no JSON: {context.get('error', item['msg'])}"
     if kind.startswith("greater_than"):
         return f"{shown} is too small"
     if kind.startswith("less_than"):

@@ -147,16 +147,18 @@ class Open:
 @dataclass(frozen=True)
 class GainRow:
     """What averaging one method's samples, or an ensemble, gains in a run and what it costs, as text. given: the
-    samples came with the members."""
+    samples came with the members; runs: how many there are."""
 
     row: Gain
+    runs: int
     voice: Voice = HERE
     given: bool = False
 
     @property
     def title(self) -> str:
         if self.row.method is None:
-            return f"Ensemble of {self.row.members}"
+            pairs = self.voice(f" (from the pairs of {self.runs} runs)") if self.runs < self.row.members else ""
+            return f"Ensemble of {self.row.members}{pairs}"
         part = f" (around {self.row.runs} of {self.row.of} runs)" if self.row.runs is not None else ""
         return self.voice.titles.get(self.row.method, methods.title(self.row.method)) + self.voice(part)
 
@@ -193,7 +195,7 @@ class GainRow:
 
 def gains(spec: ExperimentSpec, found: Finding) -> list[GainRow]:
     """An ensemble first, then the methods; [] before all is compared, and for experiments judged before costs were."""
-    return [GainRow(row, found.voice, spec.imported is not None) for row in found.gains]
+    return [GainRow(row, spec.ensemble.runs, found.voice, spec.imported is not None) for row in found.gains]
 
 
 def rule(spec: ExperimentSpec, kinds: Sequence[KindProgress]) -> str:

@@ -20,6 +20,7 @@ from modescape.drawing.words import duration, percent, thousands
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.initial import shared_start
+from modescape.pieces import missing_members
 from modescape.plan import departures, differences
 from modescape.records import Absent, Group, Role, StageKind, StageState, Status
 from modescape.registry import Figure, architectures, datasets, figures, method_title, methods, presets, studies
@@ -119,7 +120,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         headline=_headline(row, found),
         claims=(rows := claims.answered(found, shown, look := here.laboratory.look(row))),
         look=look,
-        looked=looked(look),
+        looked=found.voice(looked(look)),
+        missing_members=_missing_members(row),
         gains=claims.gains(spec, found),
         voice=found.voice,
         has_networks=spec.imported is None,
@@ -167,6 +169,15 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
 def _headline(row: Experiment, found: Finding) -> str:
     words = found.headline
     return f"So far {words[:1].lower()}{words[1:]}" if words and not row.status.has_ended else words
+
+
+def _missing_members(row: Experiment) -> str:
+    """Of an ensemble that was sealed before all members came: what that means for its claims."""
+    origin = row.provenance or {}
+    planned, here = int(origin.get("planned", 0)), len(origin.get("members", ()))
+    if here >= planned or (row.spec.get("imported") or {}).get("planned"):
+        return ""
+    return missing_members(here, planned)
 
 
 TOO_FAR = 0.02  # accuracy that re-estimated statistics may cost or bring before the page says so

@@ -186,14 +186,15 @@ class Archive:
     @cached_property
     def files(self) -> Mapping[str, zipfile.ZipInfo]:
         """By name, sorted. Raises InvalidInput for what is no archive of ours, or not a safe one."""
-        items = [item for item in self._items() if not _is_aside(item.filename)]
+        items = [item for item in self._items() if not _is_aside(_name_of(item))]
         self._check_sizes(items)
         found: dict[str, zipfile.ZipInfo] = {}
         for item in items:
             self._check(item)
-            if item.filename in found:
-                raise refuse(self.name, f"it holds {item.filename!r} twice", "one file of each name")
-            found[item.filename] = item
+            name = _name_of(item)
+            if name in found:
+                raise refuse(self.name, f"it holds {name!r} twice", "one file of each name")
+            found[name] = item
         return dict(sorted(self._without_folder(found).items()))
 
     def _items(self) -> list[zipfile.ZipInfo]:
@@ -271,6 +272,19 @@ class Archive:
 
     def tensors(self, name: str) -> Tensors:
         return Tensors(name, self.size(name), lambda: self.open(name))
+
+
+_UTF8 = 1 << 11  # the flag of an archive's names that are UTF-8
+
+
+def _name_of(item: zipfile.ZipInfo) -> str:
+    """As whoever packed it read it: `zip` of Unix writes UTF-8 and does not say so, and Python takes that for CP437."""
+    if not item.flag_bits & _UTF8:
+        try:
+            return item.filename.encode("cp437").decode()
+        except UnicodeError:
+            pass
+    return item.filename
 
 
 def _is_aside(name: str) -> bool:

@@ -251,8 +251,8 @@ def _refused_labels(ensemble: Ensemble, one: ExampleSet, truth: Labels) -> Itera
     if low < 0 or high >= classes:
         counted = "; they seem to count from 1: subtract 1" if low == 1 and high == classes else ""
         yield _refuse(
-            Odd.LABELS, f"the labels of {one.place} run from {low} to {high}, of classes 0 to {classes - 1}{counted}",
-            one.place,
+            Odd.LABELS, f"the labels of {one.place} run from {low} to {high}, and the outputs have {classes} classes, "
+            f"0 to {classes - 1}{counted}", one.place,
         )  # fmt: skip
 
 
@@ -598,7 +598,7 @@ def _numbers(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
     odd = {n: value for n, value in looked.temperatures.items() if not COLDEST <= value <= HOTTEST}
     if odd:
         low, high = min(odd.values()), max(odd.values())
-        span = f"{low:.2g}" if len(odd) == 1 else f"{low:.2g} to {high:.2g}"
+        span = " to ".join(f"{round(one)}" if one >= 10 else f"{one:.2g}" for one in sorted({low, high}))
         names = _names(ensemble, list(odd))
         sentence = (
             f"{_listed(names)}: the temperature that fits best is {span}, far from 1 ({COLDEST} to {HOTTEST}). Were "
@@ -642,7 +642,10 @@ def _beside(ensemble: Ensemble) -> Iterator[Oddity]:
             )
             yield Oddity(Level.TOLD, Odd.ASIDE, sentence, place=one.place)
     if VALIDATION in ensemble.sets and (lacking := ensemble.lacking(VALIDATION)):
-        sentence = f"The validation set is left aside, for {' and '.join(lacking)} came without outputs on it"
+        sentence = (
+            f"The validation set is left aside, for {' and '.join(lacking)} came without outputs on it: give them too, "
+            "beside those on the test set"
+        )
         yield Oddity(Level.TOLD, Odd.ASIDE, sentence, place=VALIDATION)
     for remark in ensemble.remarks:
         yield Oddity(Level.TOLD, Odd.REMARK, remark)

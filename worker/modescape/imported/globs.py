@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modescape.imported import parts
@@ -85,6 +85,11 @@ def members_of(pattern: Pattern, member: str | None = None) -> dict[str, Path]:
     return _Naming(member).files(pattern)
 
 
+def members_among(paths: Sequence[str], member: str) -> dict[str, Path]:
+    """The same of files that are known. Raises InvalidInput, Unclear."""
+    return _Naming(member).among(paths, "")
+
+
 class _Naming:
     """What of a path is the member's name."""
 
@@ -96,12 +101,19 @@ class _Naming:
 
     def files(self, pattern: Pattern) -> dict[str, Path]:
         """member's name -> its file, in natural order. Raises InvalidInput: none, two of one name."""
-        found: dict[str, Path] = {}
-        paths = sorted(glob.glob(pattern, recursive=True), key=natural)  # noqa: PTH207 (patterns may be absolute)
+        if Path(pattern).is_file():  # whatever its name looks like
+            paths = [pattern]
+        else:
+            pattern = pattern.replace("[^", "[!")  # as shells read it
+            paths = sorted(glob.glob(pattern, recursive=True), key=natural)  # noqa: PTH207 (may be absolute)
         if not paths:
             raise refuse(pattern, "no file is there by that pattern", "a pattern such as run_*/test.npy, quoted")
         if len(paths) > _MOST:
             raise refuse(pattern, f"{len(paths):,} files are there by that pattern", f"at most {_MOST:,}")
+        return self.among(paths, pattern)
+
+    def among(self, paths: Sequence[str], pattern: Pattern) -> dict[str, Path]:
+        found: dict[str, Path] = {}
         for path in paths:
             name = self.name(path, pattern)
             if name in found:
@@ -114,24 +126,30 @@ class _Naming:
         return found
 
     def name(self, path: str, pattern: Pattern) -> str:
-        found = (self.member or re.compile(_as_expression(pattern))).search(path)
+        if self.member is None:
+            return _wild(path, pattern) or Path(path).stem
+        found = self.member.search(path)
         if found is None:
-            raise refuse(
-                path, f"nothing in it fits member={getattr(self.member, 'pattern', '')!r}", "one that fits all"
-            )
+            raise refuse(path, f"nothing in it fits member={self.member.pattern!r}", "one that fits all")
         return "-".join(part for part in found.groups() if part) or found.group()
 
 
-def _as_expression(pattern: Pattern) -> str:
-    """What the wildcards of a pattern stand for, as groups; of a pattern without any, the file's own name."""
-    if not glob.has_magic(pattern):
-        return re.escape(Path(pattern).stem)
-    wild = {"**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
-    pieces = re.split(r"(\*\*|\*|\?|\[[^\]]+\])", pattern)
-    return "".join(
-        wild.get(piece) or (f"({piece.replace('[!', '[^')})" if piece.startswith("[") else re.escape(piece))
-        for piece in pieces
-    )
+_WILD = re.compile(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\])")
+
+
+def _wild(path: str, pattern: Pattern) -> str:
+    """What the wildcards of a pattern stand for in a path; "" where they stand for nothing, or there are none."""
+    groups = {"**/": "(?:(.*)/)?", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
+    pieces = _WILD.split(pattern)
+    expression = "".join(groups.get(one) or (_one_of(one) if i % 2 else re.escape(one)) for i, one in enumerate(pieces))
+    found = re.fullmatch(expression, path, re.DOTALL)
+    return "-".join(part.replace("/", "-") for part in found.groups() if part) if found is not None else ""
+
+
+def _one_of(piece: str) -> str:
+    """A set of characters as an expression; [!a] is all but a."""
+    inside = piece[1:-1].replace("\\", "\\\\")
+    return f"([^{inside[1:]}])" if inside.startswith("!") else f"([{inside}])"
 
 
 def _common(pattern: Pattern) -> str:

@@ -14,6 +14,7 @@ import csv
 import importlib
 import re
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -213,8 +214,7 @@ def _set(
         if member not in found:
             raise refuse(name, f"member {member!r} has no rows of the set {place}", "the same sets for every member")
     first = found[members[0]].examples
-    if len(set(first)) != len(first):
-        raise refuse(name, f"member {members[0]!r} has an example twice in {place}", "one row an example and member")
+    _check_once(name, place, members[0], first)
     examples = tested if at.example is not None and set(tested) == set(first) else first
     order = {example: row for row, example in enumerate(examples)}
     outputs = np.stack([_member(name, place, member, found[member], order, at) for member in members])
@@ -235,8 +235,9 @@ def _against(test: ExampleSet, one: ExampleSet) -> ExampleSet:
 
 def _member(name: str, place: str, member: str, one: _Outputs, order: dict[str, int], at: _Columns) -> NDArray[Any]:
     """[N, K], or [N] of labels, in the order of the first member's rows."""
+    _check_once(name, place, member, one.examples)
     rows = np.array([order.get(example, -1) for example in one.examples])
-    if len(rows) != len(order) or len(set(one.examples)) != len(order) or (rows < 0).any():
+    if len(rows) != len(order) or (rows < 0).any():
         raise _other_examples(name, place, member, len(one.examples), len(order))
     values = np.frombuffer(one.values, np.float64).reshape(len(rows), -1)
     placed = np.empty_like(values)
@@ -246,6 +247,14 @@ def _member(name: str, place: str, member: str, one: _Outputs, order: dict[str, 
     if not (np.isfinite(placed) & (placed == np.rint(placed)) & (np.abs(placed) < _LARGEST_LABEL)).all():
         raise refuse(name, f"member {member!r} predicts what is no class number", "class numbers from 0")
     return placed[:, 0].astype(np.int64)
+
+
+def _check_once(name: str, place: str, member: str, examples: Sequence[str]) -> None:
+    if len(set(examples)) != len(examples):
+        (twice, _), *_ = Counter(examples).most_common(1)
+        raise refuse(
+            name, f"member {member!r} has the example {twice[:80]!r} twice in {place}", "one row an example and member"
+        )
 
 
 def _other_examples(name: str, place: str, member: str, rows: int, wanted: int) -> Refused:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from modescape.errors import InvalidInput, Problem
+from modescape.errors import InvalidInput
 from modescape.imported.ensemble import Ensemble, ExampleSet, Member, OutputKind, Recipe, SetRole
+from modescape.pydantic_errors import invalid
 
 SCHEMA = 1
 NAME = "ensemble.json"
@@ -68,17 +70,12 @@ def parsed(text: str | None) -> Manifest:
     try:
         found = Manifest.model_validate_json(text)
     except ValidationError as error:
-        problems = [_problem(item) for item in error.errors(include_url=False, include_context=False)]
-        raise InvalidInput(f"{NAME}: {problems[0]}", problems=problems) from error
+        problems = [replace(one, field=one.field or NAME) for one in invalid(error, Manifest).problems]
+        raise InvalidInput(f"{NAME}: {problems[0]}", problems=problems) from None
     twice = [name for name, count in Counter(str(member.id) for member in found.members).items() if count > 1]
     if twice:
         raise InvalidInput(f"{NAME}: two members are called {twice[0]!r}", field="members", allowed="ids that differ")
     return found
-
-
-def _problem(item: Any) -> Problem:
-    where = ".".join(map(str, item["loc"]))
-    return Problem(f"{item['msg'][:300]}", where or NAME)
 
 
 def members_of(manifest: Manifest, count: int) -> tuple[Member, ...]:

@@ -37,6 +37,7 @@ from modescape.imported.ensemble import (
 
 ArrayLike: TypeAlias = Any  # of NumPy, torch, JAX; a list of those, one a member; the path of an .npy file
 WithLabels: TypeAlias = Any  # an array of outputs, or (outputs, labels)
+Outputs: TypeAlias = Any  # an array of outputs on the test set, or one for each set, by "test" and "validation"
 ShiftKey: TypeAlias = tuple[str, int] | str  # ("fog", 3) or "fog/3"
 
 
@@ -65,7 +66,7 @@ def from_arrays(
     ood: Mapping[str, ArrayLike] | None = None,
     shift: Mapping[ShiftKey, WithLabels] | None = None,
     validation: tuple[ArrayLike, ArrayLike] | None = None,
-    trajectory: tuple[ArrayLike, ArrayLike] | ArrayLike | None = None,
+    trajectory: tuple[ArrayLike, Outputs] | Outputs | None = None,
     weights: Sequence[Any] | None = None,
     kind: OutputKind | str = OutputKind.LOGITS,
     recipe: Recipe | str = Recipe.UNKNOWN,
@@ -78,8 +79,9 @@ def from_arrays(
     """The ensemble of these arrays.
 
     logits: [M, N, K], of what `kind` says ([M, N] of labels), [N, K] of a single member, or a list of one array a
-    member; labels: [N]; trajectory: [M, T, N, K], or (epochs [T], that), epochs counted from 0 where not given; shift:
-    outputs, or (outputs, labels) of a set with images of its own; weights: one a member, a path of .safetensors or a
+    member; labels: [N]; trajectory: [M, T, N, K], or that by set, {"test": ..., "validation": ...}, or
+    (epochs [T], either), epochs counted from 0 where not given; shift: outputs, or (outputs, labels) of a set with
+    images of its own; weights: one a member, a path of .safetensors or a
     mapping of tensors; images: uint8 [N, C, H, W]. Raises InvalidInput naming the argument.
     """
     what = _enum(OutputKind, kind, "kind")
@@ -104,7 +106,7 @@ def from_arrays(
         sets=dict(sorted(sets.items())),
         recipe=_enum(Recipe, recipe, "recipe"),
         classes=tuple(map(str, _listed("classes", classes, "a list of names"))),
-        samples=_all_samples(samples, what),
+        samples=_all_samples(samples, what, sets),
         trajectory=None if trajectory is None else _trajectory(trajectory, what),
         weights={} if weights is None else _weights(weights, who),
     )
@@ -245,13 +247,15 @@ def _named(name: str, of: str) -> str:
     return name
 
 
-def _all_samples(given: Any, kind: OutputKind) -> dict[str, MethodSamples]:
+def _all_samples(given: Any, kind: OutputKind, sets: Mapping[str, ExampleSet]) -> dict[str, MethodSamples]:
     by_method = _mapped("samples", given, "{'swag': ms.Samples(outputs)}")
-    found = {method: _samples(method, one, kind) for method, one in by_method.items()}
+    found = {method: _samples(method, one, kind, sets) for method, one in by_method.items()}
     return dict(sorted(found.items()))
 
 
-def _samples(method: str, given: Samples | ArrayLike, kind: OutputKind) -> MethodSamples:
+def _samples(
+    method: str, given: Samples | ArrayLike, kind: OutputKind, sets: Mapping[str, ExampleSet]
+) -> MethodSamples:
     one = given if isinstance(given, Samples) else Samples(given)
     name = f"samples[{method!r}]"
     _named(method, name)
@@ -263,7 +267,7 @@ def _samples(method: str, given: Samples | ArrayLike, kind: OutputKind) -> Metho
     return MethodSamples(
         method,
         {
-            place: parts.outputs(array_of(called, value), kind, lead=2)
+            place: parts.outputs(array_of(called, _outputs_of(called, value, sets.get(place))), kind, lead=2)
             for place, (called, value) in sorted(asked.items())
         },
         None if one.strength is None else parts.strength(array_of(f"{name}.strength", one.strength)),
@@ -271,11 +275,26 @@ def _samples(method: str, given: Samples | ArrayLike, kind: OutputKind) -> Metho
     )
 
 
+def _outputs_of(name: str, given: Any, of: ExampleSet | None) -> Any:
+    """What samples said, of a pair with the labels of the set, too, which must be the set's own."""
+    if not (isinstance(given, tuple) and len(given) == 2) or np.ndim(given[1]) != 1:
+        return given
+    truth = parts.true_labels(array_of(f"the labels of {name}", given[1]))
+    if of is None or of.labels is None or not np.array_equal(truth, of.labels):
+        raise refuse(name, "its labels are not those of the set", "outputs alone, or with the same labels")
+    return given[0]
+
+
 def _trajectory(given: Any, kind: OutputKind) -> Trajectory:
     epochs, outputs = given if isinstance(given, tuple) and len(given) == 2 else (None, given)
-    found = parts.outputs(array_of("trajectory", outputs), kind, lead=2)
-    counted = np.arange(found.shape[1]) if epochs is None else epochs
-    return Trajectory(parts.epochs(array_of("the epochs of trajectory", counted)), {TEST: found})
+    by_place = dict(outputs) if isinstance(outputs, Mapping) else {TEST: outputs}
+    if TEST not in by_place or set(by_place) - {TEST, VALIDATION}:
+        raise refuse("trajectory", f"it has outputs of {', '.join(map(repr, by_place)) or 'nothing'}",
+                     "outputs on 'test', and on 'validation' or not")  # fmt: skip
+    found = {place: parts.outputs(array_of(f"trajectory[{place!r}]" if len(by_place) > 1 else "trajectory", one),
+                                  kind, lead=2) for place, one in by_place.items()}  # fmt: skip
+    counted = np.arange(found[TEST].shape[1]) if epochs is None else epochs
+    return Trajectory(parts.epochs(array_of("the epochs of trajectory", counted)), found)
 
 
 def _who(given: Sequence[Member | str | int] | None, count: int) -> tuple[Member, ...]:

@@ -117,7 +117,7 @@ def _contained(lies: Container, kind: OutputKind | None, outputs: str | None, la
     found = {name.removesuffix(".npy"): array for name, array in arrays.items()}
     labels = _named(lies, found, labels)
     try:
-        files = None if lies.name.lower().endswith(".npz") or outputs else from_files(found, kind, labels)
+        files = from_files(found, kind, outputs, labels, numbered=lies.name.lower().endswith(".npz"))
         if files is not None:
             for name in others:  # a further member, it seems
                 check_pickle(name)

@@ -11,7 +11,7 @@ them. Anything else is asked.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from modescape.imported import parts
 from modescape.imported.arrays import Array, refuse, stacked
-from modescape.imported.containers import Archive
+from modescape.imported.containers import Archive, values
 from modescape.imported.ensemble import TEST, Choice, Ensemble, Member, OutputKind, Unclear
 from modescape.imported.kinds import looks_like
 
@@ -56,28 +56,70 @@ def from_named(
     return replace(_ensemble(arrays[pair.outputs], arrays[pair.labels], kind), unread=tuple(unread))
 
 
-def from_files(arrays: Mapping[str, Array], kind: OutputKind | None, labels: str | None) -> Ensemble | None:
+def from_files(
+    arrays: Mapping[str, Array], kind: OutputKind | None, outputs: str | None, labels: str | None, *, numbered: bool
+) -> Ensemble | None:
     """One array a member and one of the true labels, by the names of their files; None where they are something else.
-    labels: the name of those, where the user said. Raises Unclear, InvalidInput."""
+    outputs: of several sets, which is the test set, where the user said; labels: the name of the true ones; numbered:
+    whether names must be alike but for their numbers. Raises Unclear, InvalidInput."""
     if any(pair.is_usual for pair in _pairs(arrays, None, labels)):
         return None
-    flat = [
-        name for name, one in arrays.items() if one.shape and one.shape[1:] in ((), (1,)) and one.dtype.kind in "iu"
-    ]
+    flat = [name for name, one in arrays.items() if _are_labels(one)]
     usual = [name for name in flat if PurePosixPath(name).name.lower() in LABEL_NAMES]
     truth = [labels] if labels is not None else usual if len(usual) == 1 else flat
-    outputs = {name: one for name, one in arrays.items() if name not in flat and name not in truth}
-    if not outputs:  # whole numbers all of them, one of which is the truth
-        outputs = {name: arrays[name] for name in flat if name not in truth[:1]}
-    if not truth or truth[0] not in arrays or len(outputs) < 2 or not _are_alike(list(outputs.values())):
+    said = {name: one for name, one in arrays.items() if name not in flat and name not in truth}
+    if not said:  # whole numbers all of them, one of which is the truth
+        said = {name: arrays[name] for name in flat if name not in truth[:1]}
+    sets = _sets(said)
+    if not truth or truth[0] not in arrays or len(said) < 2 or not _are_alike(list(said.values())):
+        return None
+    if (numbered and any("#" not in name for name in sets)) or (outputs is not None and outputs not in sets):
         return None
     if len(truth) > 1:
         choices = [Choice(name, f"the true labels are {name}") for name in flat]
         raise Unclear("Which file holds the true labels?", choices, field="labels")
-    names = sorted(outputs, key=natural)
-    found = _ensemble(stacked("files", [outputs[name] for name in names]), arrays[truth[0]], kind)
-    unread = tuple(name for name in arrays if name not in outputs and name != truth[0])
-    return replace(found, members=tuple(map(Member, _called(names))), unread=unread)
+    test = outputs or _test_set(sets, said, arrays[truth[0]])
+    names = sorted(sets[test], key=natural)
+    found = _ensemble(stacked("files", [said[name] for name in names]), arrays[truth[0]], kind)
+    unread = tuple(name for name in arrays if name not in said and name != truth[0])
+    remarks = tuple(_unread_set(some) for one, some in sets.items() if one != test)
+    return replace(found, members=tuple(map(Member, called(names))), unread=unread, remarks=remarks)
+
+
+def _sets(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names of files by what they are of, where every member has several: run_0/test and run_0/svhn, run_1/test, ...,
+    or run_0_test and run_0_svhn; by that name with its numbers as #. Of anything else all are of one set."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(re.sub(r"\d+", "#", PurePosixPath(name).name), []).append(name)
+    counts = {len(some) for some in found.values()}
+    if len(found) == 1 or (len(counts) == 1 and counts != {1}):
+        return found
+    return {"files": list(names)}
+
+
+def _unread_set(names: Sequence[str]) -> str:
+    """How a set is read of which every member has a file."""
+    path = PurePosixPath(names[0])
+    folder = re.sub(r"\d+", "*", f"{path.parent}") if len({PurePosixPath(one).parent for one in names}) > 1 else "."
+    pattern = PurePosixPath(folder if "*" in folder or folder == "." else "*") / re.sub(r"\d+", "*", path.name)
+    return f"{names[0]} and its like were not read: a pattern says what they are, such as --ood NAME='{pattern}.npy'"
+
+
+def _test_set(sets: Mapping[str, Sequence[str]], arrays: Mapping[str, Array], truth: Array) -> str:
+    """Which of several sets the true labels are of: the one with as many examples. Raises Unclear."""
+    fit = [one for one, names in sets.items() if len(sets) == 1 or arrays[names[0]].shape[0] == truth.shape[0]]
+    if len(fit) == 1:
+        return fit[0]
+    choices = [Choice(one, f"the test set is {one}") for one in fit or sets]
+    raise Unclear("Every member has several files: which is of the test set?", choices, field="outputs")
+
+
+def _are_labels(array: Array) -> bool:
+    """Whether they can be class numbers of examples: whole numbers, of any type."""
+    if not array.shape or array.shape[1:] not in ((), (1,)) or array.dtype.kind not in "iuf":
+        return False
+    return array.dtype.kind != "f" or bool((found := values(array)).size and (found == np.rint(found)).all())
 
 
 def of_member(lies: Archive) -> tuple[Array, Array | None]:
@@ -102,7 +144,7 @@ def natural(path: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path) if part]
 
 
-def _called(names: Sequence[str]) -> list[str]:
+def called(names: Sequence[str]) -> list[str]:
     """What of each path tells the members apart: the file's name, or that of the folder, or all of it."""
     stems = [PurePosixPath(name).name for name in names]
     folders = [PurePosixPath(name).parent.name for name in names]
@@ -119,7 +161,7 @@ def _pairs(arrays: Mapping[str, Array], outputs: str | None, labels: str | None)
 
 
 def _fit(outputs: Array, labels: Array) -> bool:
-    if labels.dtype.kind not in "iu" or labels.shape[1:] not in ((), (1,)) or not labels.shape:
+    if not _are_labels(labels):
         return False
     examples = labels.shape[0]
     if outputs.dtype.kind == "f":
@@ -129,6 +171,8 @@ def _fit(outputs: Array, labels: Array) -> bool:
 
 def _no_pair(arrays: Mapping[str, Array]) -> Exception:
     held = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in list(arrays.items())[:8])
+    if any(len(one.shape) == 1 and one.dtype.kind == "f" and not _are_labels(one) for one in arrays.values()):
+        held += "; targets that are no class numbers (a regression) are not read yet"
     return refuse(
         "arrays",
         f"no two of them are outputs and true labels of the same examples: {held}",

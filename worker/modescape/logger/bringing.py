@@ -31,7 +31,7 @@ def bring(spool: Spool, settings: Settings, *, progress: bool) -> Lab:
             raise Conflict(f"member {member.id[:80]!r} was logged twice, and its outputs differ")
     if not pieces:
         raise InvalidInput("no member was logged to its end", field="members", allowed="one or more")
-    piece = together(list(pieces.values()))
+    piece = together(list(pieces.values()), planned=about.planned or 0, is_whole=True)
     row = store_piece(
         home.laboratory, piece, name=about.name, notes=about.notes, tags=about.tags,
         provenance={"planned": about.planned or len(pieces), "by": about.by},

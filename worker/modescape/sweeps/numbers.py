@@ -297,12 +297,23 @@ def draw(numbers: Numbers, theme: Theme, *, y: str, x: str, by: str = "", from_f
     head = quantity.title + (", minus the first cell's" if from_first else "")
     layout["yaxis"] = style.y_axis(theme, title={"text": head}, tickformat=".1%" if in_percent else "")
     layout["yaxis"]["labelalias"] = {}
+    if in_percent and not from_first:
+        layout["yaxis"]["range"] = _within_shares([point.value for point in points])
     traces = [
         _trace([point for point in points if point.by == name], name, place, theme, quantity,
                None if is_measured else [said(v) for v in values])
         for place, name in enumerate(series)
     ]  # fmt: skip
     return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+def _within_shares(values: Sequence[Value]) -> list[float]:
+    """An axis that holds all intervals as far as there are such shares: of few runs they reach beyond 0 and 1."""
+    ends = np.array([[v.value, v.value if v.low is None else v.low, v.value if v.high is None else v.high]
+                     for v in values])  # fmt: skip
+    low, high = float(ends.min(initial=1.0)), float(ends.max(initial=0.0))
+    room = 0.05 * max(high - low, 0.01)
+    return [max(low - room, -0.02 if low < 0.02 else 0.0), min(high + room, 1.02 if high > 0.98 else 1.0)]
 
 
 def _is_key(value: object) -> bool:

@@ -69,13 +69,17 @@ class Tunnel(FigureData):
     columns = ("line", "split", "fraction", *QUANTITIES)
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        return [
+        found: list[tuple[Cell, ...]] = [
             (line, split, float(share), *(known(v) for v in self.profile[i, j, :, k]))
             for i, line in enumerate(LINES)
             for j, split in enumerate(SPLITS)
             for k, share in enumerate(self.t)
             if np.isfinite(self.profile[i, j, ACCURACY, k])
         ]
+        if self.averaged:
+            name = f"mean probability of {self.study.averaged} points"
+            found.append((name, "test", None, self.averaged["nll"], self.averaged["accuracy"], None, None))
+        return found
 
     def curve(self, line: str, quantity: str) -> Floats:
         """[T] on the split shown."""
@@ -166,7 +170,8 @@ def _notes(data: Tunnel) -> Notes:
     if data.averaged:
         text.append(
             f"The mean probability of {data.study.averaged} points along the path is right on "
-            f"{percent(data.averaged['accuracy'])} % of all test images; its loss is {loss(data.averaged['nll'])} nats."
+            f"{100 * data.averaged['accuracy']:.2f} % of all test images; its loss is "
+            f"{loss(data.averaged['nll'])} nats."
         )
     steps = [knot["steps"] for knot in data.kept["trained"]["knots"]]
     if steps:
