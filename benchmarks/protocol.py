@@ -43,6 +43,9 @@ TOGETHER: dict[str, Json] = {
     "slow-epoch": {"learning_rate": 1e-3, "sampling": "epoch"},
     "keras-slow": {**SEARCHED["keras-block"], "learning_rate": 1e-3, "adam_epsilon": 1e-7},
     "keras-slow-epoch": {**SEARCHED["keras-block"], "learning_rate": 1e-3, "adam_epsilon": 1e-7, "sampling": "epoch"},
+    "keras": {**SEARCHED["keras-block"], "adam_epsilon": 1e-7, "sampling": "epoch"},
+    "keras-epoch": {**SEARCHED["keras-block"], "sampling": "epoch"},
+    "last-relu-epoch": {"last_relu": True, "sampling": "epoch"},
     "last-relu-slow": {"last_relu": True, "learning_rate": 1e-3},
     "last-relu-slow-epoch": {"last_relu": True, "learning_rate": 1e-3, "sampling": "epoch"},
 }
