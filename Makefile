@@ -1,7 +1,7 @@
 # make run     set up everything and run the product          make check   full-size acceptance runs (under an hour)
 # make test    set up everything and pass the tests           make bench   the benchmarks
 # make fast    the tests that need seconds               make docs    the documentation site
-# make lint    linter and type checker
+# make lint    linter and type checker                       make reproduce FIGURES="2 6"   the paper's, on its own data
 
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p $(NEW_ENOUGH) 2>/dev/null && echo $$p && break; done)
@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # Where it is set, each of the many processes that the tests start compiles the whole product anew (0.8 s of 4 for a server).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test fast lint check bench docs clean system
+.PHONY: run test fast lint check bench reproduce docs clean system
 
 run: $(VENV)/.installed
 	@exec $(BIN)/modescape up
@@ -32,7 +32,10 @@ check: $(VENV)/.installed-dev system
 	$(BIN)/python -m pytest tests -m check --timeout 3600 -s
 
 bench: $(VENV)/.installed-dev
-	@for file in benchmarks/*.py; do $(BIN)/python $$file; done
+	@for file in $(filter-out benchmarks/protocol.py benchmarks/reproduce.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file; done
+
+reproduce: $(VENV)/.installed-dev system
+	$(BIN)/python benchmarks/reproduce.py $(or $(FIGURES),--list)
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m mkdocs build --quiet

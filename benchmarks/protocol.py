@@ -122,8 +122,9 @@ def run(asked: argparse.Namespace) -> None:
             print(line, flush=True)
 
 
-def table(_: argparse.Namespace) -> None:
-    """A line a setting: how often, mean, the 95 % half-width by Student's t, and whether it holds what is printed."""
+def rows() -> Iterator[tuple[Any, ...]]:
+    """A row a setting and arithmetic: network, epochs, setting, seeds, arithmetic, n, mean, the 95 % half-width by
+    Student's t, and whether it is found (see above)."""
     from scipy.stats import t
 
     groups: dict[tuple[Any, ...], list[float]] = {}
@@ -136,7 +137,12 @@ def table(_: argparse.Namespace) -> None:
         mean, n = statistics.fmean(found), len(found)
         half = float(t.ppf(0.975, n - 1)) * statistics.stdev(found) / n**0.5 if n > 1 else float("nan")
         holds = "holds" if half <= 0.015 and abs(mean - PRINTED[architecture]) <= half else ""
-        print(f"{architecture} {epochs} {name:24} {part:10} {numerics:24} n {n:2} {mean:.4f} ± {half:.4f} {holds}")
+        yield architecture, epochs, name, part, numerics, n, f"{mean:.4f}", f"{half:.4f}" if n > 1 else "–", holds
+
+
+def table(_: argparse.Namespace) -> None:
+    for architecture, epochs, name, part, numerics, n, mean, half, holds in rows():
+        print(f"{architecture} {epochs} {name:24} {part:10} {numerics:24} n {n:2} {mean} ± {half} {holds}")
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from modescape.laboratory import opened
 from modescape.listing import Condition, ListQuery
 from modescape.records import Group, Status
 from modescape.registry import architectures, datasets, methods, presets
+from modescape.reproduced import reproduced
 from modescape.spec import ExperimentSpec, parse, stored, words
 from modescape.store import Store
 from modescape.tables import Experiment
@@ -92,12 +93,26 @@ class Near:
         return "; ".join(said) or "nothing that this number depends on differs"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Repeated:
+    """The number as it came out where Modescape is made. by: whose it is: when, on what machine, by which preset."""
+
+    value: float
+    of: str
+    sd: float | None
+    differs: str
+    by: str
+    digest: str
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Number:
-    """near: the nearest experiments, the nearest first, whether or not their numbers can be compared with it."""
+    """near: the nearest experiments, the nearest first, whether or not their numbers can be compared with it; kept:
+    what came with the product, for whoever has no experiment that repeats it."""
 
     printed: Printed
     near: tuple[Near, ...]
+    kept: Repeated | None = None
 
     @property
     def repeated(self) -> tuple[Near, ...]:
@@ -107,6 +122,9 @@ class Number:
     def __repr__(self) -> str:
         say, printed = self.printed.told, self.printed
         known = [f"    {say(near.value)} in {near.name} ({near.of}): {near.differs}" for near in self.repeated]
+        if not known and self.kept is not None:
+            kept = self.kept
+            known = [f"    {say(kept.value)} {kept.by} ({kept.of}): {kept.differs or 'as in the preset'}"]
         if not known:
             others = [f"; nearest, though not the same quantity: {near.name}, {near.differs}" for near in self.near]
             known = [f"    nothing here repeats it yet; the preset {printed.preset} does{''.join(others[:1])}"]
@@ -214,7 +232,22 @@ def paper(*, folder: Path | str | None = None) -> Paper:
 def beside(store: Store) -> Paper:
     """Every printed number with the nearest experiments that have it, the nearest first."""
     specs: dict[str, tuple[Experiment, ExperimentSpec]] = {}
-    return Paper(tuple(Number(printed=printed, near=_nearest(store, printed, specs)) for printed in PRINTED))
+    kept = _kept()
+    return Paper(tuple(
+        Number(printed=printed, near=_nearest(store, printed, specs), kept=kept.get(printed.key)) for printed in PRINTED
+    ))  # fmt: skip
+
+
+def _kept() -> dict[str, Repeated]:
+    """By the keys of printed numbers."""
+    found = {}
+    for one in reproduced().values():
+        by = f"with Modescape, preset {one.preset}, {one.date}, {one.numerics}, {one.machine}"
+        for key, number in one.numbers.items():
+            found[key] = Repeated(
+                value=number.value, of=number.of, sd=number.sd, differs=number.differs, by=by, digest=one.digest
+            )
+    return found
 
 
 def _nearest(store: Store, printed: Printed, known: dict[str, tuple[Experiment, ExperimentSpec]]) -> tuple[Near, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 Run = Annotated[int, Field(ge=0, le=999)]
 Path = Annotated[str, Field(max_length=1024)]
 BROUGHT = "studies"  # the field of a spec for those of plug-ins, by name
+
+
+class OtherSet(NamedTuple):
+    """A labelled set of other images that networks are asked about: its key among the types of shift, its title, what it
+    is."""
+
+    key: str
+    title: str
+    data: DataSpec
 
 
 class StudySpec(Part, registry.StudyOptions):

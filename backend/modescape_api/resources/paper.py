@@ -21,6 +21,7 @@ def as_rows(numbers: Iterable[Number]) -> list[Json]:
         {
             **replies.picked(number.printed, "key", "title", "value", "unit", "where", "preset", "short"),
             "nearest": [asdict(near) for near in number.near],
+            "kept": asdict(number.kept) if number.kept is not None else None,
         }
         for number in numbers
     ]

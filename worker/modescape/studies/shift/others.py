@@ -14,12 +14,12 @@ from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
 from modescape.records import DataInfo
 from modescape.registry import datasets
 from modescape.science.data import Split
-from modescape.studies.shift.study import Other
+from modescape.study import OtherSet
 
 MOST = 10_000  # images, the first of the set
 
 
-def looked_at(other: Other, info: DataInfo, folders: Sequence[Path]) -> str | None:
+def looked_at(other: OtherSet, info: DataInfo, folders: Sequence[Path]) -> str | None:
     """The fingerprint of a user's own set, None of others; networks trained on a set can be asked about it. info: of
     what they are trained on.
 
@@ -55,7 +55,7 @@ def _names(classes: Sequence[str], trained: Sequence[str]) -> Sequence[str]:
     return [trained[int(name)] for name in classes] if numbered and not {*classes} <= {*trained} else classes
 
 
-def expected(other: Other) -> int:
+def expected(other: OtherSet) -> int:
     """How many of its images are evaluated, as far as is known before it is read."""
     if other.data.path is None:
         there = datasets[other.data.dataset].test_total if other.data.dataset in datasets else 0
@@ -66,7 +66,7 @@ def expected(other: Other) -> int:
 
 
 def images_of(
-    other: Other, classes: Sequence[str], folders: Sequence[Path]
+    other: OtherSet, classes: Sequence[str], folders: Sequence[Path]
 ) -> Iterator[tuple[Split, NDArray[np.int64]]]:
     """Its first test images, in one or two parts (of a set without splits, all are), each with its labels among the
     classes that are trained on. Raises DataMissing, DataCorrupt."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -13,7 +13,7 @@ from modescape.names import keys_of
 from modescape.own_sets import LONGEST, place_name
 from modescape.registry import corruptions, datasets
 from modescape.spec_parts import PLACES, DataSpec, Key, Part, is_same_place, refuse_stray_path
-from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
+from modescape.study import MEAN_DIVERGENCE, GroupStudy, OtherSet, Path, study
 from modescape.versions import STORED, Added
 
 if TYPE_CHECKING:
@@ -51,14 +51,6 @@ class OwnSet(Part):
             dataset=self.dataset, path=self.path, white=self.white, fingerprint=self.fingerprint,
             validation_images=0, image_size=side,
         )  # fmt: skip
-
-
-class Other(NamedTuple):
-    """A set of other images that networks are asked about: its key among the types, its title, what it is."""
-
-    key: str
-    title: str
-    data: DataSpec
 
 
 def _kind_of(given: Any) -> str:
@@ -128,18 +120,18 @@ class ShiftSpec(GroupStudy):
         """Images evaluated of `test` there are."""
         return min(2000, test) if self.images is None else self.images
 
-    def other_sets(self, data: DataSpec) -> list[Other]:
+    def other_sets(self, data: DataSpec) -> list[OtherSet]:
         """The sets of other images; data: what is trained on, whose pictures may be scaled to one size."""
         titles = {i: one.title for i, one in enumerate(self.others) if isinstance(one, OwnSet)}
         keys = keys_of([*corruptions, *(one for one in self.others if isinstance(one, str)), *titles.values()])
         found = []
         for i, one in enumerate(self.others):
             if isinstance(one, OwnSet):
-                found.append(Other(keys[titles[i]], titles[i], one.data(data.image_size)))
+                found.append(OtherSet(keys[titles[i]], titles[i], one.data(data.image_size)))
             else:
                 named = {"dataset": one, "image_size": data.image_size}
                 title = datasets[one].title if one in datasets else one  # a worker's plug-in
-                found.append(Other(one, title, DataSpec.model_validate(named, context=STORED)))
+                found.append(OtherSet(one, title, DataSpec.model_validate(named, context=STORED)))
         return found
 
     def own_images(self) -> Iterator[tuple[str, DataSpec]]:
