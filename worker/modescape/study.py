@@ -32,8 +32,8 @@ BROUGHT = "studies"  # the field of a spec for those of plug-ins, by name
 
 
 class OtherSet(NamedTuple):
-    """A labelled set of other images that networks are asked about: its key among the types of shift, its title, what it
-    is."""
+    """A labelled set of other images that networks are asked about: its key among the types of shift, its title, what
+    it is."""
 
     key: str
     title: str
