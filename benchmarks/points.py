@@ -109,7 +109,7 @@ def rows(steps: int, width: int) -> list[dict[str, float]]:
 
 def our_bodies(values: list[dict[str, float]], size: int, name: str) -> list[bytes]:
     lines = [(step, 1.8e9 + step, one) for step, one in enumerate(values)]
-    return [batch_of(f"{name}-{i}", Waiting(i, i, tuple(lines[i : i + size]))) for i in range(0, len(lines), size)]
+    return [batch_of(f"{name}-{i}", Waiting(i, i, tuple(lines[i : i + size])), "") for i in range(0, len(lines), size)]
 
 
 def their_bodies(values: list[dict[str, float]], size: int, name: str) -> list[bytes]:

@@ -32,6 +32,7 @@ from modescape.imported.reading import read
 from modescape.imported.writing import write
 from modescape.laboratory import Lab
 from modescape.logger import delivery, ensemble
+from modescape.logger.left import send
 from modescape.logger.spool import Spool, spools
 from modescape.sending import ServerDoor
 from modescape.settings import Settings
@@ -340,7 +341,52 @@ def test_a_member_of_other_content_under_the_same_id_is_refused_and_kept(door: D
         ms.ensemble("other", truth(), planned=2, server=door.site.url, id="other", settings=mine) as e,
     ):
         log_other(e)
-    assert [one.about.name for one in spools(mine.spool_folder)] == ["other"]
+    (kept,) = spools(mine.spool_folder)
+    assert kept.about.name == "other"
+    (found,) = door.client.get("/api/imports").json()["items"]
+    assert found["state"] == "open"
+
+
+def test_what_another_process_has_added_keeps_nobody_from_adding_and_sealing_the_rest(
+    door: Door, mine: Settings
+) -> None:
+    with ms.ensemble("both", truth(), planned=2, server=door.site.url, id="both", settings=mine) as e:
+        log_one(e, 0)
+
+    def log_both() -> None:
+        with ms.ensemble("both", truth(), planned=2, server=door.site.url, id="both", settings=mine) as e:
+            log_other(e)
+            log_one(e, 1)
+
+    with pytest.raises(Conflict, match=r"All else is there.*modescape spool forget"):
+        log_both()
+    (found,) = door.client.get("/api/imports").json()["items"]
+    assert ([one["id"] for one in found["members"]], found["state"]) == (["0", "1"], "sealed")
+    (kept,) = spools(mine.spool_folder)
+    assert not send(mine, [kept.id], None, lambda line: None), "it stays until it is forgotten"
+
+
+def test_points_of_a_training_that_was_killed_are_not_those_of_the_next(door: Door, mine: Settings) -> None:
+    def trained(steps: int, killed: bool, **values: float) -> None:
+        logged = ms.ensemble("killed", truth(), planned=1, server=door.site.url, id="killed", settings=mine)
+        with logged as e, e.member(0) as m:
+            for step in range(steps):
+                m.log(step, values)
+            if killed:
+                raise KeyboardInterrupt
+            m.predictions(test=member(0))
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(50, killed=True, loss=5.0, dead=1.0)
+    assert send(mine, [one.id for one in spools(mine.spool_folder)], None, lambda line: None)
+    trained(20, killed=False, loss=1.0)
+    (found,) = door.client.get("/api/imports").json()["items"]
+    results = door.site.laboratory.results(found["experiment"])
+    door.run(found["experiment"])
+    points = results.store.curves.points(results.experiment.id, 0, "loss")
+    assert points.steps.tolist() == list(range(20))
+    assert set(points.values) == {1.0}
+    assert [one.name for one in results.store.curves.of(results.experiment.id)] == ["loss"]
 
 
 def test_processes_that_name_one_ensemble_log_into_it_and_the_last_seals_it(door: Door, mine: Settings) -> None:

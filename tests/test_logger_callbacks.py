@@ -152,3 +152,25 @@ def test_keras_tells_of_batches_and_epochs_and_leaves_its_model(logged: Any, mon
     assert curves["epoch/val_accuracy"][:, 1].tolist() == pytest.approx(history.history["val_accuracy"])
     assert curves["epoch/val_accuracy"][:, 0].tolist() == [3.0, 6.0, 9.0, 12.0]
     assert json.loads((member.folder / "member.json").read_text())["seed"] == 7
+
+
+def test_keras_numbers_its_layers_through_a_process_and_members_have_the_same_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    import keras
+
+    from modescape.logger.keras import fresh
+
+    def paths() -> list[str]:
+        layers = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(K, name="head")]
+        model = keras.Sequential([keras.layers.Input((D,)), *layers[:1], keras.layers.Dense(8), *layers[1:]])
+        return [one.path for one in model.weights]
+
+    first, second = paths(), paths()
+    assert first != second, "else there is nothing to mend"
+    assert fresh(first) == fresh(second)
+    assert len(set(fresh(first))) == len(first)
+    assert fresh(second)[0] == "sequential/dense/kernel"
+    assert fresh(second)[2] == "sequential/dense_1/kernel"
+    assert fresh(second)[-1] == "sequential/head/bias"

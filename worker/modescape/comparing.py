@@ -29,7 +29,7 @@ from modescape.drawing.figure import Table
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate
 from modescape.errors import InvalidInput
-from modescape.finding import Finding
+from modescape.finding import Finding, SoFar
 from modescape.laboratory import opened
 from modescape.plan import flat
 from modescape.records import Json, Role
@@ -327,12 +327,16 @@ def _text(value: Any) -> str:
 
 
 class Ensemble:
-    """One experiment's optima: their accuracies [R], and matrices [R, R] of pairs; empty before they are compared."""
+    """One experiment's optima: their accuracies [R], and matrices [R, R] of pairs; empty before they are compared.
+
+    networks: what tells each from all others, its weights, or, of one made elsewhere, what it said. is_of_recipe:
+    whether others could be drawn like these, without which nothing has a spread over them (science p.3)."""
 
     def __init__(self, results: Results) -> None:
         self.row = results.experiment
         optima = [s for s in results.solutions(role=Role.OPTIMUM) if s.accuracy is not None]
-        self.networks = {s.weights for s in optima if s.weights is not None}
+        self.networks = {one for s in optima if (one := s.weights or _said(s)) is not None}
+        self.is_of_recipe = results.spec.recipe_of_runs == "same"
         self.runs = [s.run for s in optima]
         self.accuracy = np.array([s.accuracy for s in optima], np.float64)
         self.disagreement = _pairs(results, optima, "disagreement", results.spec.evaluation.splits[0])
@@ -343,6 +347,9 @@ class Ensemble:
         n = len(needs)
         if n == 0:
             return None
+        if not self.is_of_recipe:
+            value = statistic(np.arange(n))
+            return Reading(value, n) if math.isfinite(value) else None
         found = estimate(statistic, n, margin=0.0)
         return Reading(found.value, n, found.error, found.low, found.high) if math.isfinite(found.value) else None
 
@@ -375,6 +382,12 @@ class Ensemble:
             if self.row.ensemble_accuracy is None
             else Reading(self.row.ensemble_accuracy, Finding.from_json(self.row.finding).runs or self.row.runs),
         }
+
+
+def _said(solution: Solution) -> str | None:
+    """What a function made elsewhere said of the test images, by the digest of the array that holds it."""
+    place = next(iter(solution.predictions.values()), None)
+    return None if place is None else f"{place['artifact']}/{place['index']}"
 
 
 @dataclass(frozen=True)
@@ -450,21 +463,24 @@ def _mean_pair(matrix: Floats, runs: Runs) -> float:
 
 def _claims(rows: Sequence[Experiment], voice: Voice) -> list[Answers]:
     """Every claim that one of them answers."""
-    told = [{one.record.id: one for one in Finding.of(row).told()} for row in rows]
+    findings = [Finding.of(row) for row in rows]
+    told = [{one.record.id: one for one in found.told()} for found in findings]
     titles = {letter: one.record.title for answers in told for letter, one in answers.items()}
     return [
-        Answers(
-            letter, voice(titles[letter]), tuple(_answer(known[letter]) if letter in known else None for known in told)
-        )
+        Answers(letter, voice(titles[letter]), tuple(
+            _answer(known[letter], found.so_far) if letter in known else None
+            for known, found in zip(told, findings, strict=True)
+        ))
         for letter in sorted(titles)
-    ]
+    ]  # fmt: skip
 
 
-def _answer(told: Told) -> Answer:
+def _answer(told: Told, so_far: SoFar | None) -> Answer:
+    """so_far: of an ensemble that waits for members, whose claims have no word."""
     value = told.bar.value
     return Answer(
-        word=told.record.word,
-        glyph=told.record.word.glyph,
+        word=told.record.word if so_far is None else so_far.words,
+        glyph=told.record.word.glyph if so_far is None else "…",
         effect="–" if value is None else told.claim.counted(value),
         interval=told.interval,
         level=f"{100 * told.bar.confidence:.3g} %",

@@ -340,11 +340,17 @@ def _in_voice(record: ClaimRecord, voice: Voice) -> ClaimRecord:
 
 
 def _wordless(claim: Json) -> Json:
-    """A claim of the API without its words, where none is given yet."""
+    """A claim of the API without its words and its tests, where none is given yet."""
     none = {"word": None, "glyph": None}
     return claim | none | {
-        "methods": [one | {"word": None} for one in claim["methods"]], "at_look": claim["at_look"] | none
+        "methods": [one | {"word": None, "estimate": _untested(one["estimate"])} for one in claim["methods"]],
+        "at_look": claim["at_look"] | none,
     }  # fmt: skip
+
+
+def _untested(estimate: Json | None) -> Json | None:
+    """Without the p-values of both words."""
+    return estimate and {**estimate, "p_holds": None, "p_fails": None}
 
 
 def _apart(found: Independent) -> str:

@@ -207,8 +207,10 @@ class Intake:
         config: Mapping[str, Any] | None = None,
         permutation: str | None = None,
         by: str = "",
+        training: str | None = None,
     ) -> tuple[Gathering, bool]:
-        """Add a member; whether it is new. The same content again changes nothing.
+        """Add a member; whether it is new. The same content again changes nothing. training: the one whose points are
+        its curves, None for the last that was logged.
 
         Raises NotFound, InvalidInput for what cannot be read or does not fit, Conflict for other content under the same
         id, for one that is sealed, and for more than were planned.
@@ -229,22 +231,24 @@ class Intake:
             if _is_known(pieces, member, request):  # somebody else has sent the same meanwhile
                 return row
             _check_open(row, pieces)
-            return self._added(row, pieces, *self._with_curves(row, member, piece, new), seal=False)
+            return self._added(row, pieces, *self._with_curves(row, member, piece, new, training), seal=False)
 
         row = self._changed(id_, added)
         self._let_go(files)
         return row, True
 
-    def points(self, id_: str, member: str, batch: str, curves: Mapping[str, SeriesPoints]) -> Taken:
+    def points(
+        self, id_: str, member: str, batch: str, curves: Mapping[str, SeriesPoints], training: str = ""
+    ) -> Taken:
         """Keep points of a member that is still being trained; the same batch again changes nothing. With the first
         ones of an import it is an experiment, where they are shown as they come. Once the member is added they are its
-        curves. batch: its sender's name for it; curves: by name.
+        curves. batch: its sender's name for it; curves: by name; training: as `store.logged` has it.
 
         Raises NotFound, Conflict for an import that is sealed and for a member that is here, InvalidInput for what is
         no name of a member or a curve and for more than is kept.
         """
         _check_names(member, curves)
-        taken = self.laboratory.store.logged.add(id_, member, batch, curves)
+        taken = self.laboratory.store.logged.add(id_, member, batch, curves, training)
         if taken.experiment_id is not None:
             return taken
 
@@ -330,11 +334,13 @@ class Intake:
         named = tuple(PieceMember(one.id, None, {}, {}) for one in members)
         return Piece(row.name, spec_of(ensemble, digest=_digest({"points of": row.id})), named, ())
 
-    def _with_curves(self, row: Gathering, member: str, piece: Piece, new: NewPiece) -> tuple[Piece, NewPiece]:
+    def _with_curves(
+        self, row: Gathering, member: str, piece: Piece, new: NewPiece, training: str | None
+    ) -> tuple[Piece, NewPiece]:
         """With what was logged of a member before it came."""
         logged = self.laboratory.store.logged
         count = logged.count(row.id, member)  # before they are read: more that come meanwhile are found out
-        curves = logged.curves(row.id, member)
+        curves = logged.curves(row.id, member, training=training)
         if not curves:
             return piece, new
         kept = {name: self.laboratory.artifacts.put_array(np.stack(one, 1), "given") for name, one in curves.items()}

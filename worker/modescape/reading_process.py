@@ -385,7 +385,7 @@ def _seen(one: Oddity) -> SeenOddity:
 
 
 def _members(ensemble: Ensemble, findings: Findings) -> tuple[SeenMember, ...]:
-    truth = ensemble.test.labels
+    truth = ensemble.test.labels if ensemble.has_outputs else None  # logs of trackers may have curves alone
     fits = truth is not None and len(truth) == ensemble.test.count and not findings.on(Level.REFUSED)
     if not fits:
         return tuple(SeenMember(one.id, None, one.seed) for one in ensemble.members)

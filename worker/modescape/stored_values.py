@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, Float, String, cast
+from sqlalchemy import ColumnElement, Float, String, case, cast
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -175,6 +175,8 @@ def _results() -> dict[str, StoredValue]:
     for letter in CLAIMS:
         for part, is_number in _OF_CLAIM.items():
             name = f"claims.{letter}.{part}"
-            leaf = _Leaf(finding, ("claims", letter, part), is_number)
+            leaf: ColumnElement[Any] = _Leaf(finding, ("claims", letter, part), is_number)
+            if part in ("word", "p"):  # of what waits for members there is neither
+                leaf = case((_Leaf(finding, ("so_far", "planned"), True).is_(None), leaf))
             found[name] = StoredValue(f"{RESULT}{name}", f"{part} of claim ({letter})", is_number, leaf)
     return {value.name: value for value in found.values()}

@@ -496,7 +496,9 @@ class LoggedBatch(Base):
 
     gathering_id: Mapped[str] = mapped_column(primary_key=True)
     member: Mapped[str] = mapped_column(primary_key=True)
-    batch: Mapped[str] = mapped_column(primary_key=True)  # its sender's name for it: it is kept once
+    # its sender's name for it, by which it is kept once; behind that of the training it is of, and a space, if one was
+    # named: a member that is trained again has only the points of the training that it came of
+    batch: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int]  # in the order in which they came
     curves: Mapped[list[Any]]  # [name, points] of each, in the order of the bytes
     points: Mapped[bytes] = mapped_column(LargeBinary)

@@ -41,6 +41,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Id = Annotated[str, Path(max_length=36, description="The import's id.")]
 MemberId = Annotated[str, Path(min_length=1, max_length=100, description="The member's id.")]
 Planned = Annotated[int, Field(ge=1, le=MOST_MEMBERS)]
+Training = Annotated[str, Field(max_length=100, pattern=r"^[\x21-\x7e]*$")]
 By = Annotated[str, Field(max_length=200, description="Who sends it, in words of their own; kept with the files.")]
 
 
@@ -151,6 +152,7 @@ class NewMember(Body):
     config: dict[str, Any] = Field(default_factory=dict, max_length=200, description="Anything that is known of it.")
     permutation: Literal["apply", "keep"] | None = Field(None, description="As when an ensemble is imported at once.")
     by: By = ""
+    training: Training = Field("", description="Whose points are its curves; empty: those that came last.")
 
 
 class LoggedTogether(Body):
@@ -182,6 +184,10 @@ class NewPoints(Body):
     batch: str = Field(
         min_length=1, max_length=100, pattern=r"^[\x21-\x7e]+$",
         description="Your own name for these points: sent again, under the same name, they change nothing.",
+    )  # fmt: skip
+    training: Training = Field(
+        "", description="Your own name for this training of the member: points of an earlier one, that was killed and "
+        "is done again, are left aside.",
     )  # fmt: skip
     logged: tuple[LoggedTogether, ...] = Field(
         min_length=1, max_length=1000, description="Numbers that were logged together, in the order in which they were."
@@ -382,8 +388,9 @@ def add_member(
 ) -> Response:
     sent = [one.sent() for one in asked.files]
     row, is_new = here.intake.add(
-        id, member, sent, seed=asked.seed, config=asked.config, permutation=asked.permutation, by=asked.by
-    )
+        id, member, sent, seed=asked.seed, config=asked.config, permutation=asked.permutation, by=asked.by,
+        training=asked.training or None,
+    )  # fmt: skip
     return _answered(here, changed(here, row) if is_new else row, status=201 if is_new else 200)
 
 
@@ -402,7 +409,7 @@ def add_member(
     },
 )
 def log_points(here: Here, id: Id, member: MemberId, asked: Annotated[NewPoints, body(NewPoints)]) -> Response:
-    taken = here.intake.points(id, member, asked.batch, asked.curves())
+    taken = here.intake.points(id, member, asked.batch, asked.curves(), asked.training)
     if taken.has_begun and taken.experiment_id is not None:
         here.notify_workers(taken.experiment_id)
     headers = {"cache-control": "no-store"}

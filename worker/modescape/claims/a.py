@@ -64,7 +64,9 @@ def orthogonal(asked: Asked, evidence: Evidence) -> ClaimRecord | None:
     record = known(base, above, numbers)
     if not math.isfinite(above.error):
         return replace(
-            record, because="a cosine is undefined: some weights are all zero or not finite; train those runs again"
+            record,
+            because="a cosine is undefined: some weights are all zero or not finite, or files have no tensors of the "
+            "same names or order; train those runs again",
         )
     p_holds, p_fails = max(above.p_fails, below.p_holds), min(above.p_holds, below.p_fails)
     record = replace(record, p=min(p_holds, p_fails))

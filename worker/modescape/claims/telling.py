@@ -58,12 +58,15 @@ class AtLook:
         }  # fmt: skip
 
 
-def in_a_line(letter: str, title: str, word: Word, *, survives: bool, effect: str, interval: str, because: str) -> str:
-    """(d) Ensembles gain more: ✓ holds *, 2.1 points (1.4 to 2.8). Of what cannot be told, why. survives: the word
-    stands with Holm's correction, which the star says."""
+def in_a_line(
+    letter: str, title: str, word: Word | None, *, survives: bool, effect: str, interval: str, because: str
+) -> str:
+    """(d) Ensembles gain more: ✓ holds *, 2.1 points (1.4 to 2.8). Of what cannot be told, why, and of what has no word
+    before a seal, how far it is. survives: the word stands with Holm's correction, which the star says."""
     measured = f"{effect} ({interval})" if effect and interval else effect
-    told = filter(None, (measured, because if word is Word.CANNOT_TELL else ""))
-    return ", ".join((f"({letter}) {title}: {word.glyph} {word}{' *' if survives else ''}", *told))
+    told = filter(None, (measured, because if word in (Word.CANNOT_TELL, None) else ""))
+    said = "no word yet" if word is None else f"{word.glyph} {word}{' *' if survives else ''}"
+    return ", ".join((f"({letter}) {title}: {said}", *told))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -27,7 +27,7 @@ class Claim:
 
     letter: str
     title: str
-    word: Word
+    word: Word | None
     glyph: str
     because: str
     effect: str
@@ -47,10 +47,14 @@ class Claim:
 
     @classmethod
     def from_json(cls, told: Json) -> Self:
-        names = ("title", "glyph", "because", "effect", "interval", "low", "high", "confidence", "p", "survives",
+        names = ("title", "because", "effect", "interval", "low", "high", "confidence", "p", "survives",
                  "tested", "n", "unit", "decides", "qualifier", "note")  # fmt: skip
         return cls(
-            letter=told["id"], word=Word(told["word"]), value=told["estimate"], **{name: told[name] for name in names}
+            letter=told["id"],
+            word=None if told["word"] is None else Word(told["word"]),
+            glyph=told["glyph"] or "",
+            value=told["estimate"],
+            **{name: told[name] for name in names},
         )
 
     def __str__(self) -> str:

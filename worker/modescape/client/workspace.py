@@ -427,7 +427,13 @@ def _names_a_file(text: str) -> bool:
 
 def _cells(claim: Claim) -> tuple[str, ...]:
     stands = " *" if claim.survives else ""
-    return f"({claim.letter})", claim.title, f"{claim.glyph} {claim.word}{stands}", claim.effect, claim.interval
+    return (
+        f"({claim.letter})",
+        claim.title,
+        f"{claim.glyph} {claim.word}{stands}" if claim.word is not None else "no word yet",
+        claim.effect,
+        claim.interval,
+    )
 
 
 def _said(row: Row) -> str:

@@ -37,6 +37,7 @@ class Delivery:
         self.here: frozenset[str] = frozenset()  # ids of members that the server has
         self.sealed = False
         self._is_over: set[str] = set()  # folders of members that have nothing more to send
+        self._taken: list[str] = []  # what was refused of members that somebody else has added
 
     def run(self, *, is_last: bool = False) -> None:
         """Send all that is there now. is_last: nobody logs any more. Raises ServerAway, ServerRefused, Conflict and
@@ -57,6 +58,11 @@ class Delivery:
                 self._is_over.add(member.folder.name)
         if is_last:
             self._finish(id_)
+        if is_last and self._taken:
+            raise Conflict(
+                f"{'; '.join(self._taken)}. All else is there. What another process added first cannot be sent: log it "
+                f"under another id, or forget it with `modescape spool forget {self.spool.id}`"
+            )
 
     def _opened(self) -> str:
         about = self.spool.about
@@ -88,9 +94,16 @@ class Delivery:
             if member.id in self.here:
                 member.skip()
                 return
-            body = batch_of(f"{self.spool.id}-{member.folder.name}-{points.begin}", points)
+            training = self._training(member)
+            body = batch_of(f"{training}-{points.begin}", points, training)
             member.sending(points)
-            self._door.points(id_, member.id, body)
+            try:
+                self._door.points(id_, member.id, body)
+            except Conflict:
+                self._know(self._door.one(id_))
+                if member.id not in self.here:
+                    raise
+                continue  # somebody else has added it meanwhile
             member.sent(points)
             if self.page is None:
                 self._know(self._door.one(id_))
@@ -106,16 +119,27 @@ class Delivery:
                 config=member.config,
                 permutation=self.spool.about.permutation,
                 by=self.spool.about.by or None,
+                training=self._training(member),
             )
         except InvalidInput:
             raise
         except (ServerRefused, Conflict) as refused:
             found = self._door.one(id_)
-            if found["state"] == "open" and member.id not in (one["id"] for one in found["members"]):
+            is_here = member.id in (one["id"] for one in found["members"])
+            if found["state"] == "open" and not is_here:
                 raise ServerAway(str(refused)) from None  # it is busy with those of others
-            raise
+            if not is_here:
+                raise
+            self._taken.append(str(refused))  # the others go on, and are sealed; what cannot go stays here
+            self._is_over.add(member.folder.name)
+            self._know(found)
+            return
         member.added()
         self._know(found)
+
+    def _training(self, member: SpooledMember) -> str:
+        """What the server knows this training of a member by."""
+        return f"{self.spool.id}-{member.folder.name}"
 
     def _finish(self, id_: str) -> None:
         about, found = self.spool.about, self._door.one(id_)
@@ -130,7 +154,7 @@ class Delivery:
         self._know(self._door.one(id_))
 
 
-def batch_of(name: str, points: Waiting) -> bytes:
+def batch_of(name: str, points: Waiting, training: str) -> bytes:
     """The body that the server takes: what was logged together in columns."""
     together: dict[tuple[str, ...], tuple[list[int], list[float], list[list[float | None]]]] = {}
     for step, at, values in points.lines:
@@ -142,7 +166,7 @@ def batch_of(name: str, points: Waiting) -> bytes:
         {"steps": steps, "times": times, "values": dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))}
         for names, (steps, times, rows) in together.items()
     ]
-    return orjson.dumps({"batch": name, "logged": logged})
+    return orjson.dumps({"batch": name, "training": training, "logged": logged})
 
 
 class Courier:

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape import names as names_
-from modescape.errors import InvalidInput
+from modescape.errors import Conflict, InvalidInput
 from modescape.imported import parts
 from modescape.imported.arrays import Array, refuse, stacked
 from modescape.imported.digest import FILE_OF
@@ -240,13 +240,16 @@ class EnsembleLog:
 
     def _finish(self, courier: Courier, patience: float) -> None:
         """Raises what the server refuses; all of it is still here then."""
-        whole = False
+        whole = is_taken = False
         try:
             whole = courier.finish(patience)
+        except Conflict:
+            is_taken = True  # it says itself what can be done
+            raise
         finally:
             if whole:
                 self._spool.forget()
-            else:
+            elif not is_taken:
                 _tell(f"{self._spool.about.name} is kept here until it is sent: modescape spool send {self._spool.id}")
 
 

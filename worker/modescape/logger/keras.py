@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -31,5 +32,19 @@ class KerasMember(keras.callbacks.Callback):  # type: ignore[misc]  # which is A
         self._loop.epoch(epoch + 1, self.model)
 
     def on_train_end(self, logs: Any = None) -> None:
-        weights = {one.path: keras.ops.convert_to_numpy(one.value) for one in self.model.weights}
-        self._loop.end(self.model, weights)
+        values = [keras.ops.convert_to_numpy(one.value) for one in self.model.weights]
+        self._loop.end(self.model, dict(zip(fresh([one.path for one in self.model.weights]), values, strict=True)))
+
+
+def fresh(paths: Sequence[str]) -> list[str]:
+    """Paths of variables as a fresh process names them: Keras numbers layers through all models of a process, so that
+    the same parameter of two members has two names (dense_2, dense_4). Numbers begin anew in each model."""
+    numbers: dict[str, dict[str, int]] = {}
+
+    def named(part: str) -> str:
+        base = re.sub(r"_\d+$", "", part)
+        before = numbers.setdefault(base, {})
+        number = before.setdefault(part, len(before))
+        return f"{base}_{number}" if number else base
+
+    return ["/".join(map(named, path.split("/"))) for path in paths]

@@ -357,7 +357,7 @@ class Kind:
 KINDS: dict[str, Kind] = {}
 
 
-def _whole(task: Task) -> Json:
+def whole(task: Task) -> Json:
     """Stages that name other stages' solutions by number are only equal when the whole layout is."""
     return {"spec": keyed(task.spec), "params": task.params}
 
@@ -366,7 +366,7 @@ def stage(
     kind: str,
     *,
     version: int = 1,
-    parts: Parts = _whole,
+    parts: Parts = whole,
     through: Through | None = None,
     uses: tuple[str, ...] = (),
     brought: tuple[Brought, ...] = (),

@@ -36,8 +36,11 @@ class Taken(NamedTuple):
 class Logged(Subject):
     """By the import that waits for the members, or by the experiment that it is so far."""
 
-    def add(self, gathering_id: str, member: str, batch: str, curves: Mapping[str, SeriesPoints]) -> Taken:
-        """Keep a batch, if it is not kept already. curves: by name, of one member.
+    def add(
+        self, gathering_id: str, member: str, batch: str, curves: Mapping[str, SeriesPoints], training: str = ""
+    ) -> Taken:
+        """Keep a batch, if it is not kept already. curves: by name, of one member; training: its sender's name for this
+        one of it, for it may be trained again.
 
         Raises NotFound, Conflict for an import that is sealed and for a member that has come, InvalidInput for more
         than MOST_POINTS or MOST_CURVES.
@@ -48,10 +51,12 @@ class Logged(Subject):
             row = session.get(LoggedMember, (gathering_id, member), with_for_update=True)
             if row is None:
                 row = _begun(change, gathering_id, member)
+            batch = f"{training} {batch}" if training else batch
             if session.scalar(_batch(gathering_id, member, batch)):
                 return Taken(False, experiment_id)
+            before = row.curves if _training_of(session, gathering_id, member) == training else []
             row.points += sum(len(one.steps) for one in curves.values())
-            row.curves = list(dict.fromkeys((*row.curves, *curves)))
+            row.curves = list(dict.fromkeys((*before, *curves)))
             _check_bounds(row)
             session.add(
                 LoggedBatch(
@@ -88,16 +93,21 @@ class Logged(Subject):
         """A number that is another one when points of an experiment have come: how many there are."""
         return sum(row.points for row in self.of_experiment(experiment_id))
 
-    def curves(self, gathering_id: str, member: str, name: str | None = None) -> dict[str, SeriesPoints]:
+    def curves(
+        self, gathering_id: str, member: str, name: str | None = None, *, training: str | None = None
+    ) -> dict[str, SeriesPoints]:
         """A member's curves by name, in the order of their steps; of two points at one step the later one. name: of
-        the only one that is wanted."""
+        the only one that is wanted; training: the one whose points they are, None for the last that was begun."""
         found: dict[str, list[SeriesPoints]] = {}
-        statement = select(LoggedBatch.curves, LoggedBatch.points).order_by(LoggedBatch.number)
+        statement = select(LoggedBatch.batch, LoggedBatch.curves, LoggedBatch.points).order_by(LoggedBatch.number)
         with self.database.reading() as session:
+            wanted = _training_of(session, gathering_id, member) if training is None else training
             rows = session.execute(
                 statement.where(LoggedBatch.gathering_id == gathering_id, LoggedBatch.member == member)
             )
-            for curves, points in rows:
+            for batch, curves, points in rows:
+                if _training(batch) != wanted:
+                    continue
                 for one, part in _parts(curves, points):
                     if name in (None, one):
                         found.setdefault(one, []).append(part)
@@ -151,6 +161,21 @@ def _begun(change: Change, gathering_id: str, member: str) -> LoggedMember:
 def _batch(gathering_id: str, member: str, batch: str) -> Select[int]:
     same = (LoggedBatch.gathering_id == gathering_id, LoggedBatch.member == member, LoggedBatch.batch == batch)
     return select(LoggedBatch.number + 1).where(*same)
+
+
+def _training_of(session: Session, gathering_id: str, member: str) -> str:
+    """The training whose points came last; "" of one that has no name."""
+    last = (
+        select(LoggedBatch.batch)
+        .where(LoggedBatch.gathering_id == gathering_id, LoggedBatch.member == member)
+        .order_by(LoggedBatch.number.desc())
+        .limit(1)
+    )
+    return _training(session.scalar(last) or "")
+
+
+def _training(batch: str) -> str:
+    return batch.rpartition(" ")[0]
 
 
 def _check_bounds(row: LoggedMember) -> None:

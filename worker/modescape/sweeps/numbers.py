@@ -106,6 +106,8 @@ class Measured(Ensemble):
         truth = self._results.true_labels(split)
 
         def gain(runs: Runs) -> float:
+            if len(runs) < 2:
+                return math.nan  # of one run alone there is no such thing, so of two there is no spread
             together = float((probabilities[runs].mean(0).argmax(-1) == truth).mean())
             return together - float(self.accuracy[runs].mean())
 
