@@ -360,6 +360,9 @@ def test_a_path_that_cannot_be_used(client: httpx.Client, site: Served, dataset:
     [
         ({"shift": {"source": "published", "path": "/etc"}}, "spec.shift.path"),
         ({"ood": [{"dataset": "digits"}, {"dataset": "folder", "path": "/etc"}]}, "spec.ood.1.path"),
+        ({"shift": {"others": ["digits", {"dataset": "folder", "path": "/etc"}]}}, "spec.shift.others.1.path"),
+        ({"shift": {"others": [{"dataset": "npz", "path": "/etc/hostname"}]}}, "spec.shift.others.0.path"),
+        ({"studies": {"theirs": [{"deep": {"path": "/etc"}}]}}, "spec.studies.theirs.0.deep.path"),
     ],
     ids=_id,
 )

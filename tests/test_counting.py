@@ -265,3 +265,20 @@ def test_a_worker_counts_in_a_process_of_its_own() -> None:
         "f" * 64: {"architecture": other.architecture, "shape": list(GREY), "options": {}},
     })  # fmt: skip
     assert found == {question.key: vars(counting.counted(architectures["timm"], tuple(GREY), options))}
+
+
+@pytest.mark.parametrize(
+    ("library", "argument"),
+    [
+        ("timm", "checkpoint_path=/tmp/ok.pt"),
+        ("timm", "pretrained=true"),
+        ("timm", "pretrained_cfg_overlay=x"),
+        ("timm", "cache_dir=/tmp"),
+        ("torchvision", "weights=DEFAULT"),
+        ("torchvision", "weights_backbone=DEFAULT"),
+    ],
+)
+def test_weights_of_a_library_come_from_the_seed_and_from_nowhere_else(library: str, argument: str) -> None:
+    with pytest.raises(InvalidInput, match=r"would take weights.*initial_weights") as refused:
+        parse({"network": {"architecture": library, "options": {"arguments": [argument]}}})
+    assert refused.value.field == "network.options.arguments"

@@ -431,6 +431,8 @@ def test_precision_is_chosen_by_features(tmp_path: Path) -> None:
     assert choose_precision("float32", "cpu") == "float32"
     assert choose_precision("bfloat16", "cpu") == "bfloat16"
     assert choose_precision("auto", "cpu") == ("bfloat16" if has_cpu_bfloat16() else "float32")
+    assert choose_precision("auto", "cpu", is_ours=False) == "float32"
+    assert choose_precision("bfloat16", "cpu", is_ours=False) == "bfloat16"
     assert numerics_class("cpu", "float32") != numerics_class("cpu", "bfloat16")
 
 

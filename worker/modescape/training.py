@@ -31,7 +31,7 @@ from modescape.registry import RECIPE, AugmentationEntry
 from modescape.science import weights
 from modescape.science.arithmetic import Precision, arithmetic, choose_precision
 from modescape.science.data import Splits
-from modescape.science.networks import dropout_layers
+from modescape.science.networks import SeededNetwork, dropout_layers
 from modescape.science.optimisers import Optimiser, Weights, flatten_in_place, restore
 from modescape.science.seeds import RunSeeds
 from modescape.science.steps import Examples, Moment
@@ -131,7 +131,7 @@ def train(
         return
     recipe = recipe or Recipe.of(training, len(splits.train))
     plan = recipe.plan
-    precision = choose_precision(training.precision, device)
+    precision = choose_precision(training.precision, device, is_ours=isinstance(module, SeededNetwork))
     module.to(device)
     splits = splits.to(device)
     with arithmetic(device), ExitStack() as stack:

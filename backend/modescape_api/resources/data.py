@@ -7,10 +7,11 @@ with the allowed roots, and it is the real place that the experiment keeps.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Path as PathParameter
@@ -40,29 +41,30 @@ def resolved(settings: Settings, document: Json) -> Json:
 
     Raises InvalidInput naming the field (`spec.data.path`).
     """
-    found = dict(document)
-    for field, path in _paths_in(document):
-        real = str(inside(path, settings.registration_roots, field=f"spec.{field}"))
-        name, *place, last = field.split(".")
-        if place:
-            items = list(found[name])
-            items[int(place[0])] = {**items[int(place[0])], last: real}
-            found[name] = items
-        else:
-            found[name] = {**found[name], last: real}
+    found = deepcopy(document)
+    for place, path in _paths_in(document):
+        field = ".".join(map(str, place))
+        inner: Any = found
+        for step in place[:-1]:
+            inner = inner[step]
+        inner[place[-1]] = str(inside(path, settings.registration_roots, field=f"spec.{field}"))
     return found
 
 
-def _paths_in(document: Json) -> list[tuple[str, str]]:
-    """(field, path) of every path a spec document names; the spec's own rules judge documents of another shape."""
-    ood = document.get("ood")
-    parts = [("data", document.get("data")), ("shift", document.get("shift"))]
-    parts += [(f"ood.{i}", part) for i, part in enumerate(ood)] if isinstance(ood, list | tuple) else []
-    named = [(f"{name}.path", part.get("path")) for name, part in parts if isinstance(part, dict)]
-    training = document.get("training")
-    weights = training.get("initial_weights") if isinstance(training, dict) else None
-    named += [("training.initial_weights", weights)] if isinstance(weights, str) and not is_digest(weights) else []
-    return [(field, path) for field, path in named if isinstance(path, str)]
+def _paths_in(document: Json) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """(place, path) of everything in a spec document that is called a path, at any depth, and of initial weights; the
+    spec's own rules judge documents of another shape."""
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), document)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [((*place, name), inner) for name, inner in value.items()]
+        elif isinstance(value, list | tuple):
+            waiting += [((*place, i), inner) for i, inner in enumerate(value)]
+        elif isinstance(value, str) and place:
+            is_weights = place == ("training", "initial_weights") and not is_digest(value)
+            if is_weights or place[-1] == "path":
+                yield place, value
 
 
 def inside(path: str, roots: Sequence[Path], *, field: str) -> Path:

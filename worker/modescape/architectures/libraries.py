@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _REGISTERED = re.compile(r"^@register_model\s*(?:\([^)]*\))?\s*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+_ELSEWHERE = ("checkpoint_path", "cache_dir", "weights", "weights_backbone", "progress", "state_dict", "file", "url")
 _LISTED = 5  # names that are suggested in place of one that is not known
 
 Argument = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*=\S+$", max_length=120)]
@@ -66,6 +67,19 @@ class LibraryOptions(Options):
         if not isinstance(given, Mapping):
             return given
         return tuple(f"{name}={_written(value)}" for name, value in given.items())
+
+    @field_validator("arguments")
+    @classmethod
+    def _from_nowhere(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        """Weights come from the run's seed and from nowhere else: no file, no download."""
+        for one in given:
+            name = one.partition("=")[0]
+            if name in _ELSEWHERE or "pretrained" in name:
+                raise InvalidInput(
+                    f"{name} would take weights, or settings, from elsewhere", allowed="arguments of the model's own "
+                    "layers; runs that begin with a file say `training.initial_weights`",
+                )  # fmt: skip
+        return given
 
     @property
     def more(self) -> dict[str, Any]:

@@ -50,14 +50,18 @@ def repeatable() -> Iterator[None]:
         torch.set_float32_matmul_precision(matmul)
 
 
-def choose_precision(asked: Literal["auto", "float32", "bfloat16"], device: str) -> Precision:
-    """The arithmetic of training: `auto` takes bfloat16 only where processor or GPU has it in hardware (science c.5).
+def choose_precision(asked: Literal["auto", "float32", "bfloat16"], device: str, *, is_ours: bool = True) -> Precision:
+    """The arithmetic of training: `auto` takes bfloat16 only where processor or GPU has it in hardware (science c.5),
+    and only for networks of ours. (Of torch 2.14's kernels on processors some give other numbers at every call, up to
+    infinities, under its autocast: seen in timm's resnet10t, of which equal trainings differed.)
 
     Decided by features, never by a timing, so that the same machine always decides alike. (Measured on a processor
     without it, AVX2 only: bfloat16 is 4 times slower than float32.)
     """
     if asked != "auto":
         return asked
+    if not is_ours:
+        return "float32"
     if torch.device(device).type == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
     return "bfloat16" if has_cpu_bfloat16() else "float32"

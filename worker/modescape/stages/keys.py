@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from modescape.errors import StageError
 from modescape.pydantic_errors import invalid
 from modescape.records import Need, PlannedStage, StageState
+from modescape.registry import architectures
 from modescape.spec import ExperimentSpec, unknown
 from modescape.stages import KINDS
 from modescape.stages.inputs import healthy_needs, inputs_of
@@ -37,6 +38,9 @@ def _digest(task: Task, needs: Iterable[tuple[str, str | None]], numerics: str, 
     parts["needs"] = [list(need) for need in needs]
     if skipped:
         parts["skipped"] = skipped
+    entry = architectures.get(task.spec.network.architecture)
+    if entry is not None and (entry.counted or entry.brought) and task.spec.training.precision == "auto":
+        parts["precision"] = "float32"  # once bfloat16, whose numbers were not the same at every call
     if sources := kind.sources(task):
         parts["sources"] = sources
     if margins := kind.margins(task):

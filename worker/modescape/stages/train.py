@@ -183,6 +183,7 @@ def only_last(training: TrainingSpec, **changes: Any) -> TrainingSpec:
 def train(context: Context) -> None:
     """Train a run, or take the weights that were given of it."""
     from modescape.science.arithmetic import arithmetic_used, choose_precision
+    from modescape.science.networks import SeededNetwork
 
     if GIVEN in context.params:
         given_weights.take(context)
@@ -192,7 +193,7 @@ def train(context: Context) -> None:
     network = context.start(seeds.weights)
     recorder = run_training(context, network, spec.training, seeds, run=run)
     recorder.close()
-    precision = choose_precision(spec.training.precision, context.device)
+    precision = choose_precision(spec.training.precision, context.device, is_ours=isinstance(network, SeededNetwork))
     failed = recorder.failed or _without_loss(context, run)
     context.output.runs = {run: TrainedRun(arithmetic_used(context.device, precision), failed or None)}
     context.output.extra = {
