@@ -318,10 +318,23 @@ def test_without_one_recipe_no_claim_has_a_word_and_intervals_are_over_images_al
 
 def test_probabilities_that_are_called_logits_are_asked_about_before_anything_is_kept(tmp_path: Path) -> None:
     logits, truth = made()
+    np.save(tmp_path / "test.logits.npy", softmax(logits, axis=-1))
+    np.save(tmp_path / "test.labels.npy", truth)
+    here = started(tmp_path / "home", None)
     with pytest.raises(Unclear, match="sum to 1") as asked:
-        ms.analyse(softmax(logits, axis=-1), truth, folder=tmp_path, progress=False)
+        bring_in(here.laboratory, read(tmp_path), name="asked")
     assert [choice.value for choice in asked.value.choices] == ["probs", "logits"]
-    assert not started(tmp_path, None).laboratory.store.experiments.page().total
+    assert not here.laboratory.store.experiments.page().total
+
+
+def test_arrays_that_nobody_called_anything_are_what_they_can_only_be(tmp_path: Path) -> None:
+    logits, truth = made()
+    for number, (given, kind) in enumerate(
+        ((softmax(logits, axis=-1), "probs"), (logits, "logits"), (logits.argmax(-1), "labels"), (logits[0], "logits"))
+    ):
+        lab = ms.analyse(given, truth, folder=tmp_path / f"{number}", progress=False)
+        assert lab.spec.imported is not None
+        assert lab.spec.imported.kind == kind
 
 
 def test_what_is_called_logits_outright_is_and_what_cannot_be_probabilities_is_not(tmp_path: Path) -> None:
@@ -329,6 +342,8 @@ def test_what_is_called_logits_outright_is_and_what_cannot_be_probabilities_is_n
     lab = ms.analyse(softmax(logits, axis=-1), truth, kind="logits", folder=tmp_path / "a", progress=False)
     assert lab.spec.imported is not None
     assert lab.spec.imported.kind == "logits"
+    (said,) = [one for one in lab.odd if "sum to 1" in one]
+    assert said.endswith("The answer was: logits"), "no question is left open"
     with pytest.raises(Unclear, match="do not sum to 1") as asked:
         ms.analyse(logits, truth, kind="probs", folder=tmp_path / "b", progress=False)
     assert [choice.value for choice in asked.value.choices] == ["logits"]

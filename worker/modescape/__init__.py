@@ -50,7 +50,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in (*_HOME, "registry"):
-        raise AttributeError(f"module 'modescape' has no attribute {name!r}")
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, __all__, 1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"module 'modescape' has no attribute {name!r}{meant}")
     if name != "Settings":  # which say what else is to be loaded
         from modescape import plugins, settings
 
@@ -58,6 +62,10 @@ def __getattr__(name: str) -> Any:
     if name == "registry":  # what can be chosen: `ms.registry.methods`; `ms.methods` is the package of that name
         return importlib.import_module("modescape.registry")
     return getattr(importlib.import_module(home_of(name)), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 def home_of(name: str) -> str:

@@ -44,11 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModescapeError as error:
         print(f"modescape: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a file, or a folder, of which the system says no
+        if isinstance(error, BrokenPipeError):  # whoever reads has enough, as `head` has
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer, too
+            return 141
+        named = f"{error.filename}: " if error.filename else ""
+        print(f"modescape: {named}{error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever reads has enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer, too
-        return 141
 
 
 def parser() -> argparse.ArgumentParser:
@@ -76,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--fresh", action="store_true", help="compute everything, even what an earlier experiment has")
     bring = command("import", _import, "judge an ensemble made elsewhere: a folder, an archive, arrays, a table")
     bring.add_argument(
-        "path", nargs="?", help="where it lies; a pattern such as 'run_*/test.npy' for one file a member"
+        "path", nargs="*", help="where it lies; files, or a pattern such as 'run_*/test.npy', for one file a member"
     )
     bring.add_argument("--name", default=None, help="name of the experiment")
     bring.add_argument("--labels", default=None, help="file of the true labels; in an .npz, the array's name")
@@ -132,7 +136,10 @@ def parser() -> argparse.ArgumentParser:
 
 def _weights_arguments(bring: argparse.ArgumentParser) -> None:
     group = bring.add_argument_group("weights", "networks that were trained elsewhere, to be evaluated here")
-    group.add_argument("--weights", default=None, metavar="PATTERN", help="a file a member: .safetensors, .pt, .ckpt")
+    group.add_argument(
+        "--weights", nargs="+", action="extend", metavar="PATTERN",
+        help="a file a member: .safetensors, .pt, .ckpt; a pattern, a folder of them, or each by its name",
+    )  # fmt: skip
     group.add_argument("--architecture", default=None, help="whose weights they are")
     group.add_argument("--options", default="{}", metavar="JSON", help="the network's options")
     group.add_argument("--data", default=None, help="the data set they were trained on; JSON for more than its name")
@@ -277,7 +284,7 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
     _one_thread()
     if parsed.weights is not None:
         return _import_weights(settings, parsed)
-    if parsed.path is None:
+    if not parsed.path:
         raise InvalidInput("is needed", field="path", allowed="where the ensemble lies; or --weights")
     from modescape.imported.door import examine
     from modescape.imported.ensemble import OutputKind, Recipe
@@ -298,7 +305,7 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
     here = started(None, settings)
     experiment = bring_in(
         here.laboratory, ensemble, name=parsed.name or ensemble.name, answers=answers,
-        provenance={"path": str(Path(parsed.path).absolute())},
+        provenance={"path": str(Path(parsed.path[0]).absolute())},
     )  # fmt: skip
     return _told(here.finish(experiment, progress=True), as_json=parsed.json)
 
@@ -315,7 +322,7 @@ def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
             raise InvalidInput("is needed beside --weights", field=f"--{option}", allowed="a name")
     plugins.load(settings.plugin_modules)
     members = members_from(
-        parsed.weights, member=parsed.member, snapshots=parsed.snapshots, expect_accuracy=parsed.expect_accuracy
+        _files(parsed.weights), member=parsed.member, snapshots=parsed.snapshots, expect_accuracy=parsed.expect_accuracy
     )
     if parsed.server:
         return _send_weights(settings, parsed, members)
@@ -336,7 +343,7 @@ def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
     here = started(None, settings)
     experiment = bring_in_weights(
         here.laboratory, members, choices, name=parsed.name or "weights",
-        provenance={"path": str(Path(parsed.weights).absolute())},
+        provenance={"path": str(Path(parsed.weights[0]).absolute())},
     )  # fmt: skip
     return _told(here.finish(experiment, progress=True), as_json=parsed.json)
 
@@ -401,7 +408,7 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
             answers |= {"labels": None, "outputs": None}
             name, files = parsed.name or ensemble.name, {"ensemble.zip": path}
         else:
-            path = Path(parsed.path)
+            path = Path(parsed.path[0])
             name, files = parsed.name or path.stem, files_below(path)
             if parsed.labels and (labels := Path(parsed.labels)).is_file():
                 at = next((at for at, file in files.items() if file.resolve() == labels.resolve()), "labels.npy")
@@ -423,8 +430,19 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
 def _names_many(parsed: argparse.Namespace) -> bool:
     """Whether the arguments name one file a member."""
     return bool(
-        parsed.member or parsed.validation or parsed.ood or parsed.shift or any(c in parsed.path for c in "*?[")
-    )
+        parsed.member or parsed.validation or parsed.ood or parsed.shift or len(parsed.path) > 1
+        or any(c in parsed.path[0] for c in "*?[")
+    )  # fmt: skip
+
+
+def _files(given: Sequence[str]) -> str | list[str]:
+    """The one pattern, folder or file; or the files that several name, each by itself or by a pattern."""
+    import glob
+
+    if len(given) == 1:
+        return given[0]
+    every = ([one] if Path(one).exists() else sorted(glob.glob(one)) or [one] for one in given)  # noqa: PTH207
+    return [path for some in every for path in some]
 
 
 def _read(parsed: argparse.Namespace, kind: OutputKind | None, recipe: Recipe | None) -> Ensemble:
@@ -434,13 +452,13 @@ def _read(parsed: argparse.Namespace, kind: OutputKind | None, recipe: Recipe | 
 
     if not _names_many(parsed):
         return read(
-            parsed.path, name=parsed.name, kind=kind, recipe=recipe, outputs=parsed.outputs, labels=parsed.labels,
+            parsed.path[0], name=parsed.name, kind=kind, recipe=recipe, outputs=parsed.outputs, labels=parsed.labels,
             experiment=parsed.experiment,
         )  # fmt: skip
     if parsed.labels is None:
         raise InvalidInput("is needed beside one file a member", field="--labels", allowed="a file of the true labels")
     return read_glob(
-        parsed.path, labels=parsed.labels, member=parsed.member, kind=kind, recipe=recipe, name=parsed.name,
+        _files(parsed.path), labels=parsed.labels, member=parsed.member, kind=kind, recipe=recipe, name=parsed.name,
         validation=_named_file("--validation", parsed.validation) if parsed.validation else None,
         ood=dict(_named_file("--ood", one) for one in parsed.ood),
         shift=dict(_shifted(one) for one in parsed.shift),

@@ -191,7 +191,7 @@ class ExampleSet:
     def __init__(self, results: Results, name: str, left: Json) -> None:
         self.results, self.name = results, name
         self.runs: list[int] = left["runs"]
-        self.classes: list[str] = left["classes"]
+        self.classes = results.class_names if results.spec.imported is not None else list(left["classes"])
         kept = left["sets"][name]
         self.title: str = kept["title"]
         self.count: int = kept["examples"]

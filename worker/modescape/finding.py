@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from modescape.claims import CLAIMS
 from modescape.claims.record import ClaimRecord, fields_of
 from modescape.claims.repeated_looks import FIRST, Look
 from modescape.claims.telling import AtEqualAccuracy, Told, equal_accuracy, told
@@ -22,6 +23,9 @@ from modescape.registry import methods
 from modescape.science.confidence import Word
 from modescape.tables import Experiment
 from modescape.voice import HERE, Voice, voice_of
+
+if TYPE_CHECKING:
+    from modescape.spec_parts import BaseSpec
 
 Json = dict[str, Any]
 
@@ -169,6 +173,17 @@ class SoFar(Stored):
         return f"so far, {self.members} of {self.planned} members"
 
 
+class Unanswered(NamedTuple):
+    """A claim that was not judged, by its letter and title, and what it needs."""
+
+    letter: str
+    title: str
+    needs: str
+
+    def __str__(self) -> str:
+        return f"({self.letter}) {self.title}: – {self.needs}"
+
+
 @dataclass(frozen=True)
 class Finding:
     """What is stored, and its parts as records; None of what is not known (yet)."""
@@ -253,6 +268,20 @@ class Finding:
         """The method whose samples lie farthest from their solution at equal accuracy, among those with open gates: the
         one number that sentence, list, pictures and claim (d1) give. None where nothing could be read."""
         return max(equal_accuracy(self.claim("d1")), key=lambda one: one.disagreement, default=None)
+
+    def unanswered(self, spec: BaseSpec) -> list[Unanswered]:
+        """The claims that were not judged, and what each would need, in the paper's order."""
+        found = []
+        for letter, claim in CLAIMS.items():
+            needed = claim.decided_by
+            needs = f"needs {needed.words}"
+            if spec.imported is not None:
+                needs = f"needs {needed.brought or needed.words}, which did not come with it"
+            elif spec.weights is not None:  # the form launches trainings, and none of weights that were given
+                needs += ", which these weights were not brought in with"
+            if letter not in self.claims:
+                found.append(Unanswered(letter, self.voice(claim.title), self.voice(needs)))
+        return found
 
     def document(self, look: Look = FIRST) -> Json:
         """All that was found, as the API gives it: the claims as a list, with what survives Holm's correction. Of what

@@ -23,9 +23,9 @@ from modescape import names
 from modescape.artifacts import Artifacts
 from modescape.errors import InvalidInput, Problem
 from modescape.imported.answers import answered, renamed
-from modescape.imported.arrays import Array
+from modescape.imported.arrays import Array, stacked
 from modescape.imported.digest import Content, content_digest, contents, digest_of, set_digest
-from modescape.imported.door import Odd, examine
+from modescape.imported.door import Level, Odd, Oddity, examine
 from modescape.imported.ensemble import (
     TEST,
     VALIDATION,
@@ -41,6 +41,7 @@ from modescape.imported.ensemble import (
 from modescape.imported.manifest import NAME as MANIFEST
 from modescape.imported.memory import ArrayLike, Outputs, Samples, ShiftKey, WithLabels, array_of, from_arrays
 from modescape.imported.tensors import header_of
+from modescape.imported.two_arrays import kind_of
 from modescape.names import key_of, keys_of
 from modescape.pieces import KEPT, MOST_EMBEDDED, Piece, PieceMember, Strange, compared
 from modescape.records import About, ArtifactInfo, Json
@@ -106,8 +107,15 @@ def kept_piece(artifacts: Artifacts, ensemble: Ensemble, answers: Answers = Answ
         ),
         where={"digests": digests, KEPT: kept.listed()},
         files=tuple(kept.files.values()),
-        odd=tuple(Strange(one.level, one.what, one.sentence) for one in findings.oddities),
+        odd=tuple(_strange(one, answers) for one in findings.oddities),
     )
+
+
+def _strange(one: Oddity, answers: Answers) -> Strange:
+    """As it is kept: a question with its answer is no question any more."""
+    if one.level is not Level.ASKED or one.what is Odd.RECIPE:
+        return Strange(one.level, one.what, one.sentence)
+    return Strange(Level.TOLD, one.what, f"{one.sentence} The answer was: {getattr(answers, one.what)}")
 
 
 def analyse(
@@ -134,10 +142,11 @@ def analyse(
     """Judge an ensemble that is here as arrays, without any service: the arguments are `from_arrays`'s, and where to
     keep it those of `run`.
 
-    kind None: predicted labels where they are whole numbers, else logits, unless they look like something else, which
-    is asked; permutation: what becomes of classes in another order than the labels', where they are asked about.
-    Raises InvalidInput naming the argument, and Unclear,
-    which says the arguments that answer. What is odd is told on stderr with the progress, and stands in `lab.odd`.
+    logits: [members, examples, classes] (predicted labels [members, examples]), labels: [examples]; kind None: what the
+    numbers can only be: predicted labels, probabilities, their logarithms, or else logits; permutation: what becomes of
+    classes in another order than the labels', where they are asked about. Raises InvalidInput naming the argument, and
+    Unclear, which says the arguments that answer. What is odd is told on stderr with the progress, and stands in
+    `lab.odd`.
 
     lab = ms.analyse(logits, labels, recipe="same")     # [M, N, K] and [N]
     print(lab.sentence())
@@ -148,7 +157,7 @@ def analyse(
     if permutation not in (None, "apply", "keep"):
         raise InvalidInput(f"permutation is {permutation!r}", field="permutation", allowed="apply, keep")
     outputs = array_of("logits", logits)
-    like = OutputKind.LABELS if outputs.dtype.kind in "iu" else OutputKind.LOGITS
+    like = kind_of(outputs if len(outputs.shape) != 2 or outputs.dtype.kind != "f" else stacked("logits", [outputs]))
     ensemble = from_arrays(
         outputs, labels, samples=samples, ood=ood, shift=shift, validation=validation, trajectory=trajectory,
         weights=weights, kind=like if kind is None else kind, recipe=recipe, name=name, members=members,

@@ -297,6 +297,8 @@ def _named(files: str | Path | Sequence[str | Path], member: str | None) -> dict
         return _in_folder(Path(files), member)
     if isinstance(files, str | Path):
         return members_of(str(files), member)
+    if member is not None:
+        return members_among([str(one) for one in files], member)
     paths = [Path(one) for one in files]
     stems = [path.stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else [f"{i}" for i in range(len(paths))]

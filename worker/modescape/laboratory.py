@@ -39,7 +39,7 @@ from modescape.errors import (
     ModescapeError,
     NotFound,
 )
-from modescape.finding import Finding
+from modescape.finding import Finding, Unanswered
 from modescape.prices import Calibration, middle
 from modescape.records import About, ArtifactInfo, Json, PlannedStage
 from modescape.registry import figures, presets
@@ -225,7 +225,8 @@ class Lab(Results):
     def __repr__(self) -> str:
         """In a notebook: what there is, what was found, what is odd, and the claims, in lines."""
         about = f"{self.experiment.name} ({self.experiment.slug}): {self.experiment.status}"
-        return "\n".join([about, *filter(None, [self.sentence()]), *self.odd, *map(repr, self.claims())])
+        claims = [*map(repr, self.claims()), *map(str, self.unanswered())]
+        return "\n".join([about, *filter(None, [self.sentence()]), *self.odd, *claims])
 
     def sentence(self) -> str:
         alone = self.voice("One run alone is compared with nothing.") if self.spec.ensemble.runs < 2 else ""
@@ -242,6 +243,10 @@ class Lab(Results):
     def claims(self) -> list[Told]:
         """The claims of the paper as this experiment answers them, each with record.word, effect, interval, ..."""
         return Finding.of(self.experiment).told(self.laboratory.look(self.experiment))
+
+    def unanswered(self) -> list[Unanswered]:
+        """The claims it does not answer, each with what it would need."""
+        return Finding.of(self.experiment).unanswered(self.spec)
 
     def figure(self, name: str, *, theme: Literal["light", "dark", "print"] = "light", **options: Any) -> go.Figure:
         """Figure `name` as a Plotly figure; options as on the figure's page. Raises InvalidInput, FigureNotReady."""

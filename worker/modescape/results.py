@@ -221,7 +221,8 @@ class Results:
 
     @property
     def class_names(self) -> list[str]:
-        return list(self._predicted["classes"])
+        imported = self.spec.imported  # whose stages may be those of an import that called its classes otherwise
+        return list(self._predicted["classes"] if imported is None else imported.classes)
 
     @property
     def _predicted(self) -> Json:

@@ -31,6 +31,9 @@ from modescape.errors import (
     NotFound,
     Problem,
 )  # fmt: skip
+from modescape.imported import saying
+from modescape.imported.containers import Folder
+from modescape.imported.ensemble import OutputKind, SetRole
 from modescape.records import Json
 
 PART = 8 << 20  # bytes of a request
@@ -204,7 +207,8 @@ class ServerDoor:
             address, size = f"/api/uploads/{quote(digest)}", PART
             while not (state := self._state(digest))["complete"]:
                 here = state["received"]
-                self._server.tell(f"{name}: {here / 1e6:,.1f} of {total / 1e6:,.1f} MB")
+                if total >= _WORTH_TELLING:
+                    self._server.tell(f"{name}: {here / 1e6:,.1f} of {total / 1e6:,.1f} MB")
                 file.seek(here)
                 part = file.read(size)
                 said = {"Content-Type": "application/octet-stream"}
@@ -229,6 +233,7 @@ def _said(answers: Mapping[str, Any]) -> Json:
     return {name: value for name, value in answers.items() if value is not None}
 
 
+_WORTH_TELLING = 1_000_000  # bytes of a file whose sending is told
 _KINDS: Mapping[str, type[ModescapeError]] = {
     "not-found": NotFound, "conflict": Conflict, "gone": ArtifactMissing,
 }  # fmt: skip
@@ -252,24 +257,31 @@ def refusal(answer: httpx.Response) -> ModescapeError:
 
 
 def files_below(path: Path) -> dict[str, Path]:
-    """The files of a folder, or one file, by the names they are sent under. Raises InvalidInput."""
+    """The files of a folder, or one file, by the names they are sent under, by the rules of what is read here: no link
+    leads out of the folder. Raises InvalidInput."""
     if path.is_file():
         return {path.name: path}
     if not path.is_dir():
         raise InvalidInput(f"there is nothing at {path}", field="path", allowed="a folder, or a file")
-    found = {one.relative_to(path).as_posix(): one for one in sorted(path.rglob("*")) if one.is_file()}
-    return {name: one for name, one in found.items() if not any(part.startswith(".") for part in name.split("/"))}
+    return dict(Folder(path.name, path).files)
 
 
 def understood(look: Json) -> Iterator[str]:
     """What the server understood and finds odd, in lines."""
-    members = len(look["members"])
     if look["sets"]:
-        yield f"{look['name']}: {members} {'member' if members == 1 else 'members'}, {look['kind']}, " + (
-            f"{look['classes']} classes; recipe: {look['recipe']}"
+        kind = saying.KINDS[OutputKind(look["kind"])]
+        yield f"{look['name']}: {saying.members(len(look['members']))}, {kind}, {look['classes']} classes; recipe: " + (
+            f"{look['recipe']}"
         )
     for one in look["sets"]:
-        yield f"  {one['place']}: {one['shape'][1]:,} examples, {'with' if one['labelled'] else 'without'} labels"
+        labels = f"{'with' if one['labelled'] else 'without'} labels"
+        yield f"  {one['place']}: {one['shape'][1]:,} {saying.ROLES[SetRole(one['role'])]}, {labels}"
+    for method, count in look["samples"].items():
+        yield f"  samples/{method}: {count} around each member"
+    if look["checkpoints"]:
+        yield f"  trajectory: {look['checkpoints']} checkpoints of each member"
+    if look["weights"]:
+        yield f"  weights: of {saying.members(look['weights'])}"
     for odd in look["odd"]:
         answers = "; ".join(f"{odd['what']}={choice['value']}: {choice['words']}" for choice in odd["choices"])
-        yield f"{odd['level'].capitalize()}: {odd['sentence']}{f' ({answers})' if answers else ''}"
+        yield saying.said(odd["level"], odd["sentence"]) + (f" ({answers})" if answers else "")

@@ -73,7 +73,9 @@ async def read_json(request: Request) -> object:
             problems=[Problem("is of another type", "Content-Type", "application/json")],
         )
     try:
-        return orjson.loads(raw)
+        found = orjson.loads(raw)
+        _refuse_depth(found)
+        return found
     except orjson.JSONDecodeError as error:
         _refuse_halves(raw)
         raise Refusal(
@@ -81,6 +83,27 @@ async def read_json(request: Request) -> object:
             f"the body is not JSON: {error}",
             problems=[Problem(f"is not JSON: {error}", "body", "one JSON object in UTF-8")],
         ) from None
+
+
+DEEPEST = 64  # lists and objects inside each other; a spec has 6
+
+
+def _refuse_depth(found: object) -> None:
+    """Raises Refusal: whatever goes through a document inner by inner must come to its end."""
+    level: list[object] = [found]
+    for _ in range(DEEPEST + 1):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise Refusal(
+        "malformed", f"the body is nested more than {DEEPEST} deep",
+        problems=[Problem("is nested too deeply", "body", f"at most {DEEPEST} lists and objects inside each other")],
+    )  # fmt: skip
 
 
 def _refuse_halves(raw: bytes) -> None:

@@ -247,6 +247,7 @@ def undecided(
     learned: False where every run has failed, which nothing that is added to a clone would mend.
     """
     waiting = {kind.kind for kind in kinds if kind.done < kind.total}
+    unanswered = {one.letter: one for one in found.unanswered(spec)}
     rows = []
     for letter, claim in CLAIMS.items():
         if letter in found.claims:
@@ -254,16 +255,14 @@ def undecided(
         needed = claim.decided_by
         is_asked = _has(spec, needed.add)
         comes = is_asked and bool(waiting & set(needed.stages))
-        needs = f"needs {needed.words}"
+        needs = unanswered[letter].needs
         if not learned and issubclass(claim.evidence, OfRuns):
             needs, is_asked = "no run learned", True
         elif comes:
             stage = " or ".join(needed.stages)
             needs = f"comes with the stage {stage}" if is_alive else f"the stage {stage} has not succeeded; retry it"
-        elif spec.imported is not None:
-            needs, is_asked = f"needs {needed.brought or needed.words}, which did not come with it", True
-        elif spec.weights is not None:  # the form launches trainings, and none of weights that were given
-            needs, is_asked = f"needs {needed.words}, which these weights were not brought in with", True
+        elif spec.imported is not None or spec.weights is not None:  # the form launches trainings
+            is_asked = True
         elif is_asked:
             needs = "what decides it was asked for and gave no answer: it has failed, or an older version judged less"
         title, needs = found.voice(claim.title), found.voice(needs)

@@ -34,6 +34,7 @@ from modescape.laboratory import Laboratory, export
 from modescape.listing import MAX_LIMIT, ListQuery, Page
 from modescape.records import Json
 from modescape.registry import Figure, figures, presets
+from modescape.spec import stored
 
 if TYPE_CHECKING:
     from modescape.comparing import Comparison
@@ -74,6 +75,7 @@ class Here:
         told = {
             **line, "notes": row.notes, "spec": row.spec, "verdict": found.sentence if row.finding else None,
             "findings": found.document(self._laboratory.look(row)),
+            "unanswered": [one._asdict() for one in found.unanswered(stored(row.spec))],
             "stages": [STAGES.document(stage) for stage in self._store.stages.without_results(row.id)],
         }  # fmt: skip
         return Detail.from_json(_plain(told), line)

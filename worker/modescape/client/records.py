@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.claims.telling import in_a_line
+from modescape.finding import Unanswered
 from modescape.records import Json, StageState, Status
 from modescape.science.confidence import Word
 from modescape.voice import Voice, voice_of
@@ -88,8 +89,8 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """One experiment as it stands. sentence: what it says of its question, "" while nothing is known; spec: as it is
-    stored; row: its line in the list."""
+    """One experiment as it stands. sentence: what it says of its question, "" while nothing is known; unanswered: the
+    claims it does not answer, with what they would need; spec: as it is stored; row: its line in the list."""
 
     slug: str
     name: str
@@ -100,6 +101,7 @@ class Detail:
     error: str
     spec: Json
     claims: tuple[Claim, ...]
+    unanswered: tuple[Unanswered, ...]
     stages: tuple[Stage, ...]
     row: Json = field(repr=False)
 
@@ -110,6 +112,7 @@ class Detail:
             created=datetime.fromisoformat(told["created_at"]), sentence=told["verdict"] or "",
             error=told["error"] or "", spec=told["spec"],
             claims=tuple(Claim.from_json(one) for one in told["findings"].get("claims", ())),
+            unanswered=tuple(Unanswered(**one) for one in told.get("unanswered", ())),
             stages=tuple(Stage.from_json(one) for one in told["stages"]), row=row,
         )  # fmt: skip
 

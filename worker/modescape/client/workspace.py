@@ -349,7 +349,8 @@ class Experiment(Suggesting):
         lines = [
             f"{told.name} ({told.slug}): {told.progress.status}, {told.progress.done} of {told.progress.of} stages"
         ]
-        return "\n".join([*lines, *filter(None, (told.sentence, told.error)), *map(str, told.claims)])
+        lines += [*filter(None, (told.sentence, told.error)), *map(str, told.claims)]
+        return "\n".join([*lines, *(map(str, told.unanswered) if told.status.has_ended else ())])
 
     def _repr_html_(self) -> str:
         told = self.detail

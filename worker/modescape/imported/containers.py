@@ -131,9 +131,15 @@ class Folder:
         inside, found = self.root.resolve(), {}
         for folder, folders, names in os.walk(self.root):
             folders[:] = sorted(one for one in folders if not one.startswith((".", "__MACOSX")))
+            for name in folders:
+                if name.lower().endswith((".npy", ".npz", ".safetensors")):
+                    place = (Path(folder) / name).relative_to(self.root).as_posix()
+                    raise refuse(place, "it is a folder, and called like a file", "a file, or a folder of another name")
             for name in [*names, *(one for one in folders if (Path(folder) / one).is_symlink())]:
                 path = Path(folder) / name
                 self._check_link(path, inside)
+                if not (path.is_file() or path.is_dir()):
+                    raise refuse(path.relative_to(self.root).as_posix(), "it is a pipe, a socket or a device", "a file")
                 if path.is_file() and not name.startswith("."):
                     found[path.relative_to(self.root).as_posix()] = path
             if len(found) > MOST_FILES:

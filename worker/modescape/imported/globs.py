@@ -10,6 +10,7 @@ before run_10.
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ from modescape.imported.ensemble import (
     Unclear,
     place_of,
 )
-from modescape.imported.two_arrays import kind_of, natural, of_member
+from modescape.imported.two_arrays import called, kind_of, natural, of_member
 
 Pattern = str
 WithLabels = str | tuple[str, str]  # a pattern, or one and the file of the set's own labels
@@ -39,7 +40,7 @@ _MOST = 10_000
 
 
 def read_glob(
-    pattern: Pattern,
+    pattern: Pattern | Sequence[Pattern],
     *,
     labels: Path | str,
     member: str | None = None,
@@ -52,14 +53,15 @@ def read_glob(
 ) -> Ensemble:
     """The ensemble whose members' outputs [N, K] (labels [N]) lie in one .npy file each, or .npz of one array.
 
-    member: a regular expression whose group (the whole, where it has none) is the member's name in a path. kind None:
+    pattern: or the files themselves; member: a regular expression whose group (the whole, where it has none) is the
+    member's name in a path. kind None:
     as the numbers of the first member look. Raises InvalidInput, which names a file that is missing or odd.
     """
     of_member = _Naming(member)
     files = of_member.files(pattern)
     arrays = [_array(path) for path in files.values()]
     is_one_file = len(arrays) == 1 and len(arrays[0].shape) == 3  # of all members
-    first = arrays[0] if is_one_file else stacked(pattern, arrays)
+    first = arrays[0] if is_one_file else stacked("files", arrays)
     members = [str(number) for number in range(first.shape[0])] if is_one_file else list(files)
     chosen = kind or kind_of(first)
     test = parts.outputs(first, chosen)
@@ -99,8 +101,10 @@ class _Naming:
         except re.error as error:
             raise refuse(str(member), f"it is no regular expression ({error})", r"such as run_(\d+)") from error
 
-    def files(self, pattern: Pattern) -> dict[str, Path]:
+    def files(self, pattern: Pattern | Sequence[Pattern]) -> dict[str, Path]:
         """member's name -> its file, in natural order. Raises InvalidInput: none, two of one name."""
+        if not isinstance(pattern, str):
+            return self._named(sorted(pattern, key=natural))
         if Path(pattern).is_file():  # whatever its name looks like
             paths = [pattern]
         else:
@@ -111,6 +115,16 @@ class _Naming:
         if len(paths) > _MOST:
             raise refuse(pattern, f"{len(paths):,} files are there by that pattern", f"at most {_MOST:,}")
         return self.among(paths, pattern)
+
+    def _named(self, paths: Sequence[str]) -> dict[str, Path]:
+        """Of files that somebody named, as a shell does that was given a pattern."""
+        for path in paths:
+            if not Path(path).is_file():
+                raise refuse(path, "there is no file of that name", "files, or a pattern in quotes")
+        if self.member is not None:
+            return self.among(paths, "")
+        names = called([Path(path).with_suffix("").as_posix() for path in paths])
+        return dict(zip(names, map(Path, paths), strict=True))
 
     def among(self, paths: Sequence[str], pattern: Pattern) -> dict[str, Path]:
         found: dict[str, Path] = {}
@@ -152,8 +166,10 @@ def _one_of(piece: str) -> str:
     return f"([^{inside[1:]}])" if inside.startswith("!") else f"([{inside}])"
 
 
-def _common(pattern: Pattern) -> str:
-    """A name for the ensemble: the folder above the first wildcard."""
+def _common(pattern: Pattern | Sequence[Pattern]) -> str:
+    """A name for the ensemble: the folder above the first wildcard, or that all files are in."""
+    if not isinstance(pattern, str):
+        return Path(os.path.commonpath([Path(one).absolute().parent for one in pattern])).name or "ensemble"
     before = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
     return Path(before).name.rstrip("_-.") or Path(before).parent.name or "ensemble"
 

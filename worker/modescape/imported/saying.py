@@ -14,13 +14,13 @@ _LEVELS = {
     Level.LEFT_OUT: "Left out of claims",
     Level.TOLD: "Good to know",
 }
-_KINDS = {
+KINDS = {
     OutputKind.LOGITS: "logits",
     OutputKind.PROBS: "probabilities",
     OutputKind.LOG_PROBS: "logarithms of probabilities",
     OutputKind.LABELS: "predicted labels alone",
 }
-_ROLES = {
+ROLES = {
     SetRole.TEST: "test images",
     SetRole.VALIDATION: "validation images",
     SetRole.OOD: "images of another kind",
@@ -30,26 +30,25 @@ _ROLES = {
 
 def understood(ensemble: Ensemble, findings: Findings) -> Iterator[str]:
     """Line by line: what there is, then what is odd, the gravest first, with the answers that questions take."""
-    members = len(ensemble.members)
-    called = f"{ensemble.name}: {_members(members)}"
+    called = f"{ensemble.name}: {members(len(ensemble.members))}"
     if ensemble.has_outputs:
-        what = f"{_KINDS[ensemble.kind]}, {ensemble.class_count} classes; recipe: {ensemble.recipe}"
+        what = f"{KINDS[ensemble.kind]}, {ensemble.class_count} classes; recipe: {ensemble.recipe}"
     else:
         what = "of which only curves and parameters are known: without predictions no claim can be told"
     yield f"{called}, {what}"
     for place, one in ensemble.sets.items():
         labels = "with labels" if ensemble.truth(one) is not None else "without labels"
-        yield f"  {place}: {one.count:,} {_ROLES[one.role]}, {labels}"
+        yield f"  {place}: {one.count:,} {ROLES[one.role]}, {labels}"
     for method, samples in ensemble.samples.items():
         count, strengths = samples.outputs["test"].shape[1], ", with strengths" if samples.strength is not None else ""
         yield f"  samples/{method}: {count} around each member{strengths}; on {', '.join(samples.outputs)}"
     if ensemble.trajectory is not None:
         yield f"  trajectory: {len(ensemble.trajectory.epochs)} checkpoints of each member"
     if ensemble.weights:
-        yield f"  weights: of {_members(len(ensemble.weights))}"
+        yield f"  weights: of {members(len(ensemble.weights))}"
     if ensemble.curves:
         names = sorted({name for curves in ensemble.curves.values() for name in curves})
-        yield f"  curves: of {_members(len(ensemble.curves))}; {', '.join(names[:8])}{' and more' if names[8:] else ''}"
+        yield f"  curves: of {members(len(ensemble.curves))}; {', '.join(names[:8])}{' and more' if names[8:] else ''}"
     for oddity in findings.oddities:
         answers = "; ".join(f"{oddity.what}={choice.value}: {choice.words}" for choice in oddity.choices)
         yield said(oddity.level, oddity.sentence) + (f" ({answers})" if answers else "")
@@ -59,5 +58,5 @@ def said(level: str, sentence: str) -> str:
     return f"{_LEVELS[Level(level)]}: {sentence}"
 
 
-def _members(count: int) -> str:
+def members(count: int) -> str:
     return "1 member" if count == 1 else f"{count} members"
