@@ -99,8 +99,9 @@ def test_every_cell_is_checked_before_any_is_stored(tmp_path: Path) -> None:
         ("over.training.snapshots", "value 5000")
     ]
     bad = {**BASE, "training": {**LEARNING, "epochs": 0}}
-    with pytest.raises(InvalidInput, match="in cell 1"):
+    with pytest.raises(InvalidInput, match="in every cell: 0 is too small") as refused:
         launching.prepare(laboratory, {"base": bad, "over": {"data.test_images": [20, 30]}})
+    assert len(refused.value.problems) == 1, "what is wrong with the base is said once"
     assert laboratory.store.experiments.page().total == 0
 
 

@@ -27,6 +27,7 @@ from modescape.imported.ensemble import TEST, Ensemble, ExampleSet, Labels, Outp
 from modescape.imported.ensemble import SetRole as Of
 from modescape.imported.manifest import NAME
 from modescape.imported.reading import read_format
+from modescape.own_sets import place_name
 from modescape.pieces import KEPT
 from modescape.records import Group, Json, group_name
 from modescape.results import Results
@@ -179,24 +180,27 @@ class _Trained:
         sets, samples = dict(ensemble.sets), dict(ensemble.samples)
         runs = [int(member.id) for member in ensemble.members]
         by_group: dict[tuple[str, str], dict[int, Array]] = {}
+        digests: dict[tuple[str, str], set[str]] = {}
         for group, place, run, array, digest in [*self._ood(), *self._shift()]:
             by_group.setdefault((group, place), {})[run] = array
-            self.used.add(digest)
+            digests.setdefault((group, place), set()).add(digest)
+        placed: set[tuple[str, str]] = set()
         for (group, place), rows in by_group.items():
-            if sorted(rows) != sorted(runs):
-                self.left_out.append(f"{place} of {group}: not of every member")
-            elif group == Group.INDEPENDENT:
+            if sorted(rows) == sorted(runs) and group == Group.INDEPENDENT:
                 array = stacked(place, [picked(rows[run], 0) for run in runs])
                 sets[place] = self._set(place, array, ensemble)
+                placed.add((group, place))
         for (group, place), rows in by_group.items():
             name = next((one for one in samples if one.rpartition("-")[0] == group), None)
             if group == Group.INDEPENDENT or place not in sets or sorted(rows) != sorted(runs):
                 continue
             array = stacked(f"{place} of {group}", [rows[run] for run in runs])
             if name is None or array.shape[1] != samples[name].outputs[TEST].shape[1]:
-                self.left_out.append(f"{place} of {group}: {array.shape[1]} functions a member, chosen for this set")
-                continue
+                continue  # some of a method's, chosen for this set: they are no samples of the format's, and matrices
             samples[name] = replace(samples[name], outputs={**samples[name].outputs, place: array})
+            placed.add((group, place))
+        elsewhere = {one for key, some in digests.items() if key not in placed for one in some}
+        self.used |= {one for key in placed for one in digests[key]} - elsewhere
         return replace(ensemble, sets=sets, samples=samples)
 
     def _set(self, place: str, array: Array, ensemble: Ensemble) -> ExampleSet:
@@ -205,10 +209,11 @@ class _Trained:
         return parts.set_of(place, array, labels=labels, examples=ensemble.test.count, own_images=own)
 
     def _ood(self) -> Iterator[tuple[str, str, int, Array, str]]:
+        given = [place_name(one.path, one.dataset) if one.path else one.dataset for one in self.results.spec.ood]
+        names = [one if given.index(one) == i else f"{one}-{i + 1}" for i, one in enumerate(given)]
         for stage in self._ended("ood"):
-            studies = self.results.spec.ood
             for group, digest in stage.result["extra"].get("groups", {}).items():
-                place = place_of(Of.OOD, studies[stage.params["set"]].dataset)
+                place = place_of(Of.OOD, names[stage.params["set"]])
                 yield group_name(group), place, stage.params["run"], self._array(place, digest), digest
 
     def _shift(self) -> Iterator[tuple[str, str, int, Array, str]]:
@@ -268,6 +273,11 @@ class _Trained:
                 if digest in kept:
                     room = "arms" if kept[digest]["kind"] == "weights" else "matrices"
                     yield _plain(f"{_ROOMS.get(stage.kind, f'{room}/{stage.kind}')}/{stage.key}/{at}"), digest
+        for stage in self.results.stages:  # what no result names: matrices of an earlier comparison, knots of a path
+            for one in stage.result.get("artifacts", []):
+                if one["kind"] not in ("labels", "origins"):
+                    room = _ROOMS.get(stage.kind, f"{'arms' if one['kind'] == 'weights' else 'matrices'}/{stage.kind}")
+                    yield _plain(f"{room}/{stage.key}/{one['kind']}-{one['digest'][:12]}"), one["digest"]
 
     def _unplaced(self) -> Iterator[str]:
         for stage in self.results.stages:

@@ -229,8 +229,18 @@ class Lab(Results):
         return "\n".join([about, *filter(None, [self.sentence()]), *self.odd, *claims])
 
     def sentence(self) -> str:
-        alone = self.voice("One run alone is compared with nothing.") if self.spec.ensemble.runs < 2 else ""
-        return Finding.of(self.experiment).sentence or self.experiment.error or alone
+        return Finding.of(self.experiment).sentence or self.experiment.error or self._alone()
+
+    def _alone(self) -> str:
+        """Of one run, what is known of it; "" of several."""
+        row, given = self.experiment, self.spec.weights
+        if self.spec.ensemble.runs > 1:
+            return ""
+        said = "One run alone is compared with nothing"
+        if row.accuracy is not None:
+            stated = given is not None and given.members[0].accuracy is not None  # else its stage would have failed
+            said += f"; it is right on {100 * row.accuracy:.2f} % of the test images{', as was stated' * stated}"
+        return self.voice(f"{said}.")
 
     @property
     def odd(self) -> list[str]:

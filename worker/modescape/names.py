@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 from modescape.errors import InvalidInput
 
@@ -59,3 +60,10 @@ def keys_of(names: Iterable[str]) -> dict[str, str]:
             key, number = f"{key_of(name)[:60]}-{number}", number + 1
         found[name] = key
     return found
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """What somebody may have meant, to stand behind what is wrong: "; did you mean plane?", or nothing."""
+    plain = {one.lower(): one for one in known}
+    near = get_close_matches(name[:200].lower(), plain, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(plain[one] for one in near)}?" if near else ""

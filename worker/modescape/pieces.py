@@ -170,12 +170,15 @@ def _copies(members: Sequence[PieceMember]) -> list[int]:
 
 
 def _check_fit(first: Piece, other: Piece) -> None:
-    problems = [
-        Problem(
-            f"{_said(there)}, and of the members before it {_said(here)}", f"{other.members[0].id}: {at}", _said(here)
-        )
-        for at, here, there in _differences(_facts(first), _facts(other))
-    ]
+    id_, facts = other.members[0].id, (_facts(first), _facts(other))
+    here, there = (dict.fromkeys(one["arrays"]) for one in facts)
+    lacks, has = [one for one in here if one not in there], [one for one in there if one not in here]
+    said = [f"it has no {_said(lacks)}, which the members before it have"] if lacks else []
+    said += [f"it has {_said(has)}, which the members before it have not"] if has else []
+    problems = [Problem("; ".join(said), f"{id_}: files", "the same sets and samples of every member")] if said else [
+        Problem(f"{_said(theirs)}, and of the members before it {_said(ours)}", f"{id_}: {at}", _said(ours))
+        for at, ours, theirs in _differences(*facts)
+    ]  # fmt: skip
     if problems:
         raise InvalidInput("; ".join(map(str, problems)), problems=problems)
 

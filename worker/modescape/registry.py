@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Ty
 from pydantic import BaseModel
 
 from modescape.errors import InvalidInput, Problem
+from modescape.names import meant
 from modescape.sources import Source, declaring_module, source_of
 from modescape.versions import Versioned
 
@@ -168,7 +169,9 @@ class Registry(Mapping[str, E], Generic[E]):
             return self._entries[name]
         except KeyError:
             raise InvalidInput(
-                f"there is no {self.noun} {name!r}", field=self.noun, allowed="one of " + ", ".join(self._entries)
+                f"there is no {self.noun} {name!r}{meant(name, self._entries)}",
+                field=self.noun,
+                allowed="one of " + ", ".join(self._entries),
             ) from None
 
     def get(self, name: str, default: Any = None) -> Any:

@@ -33,6 +33,7 @@ from pydantic import (
 )
 
 from modescape.errors import InvalidInput, Problem
+from modescape.names import meant
 from modescape.pydantic_errors import LARGEST_WHOLE, invalid
 from modescape.registry import RECIPE, Entry, Method, Options, architectures, datasets, methods
 from modescape.science.data.tensors import ChannelOrder, InputScale
@@ -131,7 +132,9 @@ def _resolve_options(
     if name not in entries and stored:
         return data
     if name not in entries:
-        raise InvalidInput(f"there is no {key} {name[:80]!r}", field=key, allowed="one of " + ", ".join(entries))
+        raise InvalidInput(
+            f"there is no {key} {name[:80]!r}{meant(name, entries)}", field=key, allowed="one of " + ", ".join(entries)
+        )
     try:
         return {**data, place: keyed(read_by(entries[name].options, data.get(place) or {}, place, stored))}
     except InvalidInput:
@@ -236,7 +239,9 @@ class DataSpec(Part):
     @classmethod
     def _known(cls, name: str, info: ValidationInfo) -> str:
         if name not in datasets and not is_stored(info) and not is_imported(info):
-            raise InvalidInput(f"there is no dataset {name!r}", allowed="one of " + ", ".join(datasets))
+            raise InvalidInput(
+                f"there is no dataset {name!r}{meant(name, datasets)}", allowed="one of " + ", ".join(datasets)
+            )
         return name
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modescape.records import StageState
@@ -125,17 +125,24 @@ def lost(results: Results) -> Iterator[Lost]:
     """What counts nowhere in this experiment."""
     of = results.spec.ensemble.runs
     if results.failed and len(results.failed) < of:
-        found = _lost(results.failed, f"{len(results.failed)} of {of} runs failed", "run", "the runs", "slower")
+        members = [one["id"] for one in (results.experiment.provenance or {}).get("members", ())]
+        named = {
+            f"{number}" if number >= len(members) else members[number]: why
+            for number, why in sorted(results.failed.items())
+        }
+        found = _lost(named, f"{len(named)} of {of} runs failed", "run", "the runs", "slower")
         if results.voice.elsewhere:  # and nobody here could train them otherwise
             found = Lost(results.voice(found.title), "", tuple(map(results.voice, found.reasons)), "")
         yield found
     for method, chains in results.failed_chains.items():
         title = f"{len(chains)} of {results.chains(method)} {method_title(method)} chains failed"
-        yield _lost(chains, title, "chain", method_title(method), f"slower:{method}")
+        named = {f"{number}": why for number, why in sorted(chains.items())}
+        yield _lost(named, title, "chain", method_title(method), f"slower:{method}")
 
 
-def _lost(failed: dict[int, str], title: str, unit: str, what: str, slower: str) -> Lost:
-    reasons = [f"{unit} {number}: {why}" for number, why in sorted(failed.items())]
+def _lost(failed: Mapping[str, str], title: str, unit: str, what: str, slower: str) -> Lost:
+    """failed: why, by the name of each: of a run made elsewhere its member's own."""
+    reasons = [f"{unit} {name}: {why}" for name, why in failed.items()]
     more = [f"and {len(reasons) - SHOWN} more"] if len(reasons) > SHOWN else []
     is_of_training = any(STOPPED not in why for why in failed.values())  # others stopped with an error: see `causes`
     return Lost(title, what, (*reasons[:SHOWN], *more), slower if is_of_training else "")

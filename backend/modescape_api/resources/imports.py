@@ -226,7 +226,7 @@ def as_import(here: Site, row: Gathering) -> Json:
         "kind": declared.get("kind"),
         "recipe": declared.get("recipe"),
         "members": [member for one in pieces for member in _members(one)],
-        "odd": [odd for one in pieces for odd in one.piece["odd"]],
+        "odd": _odd(here, row, pieces),
         "experiment": experiment,
         "looks": [slugs[id_] for id_ in row.looks if id_ in slugs],
         "created_at": row.created_at,
@@ -236,6 +236,15 @@ def as_import(here: Site, row: Gathering) -> Json:
             "page": at(f"/experiments/{experiment}") if experiment else None,
         },
     }
+
+
+def _odd(here: Site, row: Gathering, pieces: Sequence[Gathered]) -> list[Json]:
+    """What was odd of all that came: as the experiment tells it, which knows of copies and of who is missing."""
+    try:
+        told = here.store.experiments.get(row.experiment_id).provenance if row.experiment_id else None
+    except NotFound:  # purged since
+        told = None
+    return (told or {}).get("odd") or [odd for one in pieces for odd in one.piece["odd"]]
 
 
 def _members(piece: Gathered) -> list[Json]:

@@ -103,7 +103,10 @@ def _unread_set(names: Sequence[str]) -> str:
     path = PurePosixPath(names[0])
     folder = re.sub(r"\d+", "*", f"{path.parent}") if len({PurePosixPath(one).parent for one in names}) > 1 else "."
     pattern = PurePosixPath(folder if "*" in folder or folder == "." else "*") / re.sub(r"\d+", "*", path.name)
-    return f"{names[0]} and its like were not read: a pattern says what they are, such as --ood NAME='{pattern}.npy'"
+    return (
+        f"{names[0]} and its like were not read. Put together, all members in one array, they are ood/NAME.logits.npy "
+        f"beside test.logits.npy; for the command line they are --ood NAME='{pattern}.npy'"
+    )
 
 
 def _test_set(sets: Mapping[str, Sequence[str]], arrays: Mapping[str, Array], truth: Array) -> str:
@@ -171,8 +174,13 @@ def _fit(outputs: Array, labels: Array) -> bool:
 
 def _no_pair(arrays: Mapping[str, Array]) -> Exception:
     held = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in list(arrays.items())[:8])
-    if any(len(one.shape) == 1 and one.dtype.kind == "f" and not _are_labels(one) for one in arrays.values()):
-        held += "; targets that are no class numbers (a regression) are not read yet"
+    for name, one in arrays.items():
+        if len(one.shape) != 1 or one.dtype.kind != "f" or _are_labels(one):
+            continue
+        if (empty := np.flatnonzero(~np.isfinite(values(one)))).size:
+            held += f"; {name} has no number at {empty[0]}, and every example needs a label"
+        else:
+            held += f"; {name} holds fractions: targets that are no class numbers (a regression) are not read yet"
     return refuse(
         "arrays",
         f"no two of them are outputs and true labels of the same examples: {held}",

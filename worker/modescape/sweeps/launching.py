@@ -6,8 +6,8 @@ sweep = create(laboratory, prepared, name="widths")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
@@ -95,7 +95,8 @@ def prepare(
         if len(problems) >= MOST_PROBLEMS:
             break
     if problems:
-        raise InvalidInput("; ".join(map(str, problems)), problems=[*problems])
+        once = _once(problems, sum(1 for _ in asked.cells()))
+        raise InvalidInput("; ".join(map(str, once)), problems=once)
     if missing:
         raise DataMissing("; ".join(dict.fromkeys(p.message for p in missing)), problems=[*dict.fromkeys(missing)])
     _refuse_equal(found)
@@ -136,7 +137,25 @@ def _placed(cell: Cell, problems: Sequence[Problem]) -> Iterator[Problem]:
             yield Problem(f"value {said(cell.varied[field])}: {problem.message}", f"over.{field}", problem.allowed)
         else:
             place = "runs" if problem.field == "ensemble.runs" else f"base.{problem.field}".rstrip(".")
-            yield Problem(f"in cell {cell.number + 1} ({cell.label}): {problem.message}", place, problem.allowed)
+            yield Problem(
+                f"in cell {cell.number + 1} ({cell.label}){_IN_CELL}{problem.message}", place, problem.allowed
+            )
+
+
+_IN_CELL = ": "
+
+
+def _once(problems: Iterable[Problem], cells: int) -> list[Problem]:
+    """What is wrong with the base in every cell is said once."""
+    found: dict[tuple[str, str], list[Problem]] = {}
+    for one in problems:
+        is_of_cell = one.message.startswith("in cell ")
+        found.setdefault((one.field, one.message.partition(_IN_CELL)[2] if is_of_cell else one.message), []).append(one)
+    return [
+        one
+        for (_, message), some in found.items()
+        for one in ([replace(some[0], message=f"in every cell: {message}")] if len(some) == cells > 1 else some)
+    ]
 
 
 def _meets(place: str, field: str, cell: Cell) -> bool:

@@ -183,8 +183,8 @@ class Numbers:
     def difference(self, place: int, name: str) -> Value | None:
         """A number of one cell minus that of the first; no interval where both hold the same networks."""
         mine, other = self.value(place, name), self.value(0, name)
-        if place == 0 or mine is None or other is None:
-            return None
+        if place == 0 or mine is None or other is None or name.startswith("claim-"):
+            return None  # effects of claims have intervals of their own, and no difference that anybody tested
         plain = Value(value=mine.value - other.value)
         first, here = self._read[0], self._read[place]
         a, b = first.readings.get(name), here.readings.get(name)

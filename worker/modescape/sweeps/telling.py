@@ -131,8 +131,8 @@ def _over_cells(letter: str, title: str, cells: Sequence[CellAnswer], waits: int
     for word in (Word.HOLDS, Word.DOES_NOT_HOLD):
         p_values = {str(i): _p(cells[i], word) for i in tested}
         standing |= {int(i) for i in holm(p_values)}
-    kept = tuple(
-        CellAnswer(**{**cell.__dict__, "stands": i in standing and cell.word is not Word.CANNOT_TELL})
+    kept = tuple(  # the correction is over all cells, so that no mark is given before all have ended
+        CellAnswer(**{**cell.__dict__, "stands": not waits and i in standing and cell.word is not Word.CANNOT_TELL})
         for i, cell in enumerate(cells)
     )
     if waits:
@@ -178,7 +178,7 @@ def _open(cells: Sequence[CellAnswer]) -> str:
     absent = _named(cells, lambda cell: cell.word is None)
     parts = [
         f" Cannot tell: {unsure}." if unsure else "",
-        f" By itself it does not hold in {alone}, which Holm's correction does not leave standing." if alone else "",
+        f" At 2.5 % it does not hold in {alone}, which Holm's correction does not leave standing." if alone else "",
         f" Not judged: {absent}." if absent else "",
     ]
     return "".join(parts)
@@ -188,14 +188,14 @@ def _in_some(verdict: Verdict, cells: Sequence[CellAnswer], tested: int) -> str:
     yes = _named(cells, lambda cell: cell.stands and cell.word is Word.HOLDS)
     over = f"with Holm's correction over {tested} cell{'' if tested == 1 else 's'} tested"
     if verdict is Verdict.EVERY:
-        by_name = f"; taken by themselves, {over}, {yes}" if yes else f"; none can be named by itself {over}"
+        by_name = f"; named one by one, {over}: {yes}" if yes else f"; none can be named alone {over}"
         return f"Holds in some, as in every one{by_name}."
     if verdict is Verdict.NONE:
         return "Hence it holds in none."
     if yes:
         return f"Holds in some: in {yes}, {over}."
     alone = _named(cells, lambda cell: cell.word is Word.HOLDS)
-    weak = f" By itself it holds in {alone}, which that correction does not leave standing." if alone else ""
+    weak = f" At 2.5 % it holds in {alone}, which that correction does not leave standing." if alone else ""
     return f"Whether it holds in some cannot be told {over}.{weak}"
 
 

@@ -31,6 +31,8 @@ def find(path: Path, asked: Asked) -> Logs | None:
         run = _run(path, meta)
         return Logs(run.name, (run,))
     experiments = [path] if "experiment_id" in meta else sorted(one.parent for one in path.glob(f"*/{META}"))
+    if not experiments and (inner := path / "mlruns").is_dir():  # the folder that MLflow was run in
+        return find(inner, asked)
     found = {one: runs for one in experiments if (runs := list(_runs(one)))}
     if not found:
         return None
