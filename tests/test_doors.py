@@ -568,6 +568,30 @@ def test_before_the_seal_there_are_numbers_and_no_word_and_sealing_is_the_first_
     words = {one.strip() for one in re.findall(r">([^<>]*)<", rows)}
     assert not words & {"holds", "does not hold", "cannot tell", "with all tests at once"}
     assert "so far, 3 of 4 members" in words
+    assert all(method["estimate"] is None or method["estimate"]["p_holds"] is None
+               for one in claims for method in one["methods"]), "no test of a method either"  # fmt: skip
+    asked = {"fields": "slug,result.claims.b.word,result.claims.b.p,result.claims.b.estimate"}
+    (row,) = door.client.get("/api/experiments", params=asked).json()["items"]
+    values = [row[f"result.claims.b.{name}"] for name in ("word", "p", "estimate")]
+    assert (values[:2], values[2] is not None) == ([None, None], True)
+    shown = repr(ms.connect(door.site.url).experiment(slug))
+    assert "no word yet" in shown
+    assert not re.search(r"\bholds\b|does not hold|cannot tell", shown)
+    twin = door.opened(planned=4, recipe="different")
+    for i in range(3):
+        door.add(twin, i, whole=True)
+    other = door.client.get(f"/api/imports/{twin}").json()["experiment"]
+    door.run(other)
+    compared = door.client.get("/api/compare", params=[("e", slug), ("e", other)]).json()
+    assert {answer["word"] for one in compared["claims"] for answer in one["answers"] if answer} == {
+        "so far, 3 of 4 members"
+    }
+    differences = [one["differences"][1] for one in compared["numbers"] if one["differences"][1] is not None]
+    assert differences
+    assert all(one["low"] is None for one in differences), "these are the same functions"
+    assert all(one["values"][1] is None or one["values"][1]["low"] is None for one in compared["numbers"]), (
+        "members of another recipe have no spread"
+    )
     drawn = [one["name"] for one in door.client.get(f"/api/experiments/{slug}/figures").json()["items"]]
     for name in drawn:
         table = door.client.get(f"/api/experiments/{slug}/figures/{name}?format=csv")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from real_data import real
 
+from modescape.apart import Asked
 from modescape.errors import InvalidInput
 from modescape.imported.digest import set_digest
 from modescape.imported.door import examine
@@ -21,6 +22,7 @@ from modescape.imported.trackers.logged import curve, value_of
 from modescape.imported.writing import write
 from modescape.importing import bring_in
 from modescape.laboratory import started
+from modescape.reading_process import _looked
 from modescape.records import StageState
 
 LABELS = np.random.default_rng(0).integers(0, 3, 40)
@@ -45,6 +47,14 @@ def test_seven_living_runs_of_a_public_mlflow_store_are_read_and_the_deleted_are
     assert one.curves["salty-gull-89"]["val_loss"][:, 1].tolist() == pytest.approx([0.3276152014732361])
     assert one.curves["salty-gull-89"]["val_loss"][0, 2] == pytest.approx(1691411878.321)
     assert not one.has_outputs
+
+
+@pytest.mark.parametrize("place", ["keras-csvlogger", "lightning-mnist/logs", "mlruns-files/mlruns", "mlruns-files"])
+def test_logs_that_were_sent_to_a_server_are_looked_at_like_those_here(place: str) -> None:
+    look = _looked(real("real/trackers") / place, Asked(None, None, None, name="logs"))
+    assert len(look.members) > 1
+    assert {one.accuracy for one in look.members} == {None}
+    assert look.may
 
 
 def test_two_runs_that_keras_appended_to_one_table_are_two_members() -> None:

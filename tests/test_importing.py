@@ -20,6 +20,7 @@ from scipy.stats import norm
 from sklearn.metrics import log_loss, roc_auc_score
 
 import modescape as ms
+from modescape.claims import CLAIMS
 from modescape.cli import main
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput
@@ -514,7 +515,26 @@ def test_a_claim_that_cannot_be_told_says_why_in_its_line(tmp_path: Path) -> Non
     one = ms.open(tmp_path / "unknown").experiment("ensemble")
     assert [str(claim) for claim in one.claims] == [repr(claim) for claim in lab.claims()]
     alone = ms.analyse(made()[0][0], made()[1], folder=tmp_path / "alone", progress=False)
-    assert alone.sentence() == "One member alone is compared with nothing."
+    right = (made()[0][0].argmax(-1) == made()[1]).mean()
+    assert alone.sentence() == (
+        f"One member alone is compared with nothing; it is right on {100 * right:.2f} % of the test images."
+    )
+    assert [one.letter for one in lab.unanswered()] == [*one_needs(lab)]
+    assert all(str(one) in repr(lab) for one in lab.unanswered())
+
+
+def one_needs(lab: Lab) -> list[str]:
+    """The claims of the paper that were not judged."""
+    return [letter for letter in CLAIMS if letter not in {one.record.id for one in lab.claims()}]
+
+
+def test_names_of_classes_are_those_of_the_import_and_not_of_an_earlier_one_of_the_same_arrays(tmp_path: Path) -> None:
+    logits, truth = made()
+    ms.analyse(logits, truth, recipe="same", folder=tmp_path, progress=False)
+    names = [f"kind {k}" for k in range(logits.shape[-1])]
+    lab = ms.analyse(logits, truth, recipe="same", classes=names, folder=tmp_path, progress=False)
+    assert lab.class_names == names
+    assert lab.examples().classes == names
 
 
 def test_whole_numbers_are_predicted_labels_where_nobody_said_what_they_are(tmp_path: Path) -> None:

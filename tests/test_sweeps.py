@@ -28,7 +28,7 @@ from modescape.store import Store
 from modescape.store.sweeps import NewCell
 from modescape.sweeps import launching, telling
 from modescape.sweeps.asked import read
-from modescape.sweeps.numbers import Numbers
+from modescape.sweeps.numbers import Measured, Numbers
 from modescape.sweeps.running import Swept
 from modescape.sweeps.telling import CellAnswer, Verdict
 
@@ -261,6 +261,9 @@ def test_the_gain_is_that_of_averaged_probabilities(swept: Swept) -> None:
     if error:
         assert found.high == pytest.approx(found.value + stats.t.ppf(0.975, 2) * error)
     assert row.ensemble_accuracy == pytest.approx(found.value + single)
+    measured = Measured(results).statistics["gain"]
+    assert measured is not None
+    assert math.isnan(measured(np.array([1]))), "so that of two runs there is no spread"
 
 
 def test_any_number_is_drawn_against_any_varied_field(swept: Swept) -> None:
