@@ -321,7 +321,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "one array": (file_is("logits.npy", npy(outputs())), r"true labels are another"),
     "CSV without members": (file_is("t.csv", b"a,b\n1,2\n"), r"t\.csv: its columns are a, b"),
     "CSV with a gap": (file_is("t.csv", b"member,p_0,p_2\n0,1,0\n"), r"no column p_1"),
-    "CSV of words": (file_is("t.csv", b"member,label,p_0,p_1\n0,1,a,b\n"), r"line 2 holds what is no number"),
+    "CSV of words": (file_is("t.csv", b"member,label,p_0,p_1\n0,1,a,b\n"), r"line 2 holds 'a', which is no number"),
     "CSV cut in a row": (file_is("t.csv", b"member,label,p_0,p_1\n0,1,.5\n"), r"line 2 has 3 values"),
     "CSV that is empty": (file_is("t.csv", b""), r"its columns are none"),
     "CSV that is no text": (

@@ -17,6 +17,7 @@ from scipy import stats
 from sklearn.datasets import load_digits
 
 import modescape as ms
+from modescape import own_sets
 from modescape.claims.evidence import OwnImages, ShiftEvidence
 from modescape.claims.judging import judge
 from modescape.database import upgrade
@@ -417,3 +418,15 @@ def test_own_files_that_no_network_can_be_asked_about_are_refused(tmp_path: Path
         (problem,) = refused.value.problems
         assert said in str(problem), str(problem)
         assert problem.field.startswith("shift.others"), problem.field
+
+
+def test_a_name_with_commas_is_one_name_as_a_form_takes_it_apart() -> None:
+    sets = {"Noisy, 2026, v2": {"dataset": "npz", "where": "/data/n.npz"}, "Noisy": {"dataset": "npz", "where": "/n"}}
+    asked = {"shift": {"others": ["digits", "Noisy", "Turned", "2026"]}}
+    with pytest.raises(InvalidInput, match="no data set is called 'Turned'"):
+        own_sets.named(asked, sets)
+    sets = {"Noisy, 2026, v2": sets["Noisy, 2026, v2"]}
+    asked = {"shift": {"others": ["digits", "Noisy", "2026", "v2", "mnist"]}}
+    assert own_sets.named(asked, sets)["shift"]["others"] == [
+        "digits", {"dataset": "npz", "path": "/data/n.npz", "name": "Noisy, 2026, v2"}, "mnist"
+    ]  # fmt: skip

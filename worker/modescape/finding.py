@@ -335,7 +335,8 @@ class Finding:
             )
         if together := self.together:
             gain = 100 * (together.accuracy - together.single)
-            text += f" Averaging {together.members} runs {'gains' if gain >= 0 else 'loses'} {abs(gain):.1f} points."
+            does = "changes their accuracy by" if abs(gain) < 0.05 else "gains" if gain > 0 else "loses"
+            text += f" Averaging {together.members} runs {does} {abs(gain):.1f} points."
         return f"{text} {lost}; what failed counts nowhere." if lost else text
 
     @property

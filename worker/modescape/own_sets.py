@@ -9,7 +9,7 @@ A spec keeps the place, for that is what an experiment reads; the name belongs t
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,19 @@ def _others(asked: Json, sets: Sets, field: str) -> Json:
     """A study with the registered names among its other sets replaced, each keeping what it is called."""
     if not isinstance(others := asked.get("others"), list | tuple):
         return asked
-    return {**asked, "others": [_other(one, sets, field) for one in others]}
+    return {**asked, "others": [_other(one, sets, field) for one in _rejoined(others, sets)]}
+
+
+def _rejoined(others: Sequence[Any], sets: Sets) -> list[Any]:
+    """A name with commas is one again, which a form has taken for several."""
+    found, at = [], 0
+    while at < len(others):
+        ends = range(len(others), at + 1, -1)
+        runs = ((end, others[at:end]) for end in ends if all(isinstance(one, str) for one in others[at:end]))
+        end = next((end for end, some in runs if others[at] not in sets and ", ".join(some) in sets), at + 1)
+        found.append(others[at] if end == at + 1 else ", ".join(others[at:end]))
+        at = end
+    return found
 
 
 def _other(one: Any, sets: Sets, field: str) -> Any:

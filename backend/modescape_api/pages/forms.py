@@ -410,6 +410,8 @@ def sections(
             offers = missing or {}
             public = (replace(choice, note=offers.get(choice.value, "")) for choice in choices)
             choices = (*public, *(Choice(name, name, "yours") for name in own_sets))
+        if control.name.endswith(".others") and own_sets:
+            control = replace(control, help=f"{control.help} Registered here: {', '.join(own_sets)}.")
         value = values.get(control.name, control.value)
         if control.kind == "select" and value not in {choice.value for choice in choices}:
             choices = (*choices, Choice(value, value, "not loaded here"))

@@ -48,8 +48,8 @@ def _stays(asked: Asked, evidence: Evidence, method: MethodEvidence) -> MethodRe
     if fewest < MIN_SAMPLES:
         return closed(
             method,
-            f"a run has {fewest} samples within {100 * NEAR:g} points of its accuracy, {MIN_SAMPLES} are needed: "
-            "use smaller strengths, or more typical samples",
+            f"a run has {fewest} sample{'s' * (fewest != 1)} within {100 * NEAR:g} points of its accuracy, "
+            f"{MIN_SAMPLES} are needed: use smaller strengths, or more typical samples",
         )
     # of every run's samples, the mean over them of their disagreement with each final: [n, n, N]
     gaps = np.stack([_cross(samples, evidence.finals).mean(axis=0, dtype=np.float32) for samples in usable])

@@ -246,7 +246,11 @@ def _refused_axes(ensemble: Ensemble, array: Array, place: str) -> Iterator[Oddi
 
 def _refused_labels(ensemble: Ensemble, one: ExampleSet, truth: Labels) -> Iterator[Oddity]:
     if len(truth) != one.count:
-        yield _refuse(Odd.SHAPES, f"{one.place} has outputs of {one.count} examples and {len(truth)} labels", one.place)
+        flat = one.outputs.shape[0] == 1 and one.outputs.shape[-1] == len(truth)
+        hint = "; one number an example, of a sigmoid, needs a column for each class: np.stack([1 - p, p], -1)" * flat
+        yield _refuse(
+            Odd.SHAPES, f"{one.place} has outputs of {one.count} examples and {len(truth)} labels{hint}", one.place
+        )
     low, high, classes = int(truth.min()), int(truth.max()), ensemble.class_count
     if low < 0 or high >= classes:
         counted = "; they seem to count from 1: subtract 1" if low == 1 and high == classes else ""

@@ -100,5 +100,6 @@ def _log_probabilities(kind: OutputKind, outputs: Values) -> NDArray[np.float32]
         lowest = math.log(SMALLEST[max(outputs.dtype.itemsize, 4)])  # they were taken of float32 at least
         logs = np.where(np.isneginf(values), lowest, values)
     top = logs.max(axis=-1, keepdims=True)
-    logs -= top + np.log(np.exp(logs - top).sum(axis=-1, keepdims=True))
+    with np.errstate(invalid="ignore"):  # rows of infinities, whose members count as failed
+        logs -= top + np.log(np.exp(logs - top).sum(axis=-1, keepdims=True))
     return logs.astype(np.float32)

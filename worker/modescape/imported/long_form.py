@@ -183,14 +183,26 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _add(name: str, number: int, one: _Outputs, row: Row, at: _Columns) -> None:
     try:
         one.values.extend(float(row[place]) for place in at.outputs)
         one.labels.append(_label(_text(row[at.label])) if at.label is not None else None)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError):
+        odd = [f"{_text(row[place])[:40]!r}" for place in at.outputs if not _is_number(row[place])]
+        label = "" if at.label is None or odd else f"the label {_text(row[at.label])[:40]}"
+        shown = label or ("an empty cell" if odd[0] == "''" else odd[0])
         raise refuse(
-            name, f"line {number} holds what is no number ({error})", "numbers, and whole numbers as labels"
-        ) from error
+            name, f"line {number} holds {shown}, which is no {'class number' if label else 'number'}",
+            "numbers, and whole numbers as labels",
+        ) from None  # fmt: skip
     one.examples.append(_text(row[at.example]) if at.example is not None else str(len(one.examples)))
 
 

@@ -42,7 +42,9 @@ def outputs(array: Array, kind: OutputKind, *, lead: int = 1) -> Array:
     if 0 in array.shape:
         raise refuse(array.name, f"it is empty, {list(array.shape)}", f"{wanted}, none of them 0")
     if of_labels and array.dtype.kind not in "iu":
-        raise refuse(array.name, f"it holds {array.dtype} for predicted labels", "whole numbers")
+        raise refuse(
+            array.name, f"it holds {array.dtype} for predicted labels", "whole numbers, such as outputs.astype(int)"
+        )
     if not of_labels and array.dtype.kind != "f":
         raise refuse(array.name, f"it holds {array.dtype} for {kind.value}", "float16, float32 or float64")
     if not of_labels and array.shape[-1] < 2:
@@ -53,7 +55,7 @@ def outputs(array: Array, kind: OutputKind, *, lead: int = 1) -> Array:
 def true_labels(array: Array) -> Labels:
     """int64 [N]; [N, 1] and floats that are whole numbers are taken too. Raises InvalidInput."""
     shape = array.shape[:1] if array.shape[1:] == (1,) else array.shape
-    if len(shape) != 1 or array.dtype.kind not in "iuf":
+    if len(shape) != 1 or array.dtype.kind not in "iufb":
         hint = "; of one row a class, labels.argmax(-1)" if len(shape) == 2 else ""
         raise refuse(
             array.name, f"true labels are {array.dtype} {list(array.shape)}", f"whole numbers [examples]{hint}"

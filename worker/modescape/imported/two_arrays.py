@@ -120,7 +120,7 @@ def _test_set(sets: Mapping[str, Sequence[str]], arrays: Mapping[str, Array], tr
 
 def _are_labels(array: Array) -> bool:
     """Whether they can be class numbers of examples: whole numbers, of any type."""
-    if not array.shape or array.shape[1:] not in ((), (1,)) or array.dtype.kind not in "iuf":
+    if not array.shape or array.shape[1:] not in ((), (1,)) or array.dtype.kind not in "iufb":
         return False
     return array.dtype.kind != "f" or bool((found := values(array)).size and (found == np.rint(found)).all())
 

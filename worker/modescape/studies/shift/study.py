@@ -100,8 +100,8 @@ class ShiftSpec(GroupStudy):
         (),
         max_length=8,
         description="Labelled sets of other images of the same classes, such as CIFAR-10.1, by the names they have "
-        "here (one's own are registered under Data; in brackets where a name has a comma): their test images, or all "
-        "where there is no test set, at most 10,000, are a type of their own at intensity 1.",
+        "here (one's own are registered under Data): their test images, or all where there is no test set, at most "
+        "10,000, are a type of their own at intensity 1.",
     )
     images: int | None = Field(
         None,
