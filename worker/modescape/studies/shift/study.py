@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
 from modescape.names import keys_of
 from modescape.own_sets import LONGEST, place_name
 from modescape.registry import corruptions, datasets
-from modescape.spec_parts import PLACES, DataSpec, Key, Part, is_same_place, refuse_stray_path
+from modescape.spec_parts import PLACES, DataSpec, Key, Part, is_same_place, read_by, refuse_stray_path
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, OtherSet, Path, study
-from modescape.versions import STORED, Added
+from modescape.versions import STORED, Added, is_stored
 
 if TYPE_CHECKING:
     from modescape.records import DataInfo, Sizes
@@ -109,6 +110,23 @@ class ShiftSpec(GroupStudy):
         le=1_000_000,
         description="Test images evaluated (the first n); empty: 2,000, or all if fewer.",
     )
+
+    @field_validator("others", mode="before")
+    @classmethod
+    def _each(cls, given: Any, info: ValidationInfo) -> Any:
+        """Names and objects, each told by its place."""
+        if not isinstance(given, list | tuple):
+            return given
+        for i, one in enumerate(given):
+            if isinstance(one, str) and not re.fullmatch(r"[a-z0-9][a-z0-9-]{,63}", one):
+                raise InvalidInput(
+                    f"no data set is called {one[:60]!r}", field=f"{i}",
+                    allowed="a set's name, one that is registered in this home, or an object with its place",
+                )  # fmt: skip
+        return tuple(
+            read_by(OwnSet, one, f"{i}", is_stored(info)) if isinstance(one, Mapping) else one
+            for i, one in enumerate(given)
+        )
 
     @model_validator(mode="after")
     def _has_path(self) -> ShiftSpec:
