@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from modescape.claims import CLAIMS
 from modescape.claims.record import ClaimRecord, fields_of
@@ -173,7 +173,8 @@ class SoFar(Stored):
         return f"so far, {self.members} of {self.planned} members"
 
 
-class Unanswered(NamedTuple):
+@dataclass(frozen=True)
+class Unanswered:
     """A claim that was not judged, by its letter and title, and what it needs."""
 
     letter: str

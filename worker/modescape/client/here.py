@@ -75,7 +75,7 @@ class Here:
         told = {
             **line, "notes": row.notes, "spec": row.spec, "verdict": found.sentence if row.finding else None,
             "findings": found.document(self._laboratory.look(row)),
-            "unanswered": [one._asdict() for one in found.unanswered(stored(row.spec))],
+            "unanswered": [asdict(one) for one in found.unanswered(stored(row.spec))],
             "stages": [STAGES.document(stage) for stage in self._store.stages.without_results(row.id)],
         }  # fmt: skip
         return Detail.from_json(_plain(told), line)
