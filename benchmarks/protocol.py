@@ -104,19 +104,24 @@ def kept() -> Iterator[Json]:
 
 
 def identity(line: Json) -> tuple[Any, ...]:
-    return line["architecture"], line["setting"], line["epochs"], line["seed"]
+    return line["architecture"], line["setting"], line["epochs"], line["seed"], line["numerics"]
 
 
 def run(asked: argparse.Namespace) -> None:
+    from modescape.science.arithmetic import choose_precision, numerics_class
+
+    numerics = numerics_class("cpu", choose_precision(asked.precision, "cpu"))
     first, _, last = asked.seeds.partition("-")
     for seed in range(int(first), int(last or first) + 1):  # a seed of all settings before the next: early means
         for name in asked.settings:
             line: Json = {
-                "architecture": asked.architecture, "setting": name, "epochs": asked.epochs, "seed": seed
+                "architecture": asked.architecture, "setting": name, "epochs": asked.epochs, "seed": seed,
+                "numerics": numerics,
             }  # fmt: skip
             if identity(line) in {identity(other) for other in kept()}:
                 continue
-            line |= trained(setting(name, asked.architecture, asked.epochs), seed)
+            spec = setting(name, asked.architecture, asked.epochs)
+            line |= trained({**spec, "training": {**spec["training"], "precision": asked.precision}}, seed)
             with KEPT.open("a") as file:
                 file.write(json.dumps({**line, "date": time.strftime("%Y-%m-%d")}) + "\n")
             print(line, flush=True)
@@ -153,6 +158,7 @@ def main() -> None:
     running.add_argument("--seeds", default="0-4", help="such as 0-4")
     running.add_argument("--architecture", default="small-cnn", choices=tuple(PRINTED))
     running.add_argument("--epochs", type=int, default=10)
+    running.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     running.set_defaults(call=run)
     commands.add_parser("table").set_defaults(call=table)
     asked = parser.parse_args()
