@@ -12,24 +12,17 @@ ours: above 1 ours is faster. Functions are random walks around several centres,
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _beside import beside, keep, timed
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from modescape.executor import Machine
 from modescape.science import similarity
 from modescape.science.predictions import log_softmax, softmax
-from modescape.settings import read_settings
-
-KEPT = Path(__file__).parent / "results" / "analysis.json"
 
 Floats = NDArray[np.float64]
 
@@ -70,29 +63,6 @@ def plain(bases: list[NDArray[np.float32]], others: list[NDArray[np.float32]]) -
                 sums["hellinger"][a, b] += np.sqrt(np.einsum("nk,nk->n", root, root) / 2).sum()
                 sums["l2"][a, b] += np.sqrt(np.einsum("nk,nk->n", gap, gap)).sum()
     return {measure: found / examples for measure, found in sums.items()}
-
-
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    found = call()
-    return time.perf_counter() - start, found
-
-
-def beside(rounds: int, ours: Callable[[], Any], other: Callable[[], Any], same: Callable[[Any, Any], None]) -> Any:
-    """Both in turn, `rounds` times after one that is not counted; medians in seconds, ratios with their range."""
-    pairs = []
-    for number in range(rounds + 1):
-        (mine, found), (theirs, expected) = timed(ours), timed(other)
-        if number == 0:
-            same(found, expected)
-        else:
-            pairs.append((mine, theirs))
-    ratios = [theirs / mine for mine, theirs in pairs]
-    return {
-        "n": rounds, "ours": round(statistics.median(mine for mine, _ in pairs), 4),
-        "other": round(statistics.median(theirs for _, theirs in pairs), 4),
-        "ratio": round(statistics.median(ratios), 2), "range": [round(min(ratios), 2), round(max(ratios), 2)],
-    }  # fmt: skip
 
 
 def disagreements(count: int, examples: int, classes: int, rounds: int) -> Any:
@@ -167,10 +137,7 @@ def main() -> None:
                 rows[name] = case(asked.rounds)
                 print(f"{name}: {rows[name]}", flush=True)
     if not asked.only:
-        about: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "machine": Machine.here(read_settings()).title}
-        about |= {"numpy": np.__version__, "threads": 1}
-        KEPT.parent.mkdir(exist_ok=True)
-        KEPT.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+        keep("analysis", rows, numpy=np.__version__, threads=1)
 
 
 if __name__ == "__main__":

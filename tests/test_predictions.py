@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from modescape.architectures.building import build
 from modescape.science import predictions
 from modescape.science.data import InputTransform, Shape, Split
+from modescape.science.in_blocks import in_blocks
+from modescape.science.networks import Cnn
 from modescape.science.predictions import ActivationMask
 from modescape.spec_parts import NetworkSpec
 
@@ -143,6 +146,56 @@ def test_predictions_equal_the_plain_loop(architecture: str) -> None:
     with torch.no_grad():
         expected = network(split.images.float() / 255).numpy()
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("side", [9, 13, 16])
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [
+        ("small-cnn", {"order": "conv-relu-pool-drop", "last_relu": True}),
+        ("medium-cnn", {"width": 8}),
+        ("resnet20v1", {"width": 4}),
+        ("resnet18", {"width": 4}),
+    ],
+)
+def test_a_network_in_blocks_is_the_same_function(architecture: str, options: dict[str, Any], side: int) -> None:
+    spec = NetworkSpec.model_validate({"architecture": architecture, "options": options})
+    network = build(spec, Shape(3, side, side, 7), seed=1)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():  # as it is after training, running statistics and all
+        for value in network.state_dict().values():
+            if value.is_floating_point():
+                value.mul_(1 + 0.3 * torch.rand(value.shape, generator=generator))
+                value.add_(0.05 * torch.rand(value.shape, generator=generator))
+    network.eval()
+    images = torch.randn(20, 3, side, side, generator=generator)
+    function = in_blocks(network, images.shape)
+    assert function is not None
+    with torch.no_grad():
+        expected = network(images).numpy()
+        for count in (20, 7):
+            found = function(images[:count].to_mkldnn()).numpy()
+            assert found == pytest.approx(expected[:count], abs=1e-5 * float(abs(expected).max()))
+
+
+class _Doubled(Cnn):
+    def forward(self, images: Any) -> torch.Tensor:
+        return 2 * super().forward(images)
+
+
+def test_a_network_that_computes_something_else_keeps_doing_so() -> None:
+    split = _split(20)
+    plain = predictions.predict(_network(), split, UNIT)
+    derived, hooked, replaced = _network(), _network(), _network()
+    derived.__class__ = _Doubled
+    hooked.register_forward_hook(lambda _, given, found: found * 3)
+    replaced.blocks[1].conv.padding_mode = "circular"
+    assert predictions.predict(derived, split, UNIT) == pytest.approx(2 * plain, abs=1e-5)
+    for network in (hooked, replaced):
+        found = predictions.predict(network.eval(), split, UNIT)
+        with torch.no_grad():
+            assert found == pytest.approx(network(split.images.float() / 255).numpy(), abs=1e-5)
+        assert abs(found - plain).max() > 1e-3
 
 
 def test_predictions_repeat_bit_for_bit_and_can_stop_early() -> None:

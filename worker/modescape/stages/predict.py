@@ -48,7 +48,7 @@ def _parts(task: Task) -> Json:
     return parts
 
 
-@stage("predict", parts=_parts)
+@stage("predict", version=2, parts=_parts)
 def predict(context: Context) -> None:
     """Logits of every checkpoint on the evaluation splits: one solution each, the last one the run's optimum."""
     if GIVEN in context.params:

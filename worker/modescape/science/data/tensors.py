@@ -92,6 +92,14 @@ class Split:
         picked = self.images.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
         return picked if augmentation == "none" or rng is None else augment(picked, augmentation, rng)
 
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Images [n, C, H, W] from one place to another, as they are kept: where they are held, a view."""
+        import torch
+
+        if isinstance(self.images, ImageFiles):
+            return self.batch(torch.arange(start, min(stop, len(self)), device=self.labels.device))
+        return self.images[start:stop]
+
     def take(self, n: int) -> Split:
         """The first n."""
         images = self.images.take(range(min(n, len(self)))) if isinstance(self.images, ImageFiles) else self.images[:n]

@@ -79,7 +79,7 @@ def _parts(task: Task) -> Json:
     return {"data": part["data"], "network": part["network"], "study": part["connectivity"]}
 
 
-@stage("connectivity", version=2, parts=_parts)
+@stage("connectivity", version=3, parts=_parts)
 def connectivity(context: Context) -> None:
     """One pair: profiles of its lines [variant, split, (loss, error), point]; how near the weights are before and
     after; by how much permuting changed the function."""

@@ -99,7 +99,7 @@ def _instability_parts(task: Task) -> Json:
     return {**part, "points": study.points, "images": study.images, **task.params}
 
 
-@stage("instability", version=2, parts=_instability_parts)
+@stage("instability", version=3, parts=_instability_parts)
 def instability(context: Context) -> None:
     """Loss and accuracy along the straight line between the ends of one pair."""
     k, repetition = context.params["epoch"], context.params["repetition"]

@@ -101,7 +101,7 @@ def _arm_parts(task: Task) -> Json:
     }
 
 
-@stage("arm", parts=_arm_parts, brought=(the_data, the_network, the_recipe))
+@stage("arm", version=2, parts=_arm_parts, brought=(the_data, the_network, the_recipe))
 def arm(context: Context) -> None:
     spec, params = context.spec, context.params
     seeds = arm_seeds(spec.ensemble.seed, params["repetition"], _BY_KEY[params["arm"]])

@@ -134,7 +134,7 @@ class _Between:
 
 
 # version 2: before, a tunnel that was interrupted while it inserted knots could end with others
-@stage("tunnel", version=2, parts=_parts, through=_through, uses=("train",))
+@stage("tunnel", version=3, parts=_parts, through=_through, uses=("train",))
 def tunnel(context: Context) -> None:
     """Find the path (resumed after its last knot, or its bend's last epoch), then evaluate it and the straight line."""
     from modescape.science.barriers import barrier, fractions, straight
