@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +211,41 @@ def test_a_saved_set_of_hugging_face_has_its_pictures_and_class_names(tmp_path: 
 def test_a_folder_that_library_did_not_save_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be read"):
         describe(DataSpec(dataset="huggingface", path=str(tmp_path)), ())
+
+
+@pytest.mark.parametrize("way", ["file", "link", "split", "path", "address"])
+def test_a_saved_set_opens_nothing_outside_its_folder(way: str, tmp_path: Path) -> None:
+    from datasets import ClassLabel, Dataset, DatasetDict, Features
+    from datasets import Image as Picture
+    from datasets.arrow_writer import ArrowWriter
+
+    mine, outside = tmp_path / "mine", tmp_path / "outside"
+    saved_pictures(outside)
+    shutil.copytree(outside, mine)
+    arrow = next(mine.glob("*.arrow"))
+    if way == "file":
+        state = json.loads((mine / "state.json").read_text())
+        state["_data_files"] = [{"filename": str(next(outside.glob("*.arrow")))}]
+        (mine / "state.json").write_text(json.dumps(state))
+    elif way == "link":
+        arrow.unlink()
+        arrow.symlink_to(next(outside.glob("*.arrow")))
+    elif way == "split":
+        shutil.rmtree(mine)
+        DatasetDict({"train": Dataset.load_from_disk(str(outside))}).save_to_disk(str(mine))
+        (mine / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "../outside"]}))
+    else:
+        Image.new("RGB", (8, 6)).save(tmp_path / "secret.png")
+        named = str(tmp_path / "secret.png") if way == "path" else "http://127.0.0.1:9/0.png"
+        features = Features({"image": Picture(), "label": ClassLabel(names=["a", "b"])})
+        with ArrowWriter(path=str(arrow), features=features) as writer:
+            for row in range(30):
+                writer.write({"image": {"path": named, "bytes": None}, "label": row % 2})
+            writer.finalize()
+    allowed = "files that lie in its folder" if way in ("file", "link", "split") else "pictures that the set holds"
+    with pytest.raises(InvalidInput, match=r"leads out of it|is not in it") as refused:
+        describe(DataSpec(dataset="huggingface", path=str(mine)), ())
+    assert allowed in str(refused.value.problems[0].allowed)
 
 
 def test_pictures_are_scaled_as_pillow_scales_them() -> None:

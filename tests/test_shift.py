@@ -33,6 +33,8 @@ from modescape.results import Results
 from modescape.settings import Settings
 from modescape.spec import check, parse, sizes
 from modescape.stages import groups
+from modescape.stages import stage as real
+from modescape.stages.stage import Task
 from modescape.studies.shift import stages as shift_stages
 from modescape.study import said_of_chains
 from modescape.tables import Stage
@@ -281,10 +283,30 @@ def test_stages_are_shared_as_far_as_the_experiments_agree(home: Path, done: Res
     found = run(laboratory(home), other)
     assert all(stage(found, "corrupt", name).reused_from for name in TYPES)
     assert not stage(found, "shift", "0/random").reused_from  # other networks
+    scaled = other | {"data": other["data"] | {"image_size": 6}}
+    found = run(laboratory(home), scaled)
+    assert not any(stage(found, "corrupt", name).reused_from for name in TYPES)
+    assert found.artifacts.array(left(found, "corrupt", TYPES[0])["images"]).shape[-2:] == (6, 6)
     shown = SPEC | {"evaluation": {"embed_images": 30}, "methods": [SPEC["methods"][0]]}
     found = run(laboratory(home), shown)
     assert all(stage(found, "shift", f"{r}/{g}").reused_from for r in range(RUNS) for g in ("optimum", "random"))
     assert numbers(found).items() <= numbers(done).items()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "decides"),
+    [
+        ("image_size", 6, True), ("white", 12.0, True), ("fingerprint", "b" * 64, True), ("path", "/elsewhere", False),
+        ("input_scale", "unit", False), ("train_images", 90, False), ("test_images", 70, False),
+    ],
+)  # fmt: skip
+def test_corrupted_images_are_shared_by_what_has_the_same_pixels(field: str, value: Any, decides: bool) -> None:
+    own = {"dataset": "npz", "path": "/mine", "fingerprint": "a" * 64, "validation_images": 50}
+    first, second = (
+        real.KINDS["corrupt"].parts(Task("corrupt", "contrast", {"corruption": "contrast", "images": 60}, spec))
+        for spec in (parse(SPEC | {"data": own}), parse(SPEC | {"data": own | {field: value}}))
+    )
+    assert (first != second) == decides
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from modescape.errors import InvalidInput
 from modescape.science.data.files import Version, version_of
 from modescape.science.data.layouts import ArrayLayout, Place, readable, refuse_arrays, role_of
 from modescape.science.data.own_npz import FoundArrays, as_classes, check_pairs, in_order
+from modescape.science.data.pictures import printable
 from modescape.science.data.raw import Images, Labels, as_read, file_digest
 
 MARKS = ("dataset_dict.json", "dataset_info.json")
@@ -61,7 +62,9 @@ def _read(folder: Path, version: Version, seed: int) -> FoundSaved:
     splits = _splits(folder)
     first = next(iter(splits.values()))
     picture, label = _columns(first.features)
-    height, width, channels = _size(first[0][picture])
+    for place, one in splits.items():
+        _check_held(place, one, picture)
+    height, width, channels = _size(first.select_columns([picture])[0][picture])
     if sum(len(one) for one in splits.values()) * height * width * channels > _HELD:
         raise refuse_arrays(
             f"its pictures of {width}x{height} take more than {_HELD >> 30} GiB",
@@ -91,19 +94,47 @@ def _splits(folder: Path) -> dict[Place, Any]:
             "sets of Hugging Face are read by their library, which is not installed", field="data.path",
             allowed="after pip install 'modescape[huggingface]'",
         ) from missing  # fmt: skip
+    _look_inside(folder)
     try:
         found = load_from_disk(str(folder))
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         raise refuse_arrays(f"{folder.name} cannot be read ({error})", allowed="what save_to_disk wrote") from error
     if isinstance(found, Dataset):
-        return {"all": found}
+        return {"all": found.with_format(None)}
     places = {name: role_of(name) for name in found}
-    splits = {cast(Place, role): found[name] for name, role in places.items() if role is not None}
+    splits = {cast(Place, role): found[name].with_format(None) for name, role in places.items() if role is not None}
     if "train" not in splits:
         raise refuse_arrays(f"its splits are {', '.join(found)}", allowed="train, and test or validation")
     if set(splits) == {"train", "validation"}:
         splits["test"] = splits.pop("validation")
     return {"all": splits["train"]} if set(splits) == {"train"} else splits
+
+
+def _look_inside(folder: Path) -> None:
+    """What it says of itself names files, and those are opened. Raises InvalidInput unless all lie in the folder."""
+    try:
+        named = _named(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        said = f"{folder.name} cannot be read ({type(error).__name__}: {error})"
+        raise refuse_arrays(said, allowed="what save_to_disk wrote") from error
+    inside = folder.resolve()
+    for path in named:
+        if not (folder / path).resolve().is_relative_to(inside):
+            raise refuse_arrays(f"{printable(path)} leads out of it", allowed="files that lie in its folder")
+
+
+def _named(folder: Path) -> list[Path]:
+    """The files that its library opens, as paths from it. Raises what reading broken files raises."""
+    whole = folder / MARKS[0]
+    parts = json.loads(whole.read_text(encoding="utf-8"))["splits"] if whole.is_file() else ["."]
+    found = []
+    for part in parts:
+        state = Path(part, "state.json")
+        found += [state, Path(part, MARKS[1])]
+        if (folder / state).is_file():
+            about = json.loads((folder / state).read_text(encoding="utf-8"))
+            found += [Path(part, one["filename"]) for one in about["_data_files"]]
+    return found
 
 
 def _columns(features: Mapping[str, Any]) -> tuple[str, str]:
@@ -117,6 +148,21 @@ def _columns(features: Mapping[str, Any]) -> tuple[str, str]:
             f"its columns are {said}", allowed="one column of Image, and one of ClassLabel called label"
         )
     return pictures[0], usual[0]
+
+
+def _check_held(place: Place, split: Any, column: str) -> None:
+    """A picture that is named by its place instead is fetched from there, be it a file elsewhere or an address."""
+    from datasets import Image
+
+    named = [
+        row for row, one in enumerate(split.select_columns([column]).cast_column(column, Image(decode=False))[column])
+        if one is None or one["bytes"] is None
+    ]  # fmt: skip
+    if named:
+        raise refuse_arrays(
+            f"{place}: picture {named[0]} is not in it" + (f", nor are {len(named) - 1} others" if named[1:] else ""),
+            allowed="pictures that the set holds itself, as save_to_disk writes those it has read",
+        )
 
 
 def _size(picture: Any) -> tuple[int, int, int]:

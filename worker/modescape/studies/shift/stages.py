@@ -36,7 +36,7 @@ from modescape.science.confidence import Estimate, OverPairs, OverRuns, Quantity
 from modescape.science.data import Split
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
-from modescape.spec_parts import ImportedSpec, keyed
+from modescape.spec_parts import DataSpec, ImportedSpec, keyed
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.given import GIVEN, Given, given_parts, given_to
@@ -58,6 +58,10 @@ SAVE_EVERY_SECONDS = 20.0
 _VALUES = 1 << 21  # probabilities that are compared at a time: 16 MB
 SIZES = (1, 2, 4)
 PUBLISHED = "published"
+_NO_PIXELS = {
+    "path", "test_images", "train_images", "validation_images", "split", "split_seed",
+    "input_scale", "mean", "deviation", "channel_order",
+}  # fmt: skip
 OWN = "own"  # sets with images of their own
 CHECK: Need = ("corrupt", PUBLISHED)
 
@@ -173,7 +177,7 @@ def _price(functions: int, types: Sequence[str], study: ShiftSpec, n: int, keep:
 def _corrupt_parts(task: Task) -> Json:
     """Only what decides the images, so that experiments share them."""
     spec, study = task.spec, needed(task.spec.shift)
-    data = keyed(spec.data, "dataset", "fingerprint", "white")
+    data = _pixels(spec.data)
     if task.key == PUBLISHED:
         data |= {"test_images": spec.data.test_images}
         return {"data": data, "shift": _images_of(study), "types": task.params["types"]}
@@ -186,6 +190,12 @@ def _corrupt_parts(task: Task) -> Json:
         "intensities": list(study.intensities),
         "corruptions": corrupting.VERSION,
     }
+
+
+def _pixels(data: DataSpec) -> Json:
+    """What decides the pixels of the test images: all but where they lie, how many are read, what else is cut from the
+    files, and how networks see them. The order of a user's own is in their fingerprint."""
+    return {field: value for field, value in keyed(data).items() if field not in _NO_PIXELS}
 
 
 def _images_of(study: ShiftSpec) -> Json:
@@ -325,10 +335,10 @@ def _shift_parts(task: Task) -> Json:
         return given_parts(task)
     spec = task.spec
     params = {key: value for key, value in task.params.items() if key != "run"}
-    data = keyed(spec.data, "dataset", "fingerprint", "test_images", "white")
+    data = _pixels(spec.data) | {"test_images": spec.data.test_images}
     study = needed(spec.shift)
     own = [keyed(m) for m in spec.methods if m.method == task.params["group"]]
-    brought = [keyed(own, "dataset", "fingerprint", "white") for _, own in study.own_images()]
+    brought = [_pixels(own) for _, own in study.own_images()]
     return {"data": data, "splits": spec.evaluation.splits, "shift": _images_of(study), "params": params, "method": own,
             "scale": spec.data.input_scale, "corruptions": corrupting.VERSION,
             **({OWN: brought} if brought else {})}  # fmt: skip
