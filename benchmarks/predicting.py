@@ -81,9 +81,9 @@ CASES: dict[str, tuple[str, int, int, Shape]] = {
     "SmallCNN, 1x28x28, ten functions": ("small-cnn", 2000, 10, GREY),
     "SmallCNN, 3x64x64, 100 classes, one function": ("small-cnn", 2000, 1, WIDE),
     "MediumCNN, 3x32x32, one function": ("medium-cnn", 1000, 1, PAPER),
-    "MediumCNN, 3x32x32, five functions": ("medium-cnn", 400, 5, PAPER),
+    "MediumCNN, 3x32x32, five functions": ("medium-cnn", 1000, 5, PAPER),
     "ResNet20v1, 3x32x32, one function": ("resnet20v1", 1000, 1, PAPER),
-    "ResNet20v1, 3x32x32, five functions": ("resnet20v1", 400, 5, PAPER),
+    "ResNet20v1, 3x32x32, five functions": ("resnet20v1", 1000, 5, PAPER),
 }
 
 

@@ -224,6 +224,39 @@ def test_an_exported_experiment_comes_back_with_the_same_numbers_and_words(tmp_p
         )  # fmt: skip
 
 
+@pytest.mark.slow
+def test_samples_that_were_evaluated_on_other_images_in_part_come_back_as_they_were(tmp_path: Path) -> None:
+    chain = {"cycles": 2, "epochs_per_cycle": 3, "samples_per_cycle": 2, "noise_epochs": 1, "learning_rate": 0.1}
+    spec = {
+        **OWN,
+        "methods": [
+            {"method": "random", "spread": 0, "typical": 6},
+            {"method": "sgmcmc", "spread": 0, "typical": 4, "options": chain},
+        ],
+        "ood": [{"dataset": "permuted", "images": 80, "members": 3, "trajectory": False}],
+        "shift": {"corruptions": ["contrast"], "intensities": [2, 5], "members": 3, "trajectory": False},
+    }
+    own = run(spec, folder=tmp_path / "home", name="own", progress=False)
+    export(own.laboratory, "own", tmp_path / "out")
+    ensemble = read(tmp_path / "out", recipe=Recipe.SAME)
+    for name, count in (("random-typical", 6), ("sgmcmc-typical", 4)):
+        counts = {place: array.shape[1] for place, array in ensemble.samples[name].outputs.items()}
+        assert counts.pop("test") == counts.pop("validation") == count
+        assert counts == {"ood/permuted": 3, "shift/contrast/2": 3, "shift/contrast/5": 3}
+    there = started(None, Settings(home=tmp_path / "other"))
+    back = there.finish(bring_in(there.laboratory, ensemble, name="back"), progress=False)
+
+    def told(lab: Lab) -> dict[tuple[str, str, str | None], float | None]:
+        found = {(m.metric, m.subject.replace("-typical", ""), m.split): m.value for m in lab.measurements()}
+        return {key: value for key, value in found.items() if key[1].startswith(("shift", "ood"))}
+
+    first, second = told(own), told(back)
+    assert len(first) > 50
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert second[key] == pytest.approx(value, abs=1e-6), key
+
+
 def test_what_came_in_goes_out_with_the_same_digest(tmp_path: Path) -> None:
     logits, truth = made()
     rng = np.random.default_rng(11)

@@ -29,7 +29,7 @@ from modescape.imported.manifest import NAME
 from modescape.imported.reading import read_format
 from modescape.own_sets import place_name
 from modescape.pieces import KEPT
-from modescape.records import Group, Json, group_name
+from modescape.records import Group, Json, Role, SampleSet, group_name
 from modescape.results import Results
 from modescape.tables import Solution, Stage
 
@@ -161,7 +161,7 @@ class _Trained:
     def _rows(self, solutions: Sequence[Solution]) -> Stored:
         """The layout that export wrote before, of which the arrays stay where they lie."""
         texts = {
-            old_exports.SOLUTIONS: json.dumps([_solution(one) for one in solutions]),
+            old_exports.SOLUTIONS: json.dumps([self._solution(one) for one in solutions]),
             "runs.json": json.dumps([{"number": run.number, "seeds": run.seeds} for run in self.results.runs]),
         }
         for split in self.results.spec.evaluation.splits:
@@ -176,7 +176,7 @@ class _Trained:
     # ---- other images ----
 
     def _with_sets(self, ensemble: Ensemble) -> Ensemble:
-        """With OOD and shift: of the members, and of samples where as many were evaluated as on the test set."""
+        """With OOD and shift: of the members, and of those samples that were evaluated, which are the first."""
         sets, samples = dict(ensemble.sets), dict(ensemble.samples)
         runs = [int(member.id) for member in ensemble.members]
         by_group: dict[tuple[str, str], dict[int, Array]] = {}
@@ -191,17 +191,30 @@ class _Trained:
                 sets[place] = self._set(place, array, ensemble)
                 placed.add((group, place))
         for (group, place), rows in by_group.items():
-            name = next((one for one in samples if one.rpartition("-")[0] == group), None)
-            if group == Group.INDEPENDENT or place not in sets or sorted(rows) != sorted(runs):
+            if group in (Group.INDEPENDENT, Group.TRAJECTORY) or place not in sets or sorted(rows) != sorted(runs):
                 continue
+            name = f"{group}-{self.results.averaged_set(group)}"
+            if name not in samples or any(not self._are_first(group, run, array) for run, array in rows.items()):
+                continue  # without a broken one, say: matrices
             array = stacked(f"{place} of {group}", [rows[run] for run in runs])
-            if name is None or array.shape[1] != samples[name].outputs[TEST].shape[1]:
-                continue  # some of a method's, chosen for this set: they are no samples of the format's, and matrices
             samples[name] = replace(samples[name], outputs={**samples[name].outputs, place: array})
             placed.add((group, place))
         elsewhere = {one for key, some in digests.items() if key not in placed for one in some}
         self.used |= {one for key in placed for one in digests[key]} - elsewhere
         return replace(ensemble, sets=sets, samples=samples)
+
+    def _are_first(self, method: str, run: int, array: Array) -> bool:
+        """Whether functions [S, n, K] are a method's first S samples of the format's, all of them in their order."""
+        count, places = array.shape[0], self.results.places(method)
+        chosen = self.results.group(method, run, count)
+        return [places.get(one.index, one.index) for one in chosen] == list(range(count))
+
+    def _solution(self, row: Solution) -> dict[str, Any]:
+        wanted = ("run", "role", "method", "sample_set", "index", "epoch", "strength", "weights", "predictions")
+        found = {name: getattr(row, name) for name in wanted}
+        if row.role == Role.SAMPLE and row.method is not None and row.sample_set == SampleSet.TYPICAL:
+            found["index"] = self.results.places(row.method).get(row.index, row.index)
+        return found
 
     def _set(self, place: str, array: Array, ensemble: Ensemble) -> ExampleSet:
         labels = self.labels.get(place)
@@ -285,11 +298,6 @@ class _Trained:
                 if one["digest"] not in self.used and one["kind"] not in ("labels", "origins"):
                     self.used.add(one["digest"])
                     yield f"{stage.kind}/{stage.key}: {one['kind']} {one['digest'][:12]}"
-
-
-def _solution(row: Solution) -> dict[str, Any]:
-    wanted = ("run", "role", "method", "sample_set", "index", "epoch", "strength", "weights", "predictions")
-    return {name: getattr(row, name) for name in wanted}
 
 
 def _digests(value: Any, at: str = "") -> Iterator[tuple[str, str]]:

@@ -224,7 +224,7 @@ def _method(ensemble: Ensemble, name: str) -> Json:
 
 def _other_images(ensemble: Ensemble, examples: ExampleSet) -> Json:
     return {"dataset": _set_keys(ensemble)[examples.name], "images": examples.count,
-            "members": _compared(ensemble), "trajectory": False}  # fmt: skip
+            "members": _compared(ensemble, SetRole.OOD), "trajectory": False}  # fmt: skip
 
 
 def _shift(ensemble: Ensemble) -> Json | None:
@@ -233,7 +233,7 @@ def _shift(ensemble: Ensemble) -> Json | None:
     if not cells:
         return None
     return {"corruptions": list(dict.fromkeys(name for name, _ in changed)), "images": ensemble.test.count,
-            "intensities": sorted({intensity for _, intensity in cells}), "members": _compared(ensemble),
+            "intensities": sorted({intensity for _, intensity in cells}), "members": _compared(ensemble, SetRole.SHIFT),
             "trajectory": False}  # fmt: skip
 
 
@@ -250,8 +250,13 @@ def _titles(ensemble: Ensemble) -> dict[str, str]:
     return {key: name for name, key in _set_keys(ensemble).items() if key != name}
 
 
-def _compared(ensemble: Ensemble) -> int:
-    return compared(len(ensemble.members), [one.outputs[TEST].shape[1] for one in ensemble.samples.values()])
+def _compared(ensemble: Ensemble, role: SetRole) -> int:
+    """Functions of a group that are compared on such sets: as many as every method has samples on each of them."""
+    counts = [
+        min(array.shape[1] for place, array in one.outputs.items() if place == TEST or place.startswith(f"{role}/"))
+        for one in ensemble.samples.values()
+    ]
+    return compared(len(ensemble.members), counts)
 
 
 def class_names(ensemble: Ensemble) -> list[str]:

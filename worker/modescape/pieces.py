@@ -142,13 +142,17 @@ def _changed(spec: Json, change: Callable[[Json], Json]) -> Json:
 
 def _of_many(spec: Json, members: int) -> Json:
     """The spec of one member, or of some, as that of so many."""
-    count = compared(members, [method["typical"] for method in spec["methods"]])
+    samples = [method["typical"] for method in spec["methods"]]
+
+    def study(one: Json) -> Json:  # what was found of the first: fewer where fewer samples were evaluated
+        return {**one, "members": compared(members, [*samples, one["members"]])}
+
     return {
         **spec,
         "ensemble": {**spec["ensemble"], "runs": members},
         "evaluation": {**spec["evaluation"], "embed_runs": min(MOST_EMBEDDED, members)},
-        "ood": [{**one, "members": count} for one in spec["ood"]],
-        "shift": spec["shift"] and {**spec["shift"], "members": count},
+        "ood": [study(one) for one in spec["ood"]],
+        "shift": spec["shift"] and study(spec["shift"]),
     }
 
 

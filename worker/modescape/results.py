@@ -23,7 +23,8 @@ from modescape.claims.record import ClaimRecord
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.listing import Condition
-from modescape.records import Json, Role, SampleSet, StageKind, StageState, group_name
+from modescape.methods.trained import FreshOptions
+from modescape.records import Group, Json, Role, SampleSet, StageKind, StageState, group_name
 from modescape.registry import methods
 from modescape.science.health import run_failure
 from modescape.spec import ExperimentSpec, stored
@@ -181,6 +182,33 @@ class Results:
     def averaged(self, method: str, run: int) -> list[Solution]:
         """A run's samples of that set: one where the best strength is 0, none where all fell below a floor."""
         return self.solutions(run=run, method=method, sample_set=self.averaged_set(method))
+
+    def group(self, name: str, run: int, size: int) -> list[Solution]:
+        """The first `size` functions of a run's part of a group that studies compare; fewer where an accuracy floor let
+        fewer pass, and one where a method's best strength is 0.
+
+        Of a chain that started afresh the last sample of each cycle comes first, that of the latest cycle before the
+        others, then the second last of each: the first cycle begins far from any solution, its samples are the worst.
+        """
+        solutions = self.solutions(run=run)
+        if name == Group.INDEPENDENT:
+            return [s for s in solutions if s.role == Role.OPTIMUM]
+        if name == Group.TRAJECTORY:
+            checkpoints = [s for s in solutions if s.role != Role.SAMPLE and s.index > 0]  # never the initial weights
+            return sorted(checkpoints, key=lambda s: s.index)[-size:]
+        places = self.places(name)
+        return sorted(self.averaged(name, run), key=lambda s: places.get(s.index, s.index))[:size]
+
+    def places(self, method: str) -> dict[int, int]:
+        """Of a method whose chain starts afresh: the place of each sample by its index, those first that stand for it
+        where there is room for a few; {} of others, whose samples are alike."""
+        entry = self.spec.method(method)
+        if entry.trained != "fresh":
+            return {}
+        chosen = next(one for one in self.spec.methods if one.method == method)
+        options = entry.options.model_validate(chosen.options)
+        assert isinstance(options, FreshOptions)  # what `Method.trained` promises
+        return {index: place for place, index in enumerate(options.best_first)}
 
     def last_iterate(self, method: str, run: int) -> Solution | None:
         """Where a method's own training beside a run ended; None for methods that train nothing."""

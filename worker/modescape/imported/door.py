@@ -171,11 +171,14 @@ def _refused(ensemble: Ensemble) -> Iterator[Oddity]:
     for name, place, array, lead in _others(ensemble):
         yield from _refused_array(ensemble, name, place, array, lead)
     for method, samples in ensemble.samples.items():
-        sizes = {array.shape[1] for array in samples.outputs.values()}
-        if samples.strength is not None:
-            sizes.add(samples.strength.shape[1])
-        if len(sizes) > 1 or (samples.strength is not None and len(samples.strength) != len(ensemble.members)):
+        counts = {place: array.shape[1] for place, array in samples.outputs.items()}
+        all_of = max(counts.values())
+        if samples.strength is not None and samples.strength.shape != (len(ensemble.members), all_of):
             yield _refuse(Odd.SHAPES, f"the samples {method!r} and their strengths are of different numbers, M or S")
+        for place, count in counts.items():
+            if count < all_of and place in (TEST, VALIDATION):  # of other sets the first few will do
+                said = f"the samples {method!r} are {all_of} a member, and on {place} {count}"
+                yield _refuse(Odd.SHAPES, said, f"samples/{method}/{place}")
     if ensemble.trajectory is not None:
         yield from _refused_epochs(len(ensemble.trajectory.epochs), ensemble.trajectory.outputs)
 

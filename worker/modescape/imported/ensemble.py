@@ -166,8 +166,9 @@ class ExampleSet:
 class MethodSamples:
     """Functions drawn around each member by one method.
 
-    outputs: place -> [M, S, N, K]; strength: [M, S], how far from the member, taken as given; centre: place ->
-    [M, N, K], what the samples were drawn around where that is not the member.
+    outputs: place -> [M, S, N, K], on shifted and other images perhaps of the first few alone; strength: [M, S], how
+    far from the member, taken as given; centre: place -> [M, N, K], what the samples were drawn around where that is
+    not the member.
     """
 
     method: str

@@ -101,6 +101,11 @@ class Given:
         every = self.functions(place)
         return [every[one.index] if one.role == Role.SAMPLE else every[-1] for one in solutions]
 
+    def among(self, solutions: Sequence[Solution], *places: str) -> list[Solution]:
+        """Those of a member's functions that were evaluated at all these places: of its samples it may be the first."""
+        count = min(len(self.functions(place)) for place in places)
+        return [one for one in solutions if one.role != Role.SAMPLE or one.index < count]
+
     def broken(self) -> set[int]:
         """Which of the functions have said something elsewhere that is no number, by their places among them."""
         found: set[int] = set()

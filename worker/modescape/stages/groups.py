@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets, sample_sets
-from modescape.methods.trained import FreshOptions
 from modescape.records import Group, Need, Role, SampleSet, group_name
 from modescape.science.data import Split
 from modescape.science.predictions import ActivationMask
 from modescape.spec import ExperimentSpec
-from modescape.stages.around import Around, options_of
+from modescape.stages.around import Around
 from modescape.stages.stage import Context
 from modescape.study import GroupStudy
 from modescape.tables import Solution
@@ -81,27 +80,8 @@ def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
 
 
 def members(context: Context, run: int, name: str, size: int) -> list[Solution]:
-    """The first `size` functions of a run's part of a group, by either name; fewer where an accuracy floor let fewer
-    pass, and one where a method's best strength is 0.
-
-    Of a chain that started afresh the last sample of each cycle comes first, that of the latest cycle before the
-    others, then the second last of each: the first cycle begins far from any solution and its samples are the worst.
-    """
-    results, name = context.results(), group_name(name)
-    solutions = results.solutions(run=run)
-    if name == Group.INDEPENDENT:
-        return [s for s in solutions if s.role == Role.OPTIMUM]
-    if name == Group.TRAJECTORY:
-        checkpoints = [s for s in solutions if s.role != Role.SAMPLE and s.index > 0]  # never the initial weights
-        return sorted(checkpoints, key=lambda s: s.index)[-size:]
-    samples = results.averaged(name, run)
-    entry = context.spec.method(name)
-    if entry.trained == "fresh":
-        options = options_of(context.spec, entry)
-        assert isinstance(options, FreshOptions)  # what `Method.trained` promises
-        places = {index: place for place, index in enumerate(options.best_first)}
-        return sorted(samples, key=lambda s: places[s.index])[:size]
-    return sorted(samples, key=lambda s: s.index)[:size]
+    """The first `size` functions of a run's part of a group, by either name (`Results.group`)."""
+    return context.results().group(group_name(name), run, size)
 
 
 class Networks:

@@ -132,7 +132,11 @@ def _read(context: Context, study: OodSpec) -> None:
         return
     given, run = Given(context), context.params["run"]
     chosen = {name: members(context, run, name, size) for name, size in context.params["groups"].items()}
-    read = {name: given.of(_places(study, name)[0], functions) for name, functions in chosen.items() if functions}
+    read = {}
+    for name, functions in chosen.items():
+        place = _places(study, name)[0]
+        if functions and (there := given.among(functions, place)):
+            read[name] = given.of(place, there)
     if not read:
         context.output.extra = {"skipped": f"run {run} left no functions"}
         return

@@ -425,6 +425,8 @@ def _read(context: Context, solutions: Sequence[Solution], cells: Sequence[Cell]
     """The same of functions that were evaluated elsewhere."""
     given, own, count = Given(context), _below(context.params["group"]), context.params["images"]
     places = [f"{own}{'test' if name is None else f'shift/{name}/{intensity}'}" for name, intensity in cells]
+    others = [f"{own}{_place(cell)}" for cell in context.params.get(OWN, ())]
+    solutions = given.among(solutions, *places, *others)
     outputs = [given.of(place, solutions) for place in places]
     by_function = [said[i] for i in range(len(solutions)) for said in outputs]
     context.output.extra = {
