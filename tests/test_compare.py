@@ -219,6 +219,25 @@ def test_experiments_of_two_homes_are_compared_and_equal_networks_known(site: Se
     assert other.low is not None
 
 
+@pytest.mark.parametrize("kind", ["logits", "probs", "log-probs", "labels"])
+def test_networks_are_the_same_however_their_outputs_were_given(site: Served, tmp_path: Path, kind: str) -> None:
+    results = Results(site.laboratory.store, site.laboratory.artifacts, "one")
+    optima = results.solutions(role="optimum")
+    logits = np.stack([results.logits(one, "test") for one in optima]).astype(np.float64)
+    logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    given = {"logits": 2 + logits, "probs": np.exp(logs), "log-probs": logs, "labels": logits.argmax(-1)}[kind]
+    stranger = np.roll(given[:1], 1, axis=1)
+    lab = ms.analyse(
+        np.concatenate([given[1:], stranger]), results.true_labels("test"), kind=kind, recipe="same", folder=tmp_path,
+        progress=False,
+    )  # fmt: skip
+    found = ms.compare("one", lab, folder=site.settings.home)
+    assert [tuple(shared) for shared in found.shared] == [(0, 1, 2)]
+    difference = found.number("accuracy").differences[1]
+    assert difference is not None
+    assert difference.low is None
+
+
 def test_a_comparison_reads_as_a_table(site: Served) -> None:
     found = ms.compare("one", "waiting", "same", folder=site.settings.home)
     head, *lines = repr(found).splitlines()

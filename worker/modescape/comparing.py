@@ -35,6 +35,7 @@ from modescape.plan import flat
 from modescape.records import Json, Role
 from modescape.results import Results
 from modescape.science.confidence import LEVEL, estimate, pairs, t_quantile, welch_degrees
+from modescape.science.predictions import softmax
 from modescape.spec import stored
 from modescape.tables import Experiment, Solution
 from modescape.voice import Voice, together, voice_of
@@ -241,9 +242,7 @@ def _compared(experiments: Sequence[Results]) -> Comparison:
     if any(one.cosines["cosine"].size and not one.cosine.size for one in ensembles):  # one of an older version
         for one in ensembles:
             one.cosine = one.cosines["cosine"]
-    both = [
-        Shared(i, j, len(ensembles[i].networks & ensembles[j].networks)) for i, j in combinations(range(len(rows)), 2)
-    ]
+    both = [Shared(i, j, _in_common(ensembles[i], ensembles[j])) for i, j in combinations(range(len(rows)), 2)]
     shared = tuple(found for found in both if found.networks)
     voice = voice_of_all(rows)
     with_first = {found.second for found in shared if found.first == 0}
@@ -329,13 +328,12 @@ def _text(value: Any) -> str:
 class Ensemble:
     """One experiment's optima: their accuracies [R], and matrices [R, R] of pairs; empty before they are compared.
 
-    networks: what tells each from all others, its weights, or, of one made elsewhere, what it said. is_of_recipe:
-    whether others could be drawn like these, without which nothing has a spread over them (science p.3)."""
+    is_of_recipe: whether others could be drawn like these, without which nothing has a spread over them (science
+    p.3)."""
 
     def __init__(self, results: Results) -> None:
-        self.row = results.experiment
-        optima = [s for s in results.solutions(role=Role.OPTIMUM) if s.accuracy is not None]
-        self.networks = {one for s in optima if (one := s.weights or _said(s)) is not None}
+        self.row, self.results = results.experiment, results
+        self.optima = optima = [s for s in results.solutions(role=Role.OPTIMUM) if s.accuracy is not None]
         self.is_of_recipe = results.spec.recipe_of_runs == "same"
         self.runs = [s.run for s in optima]
         self.accuracy = np.array([s.accuracy for s in optima], np.float64)
@@ -384,10 +382,41 @@ class Ensemble:
         }
 
 
-def _said(solution: Solution) -> str | None:
-    """What a function made elsewhere said of the test images, by the digest of the array that holds it."""
-    place = next(iter(solution.predictions.values()), None)
-    return None if place is None else f"{place['artifact']}/{place['index']}"
+def _in_common(first: Ensemble, second: Ensemble) -> int:
+    """How many networks two experiments both have, however each was given: with weights or without, as logits,
+    probabilities or labels."""
+    left = list(second.optima)
+    for one in first.optima:
+        other = next((other for other in left if _is_same(one, first.results, other, second.results)), None)
+        if other is not None:
+            left.remove(other)
+    return len(second.optima) - len(left)
+
+
+_ROUNDING = 0.01  # probabilities from outputs that were rounded, to two decimals at worst
+_TELLING = 5  # errors, below which two good networks may make the same by chance
+_AT_ONCE = 2_000  # examples
+
+
+def _is_same(one: Solution, its: Results, other: Solution, others: Results) -> bool:
+    if one.weights is not None and one.weights == other.weights:
+        return True
+    split = its.spec.evaluation.splits[0]
+    here, there = one.predictions.get(split), other.predictions.get(split)
+    if here is None or there is None or one.accuracy != other.accuracy:
+        return False
+    if here == there:
+        return True
+    said, also = (of.artifacts.array(at["artifact"])[at["index"]] for of, at in ((its, here), (others, there)))
+    if len(said) != len(also) or (said.ndim == also.ndim and said.shape != also.shape):
+        return False
+    for start in range(0, len(said), _AT_ONCE):
+        a, b = said[start : start + _AT_ONCE], also[start : start + _AT_ONCE]
+        if not np.array_equal(*(part if part.ndim == 1 else part.argmax(-1) for part in (a, b))):
+            return False
+        if a.ndim == b.ndim == 2 and np.abs(softmax(a) - softmax(b)).max() > _ROUNDING:
+            return False
+    return said.ndim == also.ndim == 2 or (1 - (one.accuracy or 0)) * len(said) >= _TELLING
 
 
 @dataclass(frozen=True)

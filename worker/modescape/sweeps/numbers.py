@@ -244,7 +244,7 @@ def _state(row: Experiment) -> tuple[object, ...]:
 def _read(laboratory: Laboratory, row: Experiment) -> Read:
     """Kept while nothing of the cell has changed: its page is asked for again at every event."""
     measured = Measured(laboratory.results(row.id))
-    return Read(measured.readings, frozenset(measured.networks))
+    return Read(measured.readings, frozenset(one.weights for one in measured.optima if one.weights))
 
 
 @cached(LRUCache(4096), key=lambda laboratory, a, b, name: (_state(a), _state(b), name), lock=Lock())
