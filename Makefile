@@ -5,6 +5,8 @@
 
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p $(NEW_ENOUGH) 2>/dev/null && echo $$p && break; done)
+UV := $(shell command -v uv 2>/dev/null)
+TORCH_BACKEND ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -43,16 +45,28 @@ docs: $(VENV)/.installed-dev
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Modescape needs Python 3.11 or newer; none was found. Name one: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) $(NEW_ENOUGH) || { echo "Modescape needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "The environment could not be made; on Debian and Ubuntu: sudo apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	@{ test -n "$(UV)" && $(UV) venv --quiet --seed --python $(PYTHON) $(VENV); } || $(PYTHON) -m venv $(VENV) || { echo "The environment could not be made; on Debian and Ubuntu: sudo apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+
+# uv finds the build of torch that fits the machine: without a GPU some 200 MB instead of gigabytes with CUDA. pip takes
+# what its index has, or the torch of the index TORCH_INDEX.
+define install
+	@if test -z "$(TORCH_INDEX)" -a -n "$(UV)" && \
+	  $(UV) pip install --quiet --python $(BIN)/python --torch-backend $(TORCH_BACKEND) --editable '.[$(1)]'; then :; \
+	else \
+	  test -z "$(UV)" -o -n "$(TORCH_INDEX)" || echo "uv did not reach it; pip installs the torch that its index has"; \
+	  test -z "$(TORCH_INDEX)" || $(BIN)/python -m pip install --quiet --index-url "$(TORCH_INDEX)" torch torchvision && \
+	  $(BIN)/python -m pip install --quiet --editable '.[$(1)]'; \
+	fi
+endef
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing Modescape into $(VENV) (torch is large: a few minutes, once)"
-	@$(BIN)/python -m pip install --quiet --editable '.[all]'
+	$(call install,all)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing Modescape and its test tools into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(call install,dev)
 	@touch $@ $(VENV)/.installed
 
 # The browser and the servers the tests run against.
