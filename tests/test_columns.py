@@ -90,6 +90,12 @@ def test_the_index_that_facets_are_counted_from_holds_each_of_them() -> None:
     ]
 
 
+def test_the_index_that_lists_are_read_from_holds_what_they_are_filtered_by() -> None:
+    [index] = [index for index in Experiment.__table__.indexes if index.name == "ix_experiment_columns"]
+    asked = {field.column.key for field in EXPERIMENTS.asked.values()}
+    assert asked - {column.key for column in index.columns} == {"digest"}  # which has an index of its own
+
+
 def test_scripts_ask_for_columns_that_solutions_have() -> None:
     script = (FRONTEND / "static" / "chosen.js").read_text(encoding="utf-8")
     [asked] = re.findall(r'COLUMNS = "([\w,]+)"', script)

@@ -292,7 +292,7 @@ def _candidates(store: Store, printed: Printed, own: ExperimentSpec) -> Iterable
     kept = (Condition("accuracy", "null", False), Condition("status", "notin", ABANDONED))
     ids: dict[str, None] = {}
     for degree in ((network, data), (network,), (data,), ()):
-        rows = store.experiments.page(ListQuery((*degree, *kept), limit=CANDIDATES))
+        rows = store.experiments.page(ListQuery((*degree, *kept), limit=CANDIDATES, counted=False))
         ids |= {row.id: None for row in rows if row.methods or printed.methods is not None}
     return ids
 

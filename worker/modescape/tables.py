@@ -121,6 +121,28 @@ class Experiment(Base):
             sqlite_where=_SHOWN,
             postgresql_where=_SHOWN,
         ),
+        Index(  # all that lists are filtered and sorted by: rows are long (PostgreSQL keeps a long value elsewhere)
+            "ix_experiment_columns",
+            "created_at",
+            "id",
+            "status",
+            "dataset",
+            "input_scale",
+            "architecture",
+            "methods",
+            "tags",
+            "runs",
+            "preset",
+            "name",
+            "seconds",
+            "accuracy",
+            "ensemble_accuracy",
+            "disagreement",
+            "started_at",
+            "finished_at",
+            "archived_at",
+            sqlite_where=_SHOWN,
+        ).ddl_if(dialect="sqlite"),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)

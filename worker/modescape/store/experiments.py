@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
 from typing import Unpack
 
+from cachetools import TTLCache
 from sqlalchemy import ColumnElement, String, cast, delete, exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import defer
@@ -21,11 +24,14 @@ from modescape.spec import ExperimentSpec
 from modescape.store.creating import add_experiment, checked_tags, having_trainings, known_request
 from modescape.store.lookup import find_experiment
 from modescape.store.outputs import forget_files, name_files
-from modescape.store.transaction import PURGE_LOCK, Change, Subject
+from modescape.store.transaction import PURGE_LOCK, Change, Database, Subject
 from modescape.store.transitions import AFRESH, graph_of, move, refresh, settle, waiting_for
 from modescape.tables import Artifact, ArtifactUse, Event, Experiment, Idempotency, Measurement, Stage
 
+Counts = dict[str, list[tuple[str, int]]]
+
 EXPERIMENTS = Listing(columns.EXPERIMENTS)
+_LONG = 0.02  # seconds: what is counted sooner is counted every time
 _HEAVY = (Experiment.spec, Experiment.notes)  # never read for lists
 
 
@@ -52,6 +58,11 @@ class Purged:
 
 class Experiments(Subject):
     """By id or slug; archived ones are found too."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._counted: TTLCache[str, Counts] = TTLCache(maxsize=64, ttl=2.0)
+        self._lock = Lock()
 
     def create(
         self,
@@ -120,16 +131,28 @@ class Experiments(Subject):
         statement = select(Experiment).options(*(defer(column, raiseload=True) for column in _HEAVY))
         with self.database.reading() as session:
             return EXPERIMENTS.page(
-                session, statement.where(*_archived(query.archived)), conditions=query.conditions, sort=query.sort,
-                cursor=query.cursor, limit=query.limit, show=query.show,
+                session, statement, among=_archived(query.archived), conditions=query.conditions, sort=query.sort,
+                cursor=query.cursor, limit=query.limit, show=query.show, counted=query.counted,
             )  # fmt: skip
 
-    def facets(self, query: ListQuery = ListQuery()) -> dict[str, list[tuple[str, int]]]:
+    def facets(self, query: ListQuery = ListQuery()) -> Counts:
         """For each facet the values among the experiments `query` finds, with counts, most frequent first.
 
         One pass: distinct combinations are few, so grouping by all of them and adding up here costs one index scan
-        where a query per facet would cost six.
+        where a query per facet would cost six. What took long to count is told again for two seconds.
         """
+        asked = repr((query.archived, query.conditions))
+        with self._lock:
+            kept = self._counted.get(asked)
+        if kept is None:
+            began = time.monotonic()
+            kept = self._count(query)
+            if time.monotonic() - began > _LONG:
+                with self._lock:
+                    self._counted[asked] = kept
+        return kept
+
+    def _count(self, query: ListQuery) -> Counts:
         faceted = [field for field, _ in columns.EXPERIMENTS.facets]
         stored = [field.column for field in faceted]
         texts: list[dict[str, int]] = [{} for _ in faceted]  # values as stored, each read once, not in every row
