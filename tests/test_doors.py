@@ -574,9 +574,9 @@ def test_before_the_seal_there_are_numbers_and_no_word_and_sealing_is_the_first_
     (row,) = door.client.get("/api/experiments", params=asked).json()["items"]
     values = [row[f"result.claims.b.{name}"] for name in ("word", "p", "estimate")]
     assert (values[:2], values[2] is not None) == ([None, None], True)
-    shown = repr(ms.connect(door.site.url).experiment(slug))
-    assert "no word yet" in shown
-    assert not re.search(r"\bholds\b|does not hold|cannot tell", shown)
+    for shown in (repr(ms.connect(door.site.url).experiment(slug)), repr(lab)):
+        assert "no word yet" in shown
+        assert not re.search(r"\bholds\b|does not hold|cannot tell", shown)
     twin = door.opened(planned=4, recipe="different")
     for i in range(3):
         door.add(twin, i, whole=True)
@@ -620,18 +620,37 @@ def test_reopened_it_goes_on_as_another_experiment_which_is_the_second_look(door
     before = door.run(first).sentence()
     assert door.add(id_, 3, whole=True).status_code == 409
     assert door.client.post(f"/api/imports/{id_}/reopen", json={"planned": 3}).status_code == 422
-    assert door.client.post(f"/api/imports/{id_}/reopen", json={"planned": 4}).json()["state"] == "open"
+    assert door.client.post(f"/api/imports/{id_}/reopen", json={"planned": 5}).json()["state"] == "open"
     added = door.add(id_, 3, whole=True)
     assert added.status_code == 201
     second = added.json()["experiment"]
     assert second != first
     assert door.run(first).sentence() == before
-    assert door.run(second).sentence().startswith("So far, 4 of 4")
+    assert door.run(second).sentence().startswith("So far, 4 of 5")
+    waits = door.client.get(f"/api/experiments/{second}").json()["look"]
+    assert (waits["number"], waits["planned"], waits["first"], waits["has_begun"]) == (2, 5, 3, False)
+    assert waits["level_spent_at_most"] == pytest.approx(0.05), "a look comes with its seal"
+    page = door.client.get(f"/experiments/{second}").text
+    assert "Sealed, this will be look 2" in page
+    assert "at 2.5 %: " in page
+    assert not re.search(r"at 2\.5 %: (cannot tell|holds|does not hold)", page)
     assert door.client.post(f"/api/imports/{id_}/seal").json()["looks"] == [first, second]
     lab = door.run(second)
     look = door.site.laboratory.look(lab.experiment)
-    assert (look.number, look.planned, look.runs) == (2, 3, 4)
+    assert (look.number, look.planned, look.runs, look.spent) == (2, 5, 4, pytest.approx(0.1))
     assert [one["slug"] for one in look.earlier] == [first]
+    page = html.unescape(door.client.get(f"/experiments/{second}").text)
+    early = "5 members were planned and 4 came, so which are missing may depend on what was seen of these"
+    assert early in page
+    assert "3 members were promised at the first launch, 5 when more were awaited" in page
+    assert "4 here" not in page
+    assert early in "".join(one["sentence"] for one in door.client.get(f"/api/experiments/{second}").json()["odd"])
+    for shown in (ms.connect(door.site.url).experiment(second), lab):
+        lines = repr(shown).splitlines()
+        assert lines[1].startswith("Sealed early, with 4 of 5 members: members disagree")
+        assert any(early in line for line in lines)
+        starred = any(" * " in line or " *," in line for line in lines if line.startswith("("))
+        assert starred == any(line.startswith("* also with all") for line in lines)
 
 
 def test_the_same_member_again_changes_nothing_and_another_of_its_id_is_refused(door: Door) -> None:

@@ -157,6 +157,20 @@ def test_the_first_look_says_nothing_of_looks() -> None:
     assert "3 runs were promised at the first launch, 6 here" in said
 
 
+def test_a_look_that_waits_for_members_spends_nothing_and_has_no_word_yet() -> None:
+    waits = Look(2, 14, 10, first=12, has_begun=False)
+    assert (waits.spent, waits.level) == (pytest.approx(0.05), pytest.approx(0.025))
+    said = looked(waits)
+    assert "will be look 2" in said
+    assert "at most 1 × 5 % = 5 % (Bonferroni)" in said
+    assert "12 runs were promised at the first launch, 14 when more were awaited." in said
+    assert "Beside each interval is the one at 5 %/2." in said
+    assert "10 here" not in said, "who is missing is said where it was sealed early"
+    so_far = {"claims": {"b": B}, "so_far": {"members": 10, "planned": 14}}
+    [row] = claims.answered(Finding.from_json(so_far), (), waits)
+    assert re.fullmatch(r"at 2\.5 %: [\d.]+ to [\d.]+ times", row.at_look)
+
+
 # --- seeds and arithmetic ---------------------------------------------------------------------------------------------
 
 

@@ -191,12 +191,16 @@ class Finding:
 
     stored: Json = field(repr=False)
     voice: Voice = HERE
+    promised: int = 0  # members of an ensemble that came in pieces, and how many are here
+    came: int = 0
 
     @classmethod
     def of(cls, row: Experiment) -> Self:
         """Of an experiment, in its voice."""
         spec = row.__dict__.get("spec", {})  # lists leave it in the database, and have the keys of methods for titles
-        return cls(row.finding or {}, voice_of(row.provenance, spec))
+        origin = row.provenance or {}
+        voice = voice_of(row.provenance, spec)
+        return cls(row.finding or {}, voice, origin.get("planned", 0), len(origin.get("members", ())))
 
     @classmethod
     def from_json(cls, stored: Json | None) -> Self:
@@ -234,6 +238,15 @@ class Finding:
         return SoFar.from_json(found) if (found := self.stored.get("so_far")) else None
 
     @property
+    def standing(self) -> str:
+        """Of an ensemble that came in pieces and not whole: that it waits, or was sealed early; "" of others."""
+        if self.so_far:
+            return self.so_far.words
+        if self.came < self.promised and self.stored:
+            return f"sealed early, with {self.came} of {self.promised} members"
+        return ""
+
+    @property
     def runs(self) -> int | None:
         """How many runs are healthy."""
         return self.stored.get("runs")
@@ -262,7 +275,8 @@ class Finding:
 
     def told(self, look: Look = FIRST) -> list[Told]:
         """The claims that were asked, in the paper's order; [] while nothing is compared."""
-        return [replace(one, record=_in_voice(one.record, self.voice)) for one in told(self.claims, look)]
+        waits = self.so_far is not None
+        return [replace(one, record=_in_voice(one.record, self.voice), waits=waits) for one in told(self.claims, look)]
 
     @property
     def best_method(self) -> AtEqualAccuracy | None:
@@ -320,8 +334,8 @@ class Finding:
     @property
     def sentence(self) -> str:
         """A few sentences with numbers, spread and n, and what has failed; empty while nothing is known."""
-        said, so_far = self.voice(self._sentence), self.so_far
-        return f"{so_far.words.capitalize()}: {said[:1].lower()}{said[1:]}" if so_far and said else said
+        said, standing = self.voice(self._sentence), self.standing
+        return f"{standing.capitalize()}: {said[:1].lower()}{said[1:]}" if standing and said else said
 
     @property
     def _sentence(self) -> str:
@@ -344,8 +358,7 @@ class Finding:
     def line(self) -> str:
         """The newest finding in one short line, for lists."""
         found = self.voice(self._found)
-        so_far = self.so_far.words if self.so_far and found else ""
-        return "; ".join(filter(None, (so_far, found, self.failures)))
+        return "; ".join(filter(None, (self.standing if found else "", found, self.failures)))
 
     @property
     def _found(self) -> str:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from modescape import extras, plugins
 from modescape.artifacts import Artifacts
 from modescape.claims.repeated_looks import Look
-from modescape.claims.telling import Told
+from modescape.claims.telling import Told, star
 from modescape.database import check_schema, upgrade
 from modescape.errors import (
     ArtifactMissing,
@@ -225,8 +225,9 @@ class Lab(Results):
     def __repr__(self) -> str:
         """In a notebook: what there is, what was found, what is odd, and the claims, in lines."""
         about = f"{self.experiment.name} ({self.experiment.slug}): {self.experiment.status}"
-        claims = [*map(repr, self.claims()), *map(str, self.unanswered())]
-        return "\n".join([about, *filter(None, [self.sentence()]), *self.odd, *claims])
+        claims = self.claims()
+        said = [*map(repr, claims), *filter(None, [star(claims)]), *map(str, self.unanswered())]
+        return "\n".join([about, *filter(None, [self.sentence()]), *self.odd, *said])
 
     def sentence(self) -> str:
         return Finding.of(self.experiment).sentence or self.experiment.error or self._alone()

@@ -91,12 +91,13 @@ class Row:
 
     @property
     def at_look(self) -> str:
-        """The word at the level left for this look at the same trainings; "" at the first."""
+        """The word at the level left for this look at the same trainings, of what waits for members the interval alone;
+        "" at the first."""
         known = self.told.at_look
-        if known.look == 1:
+        if known.look == 1 or (self.told.waits and not known.interval):
             return ""
         interval = f" ({known.interval})" if known.interval else ""
-        return f"at {100 * known.level:.2g} %: {known.word}{interval}"
+        return f"at {100 * known.level:.2g} %: {known.interval if self.told.waits else f'{known.word}{interval}'}"
 
     @property
     def rests(self) -> str:

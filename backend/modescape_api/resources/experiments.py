@@ -79,6 +79,7 @@ def as_document(here: Site, row: Experiment) -> Json:
         "fresh": row.fresh,
         "verdict": Finding.of(row).sentence if row.finding else None,
         "findings": Finding.of(row).document(look),
+        "odd": (row.provenance or {}).get("odd", []),
         "unanswered": [asdict(one) for one in Finding.of(row).unanswered(stored(row.spec))],
         "look": {**asdict(look), "level_of_a_word": look.level, "level_spent_at_most": look.spent},
         "changed": _changed(row),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from modescape.records import Json
@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 class Look:
     """Which look at the same trainings an experiment is (science o.11).
 
-    number: 1 for the first; planned: runs promised at the first launch; runs: of this one; earlier: what was looked at
-    before (id, slug, name, digest, runs, and whether it is gone), oldest first, each question once.
+    number: 1 for the first; planned: runs promised at the first launch, or of an ensemble that comes in pieces when it
+    was opened last; runs: of this one; earlier: what was looked at before (id, slug, name, digest, runs, and whether it
+    is gone), oldest first, each question once; first: members of such an ensemble that were promised at first, None of
+    others; has_begun: False of one that waits for members, for the look comes with its seal.
     """
 
     number: int
     planned: int
     runs: int
     earlier: tuple[Json, ...] = ()
+    first: int | None = None
+    has_begun: bool = True
 
     @classmethod
     def of(cls, row: Experiment, judged: Mapping[str, bool]) -> Look:
@@ -35,7 +39,12 @@ class Look:
         same words, which is no other look either.
         """
         earlier = [{**one, "gone": one["id"] not in judged} for one in row.earlier if judged.get(one["id"], True)]
-        return cls._among(earlier, row.digest, planned=row.planned_runs, runs=row.runs)
+        found = cls._among(earlier, row.digest, planned=row.planned_runs, runs=row.runs)
+        promised = (row.provenance or {}).get("planned")
+        if promised is None:
+            return found
+        waits = (row.spec["imported"] or {}).get("planned")
+        return replace(found, planned=promised, first=row.planned_runs, has_begun=not waits)
 
     @classmethod
     def ahead(cls, spec: Promised, sharing: Sequence[Experiment]) -> Look:
@@ -61,7 +70,12 @@ class Look:
     @property
     def spent(self) -> float:
         """Probability of a wrong word of one claim at any look so far: at most this."""
-        return min(1.0, 2 * LEVEL * self.number)
+        return min(1.0, 2 * LEVEL * self.had)
+
+    @property
+    def had(self) -> int:
+        """Looks so far, with this one once it has begun."""
+        return self.number if self.has_begun else self.number - 1
 
 
 FIRST = Look(1, 0, 0)
@@ -71,13 +85,21 @@ def looked(look: Look) -> str:
     """What was seen of the same trainings before, in a sentence; "" at the first look."""
     if look.number == 1:
         return ""
-    spent = f"at most {look.number} × 5 % = {100 * look.spent:g} % (Bonferroni)"
-    grown = f", {look.runs} here" if look.runs != look.planned else ""
-    return (
-        f"This is look {look.number} at these trainings; level spent so far: {spent}. "
-        f"{look.planned} {'run was' if look.planned == 1 else 'runs were'} promised at the first launch{grown}. "
-        f"Beside each word is the one it would have at 5 %/{look.number}."
-    )
+    spent = f"at most {look.had} × 5 % = {100 * look.spent:g} % (Bonferroni)"
+    if look.has_begun:
+        which, beside = f"This is look {look.number} at these trainings", "word is the one it would have"
+    else:
+        which, beside = f"Sealed, this will be look {look.number} at these trainings", "interval is the one"
+    return f"{which}; level spent so far: {spent}. {_promised(look)}. Beside each {beside} at 5 %/{look.number}."
+
+
+def _promised(look: Look) -> str:
+    """What was promised when; of an ensemble that came in pieces, who is missing is said apart."""
+    first = look.planned if look.first is None else look.first
+    said = f"{first} {'run was' if first == 1 else 'runs were'} promised at the first launch"
+    if look.first is None:
+        return said + (f", {look.runs} here" if look.runs != look.planned else "")
+    return said + (f", {look.planned} when more were awaited" if look.planned != first else "")
 
 
 def looking_ahead(look: Look) -> str:

@@ -10,9 +10,9 @@ from the intervals they kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from modescape.claims.claim import CLAIMS, Claim, Joins, Side
 from modescape.claims.combining import holm
@@ -69,13 +69,29 @@ def in_a_line(
     return ", ".join((f"({letter}) {title}: {said}", *told))
 
 
+def star(claims: Iterable[Claimed]) -> str:
+    """What the star in these lines says; "" where none has it."""
+    starred = [one for one in claims if one.survives]
+    return f"* also with all {starred[0].tested} tests at once (Holm's correction)" if starred else ""
+
+
+class Claimed(Protocol):
+    """A claim of which it is known whether its word stands among all that were tested."""
+
+    @property
+    def survives(self) -> bool: ...
+    @property
+    def tested(self) -> int: ...
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Told:
     """A claim with a word, among all that were asked.
 
     record: with its p under all tests of its methods; bar: the interval of the method that decides, at the confidence
     its word needs. survives: the word is still given once Holm's correction for all tested claims is made; tested: how
-    many those are; note: what an older rule said of it, where that was something else.
+    many those are; note: what an older rule said of it, where that was something else; waits: for members, so that the
+    word is none yet.
     """
 
     claim: Claim[Any]
@@ -85,10 +101,11 @@ class Told:
     tested: int
     note: str
     at_look: AtLook
+    waits: bool = False
 
     def __repr__(self) -> str:
         return in_a_line(
-            self.record.id, self.claim.title, self.record.word, survives=self.survives,
+            self.record.id, self.claim.title, None if self.waits else self.record.word, survives=self.survives,
             effect=self.effect if self.bar.value is not None else "", interval=self.interval,
             because=self.record.because,
         )  # fmt: skip

@@ -74,7 +74,7 @@ class Here:
         line = _plain(EXPERIMENTS.document(row))
         told = {
             **line, "notes": row.notes, "spec": row.spec, "verdict": found.sentence if row.finding else None,
-            "findings": found.document(self._laboratory.look(row)),
+            "findings": found.document(self._laboratory.look(row)), "odd": (row.provenance or {}).get("odd", []),
             "unanswered": [asdict(one) for one in found.unanswered(stored(row.spec))],
             "stages": [STAGES.document(stage) for stage in self._store.stages.without_results(row.id)],
         }  # fmt: skip

@@ -90,7 +90,8 @@ class Stage:
 @dataclass(frozen=True, kw_only=True)
 class Detail:
     """One experiment as it stands. sentence: what it says of its question, "" while nothing is known; unanswered: the
-    claims it does not answer, with what they would need; spec: as it is stored; row: its line in the list."""
+    claims it does not answer, with what they would need; odd: what was noticed of an ensemble made elsewhere when it
+    came in; spec: as it is stored; row: its line in the list."""
 
     slug: str
     name: str
@@ -103,6 +104,7 @@ class Detail:
     claims: tuple[Claim, ...]
     unanswered: tuple[Unanswered, ...]
     stages: tuple[Stage, ...]
+    odd: tuple[str, ...]
     row: Json = field(repr=False)
 
     @classmethod
@@ -113,7 +115,8 @@ class Detail:
             error=told["error"] or "", spec=told["spec"],
             claims=tuple(Claim.from_json(one) for one in told["findings"].get("claims", ())),
             unanswered=tuple(Unanswered(**one) for one in told.get("unanswered", ())),
-            stages=tuple(Stage.from_json(one) for one in told["stages"]), row=row,
+            stages=tuple(Stage.from_json(one) for one in told["stages"]),
+            odd=_odd(told.get("odd", ())), row=row,
         )  # fmt: skip
 
     @property
@@ -127,6 +130,14 @@ class Detail:
         failed = tuple(f"{one.kind}/{one.key}" for one in self.stages if one.state == StageState.FAILED)
         done = sum(one.state == StageState.SUCCEEDED for one in self.stages)
         return Progress(self.slug, self.status, done, len(self.stages), running, failed)
+
+
+def _odd(told: Sequence[Json]) -> tuple[str, ...]:
+    if not told:
+        return ()
+    from modescape.imported.saying import said
+
+    return tuple(said(one["level"], one["sentence"]) for one in told)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from modescape.claims.telling import star
 from modescape.client.nearest import Suggesting, raise_unknown, unknown
 from modescape.client.records import (
     Claim,
@@ -270,6 +271,11 @@ class Experiment(Suggesting):
         return self.detail.sentence
 
     @property
+    def odd(self) -> tuple[str, ...]:
+        """What was noticed of an ensemble that was made elsewhere when it came in; () of what was trained here."""
+        return self.detail.odd
+
+    @property
     def claims(self) -> tuple[Claim, ...]:
         """The claims of the paper as it answers them, each with words and interval; () while nothing is compared."""
         return self.detail.claims
@@ -349,17 +355,19 @@ class Experiment(Suggesting):
         lines = [
             f"{told.name} ({told.slug}): {told.progress.status}, {told.progress.done} of {told.progress.of} stages"
         ]
-        lines += [*filter(None, (told.sentence, told.error)), *map(str, told.claims)]
+        lines += [*filter(None, (told.sentence, told.error)), *told.odd, *map(str, told.claims)]
+        lines += filter(None, [star(told.claims)])
         return "\n".join([*lines, *(map(str, told.unanswered) if told.status.has_ended else ())])
 
     def _repr_html_(self) -> str:
         told = self.detail
-        said = "".join(f"<p>{html.escape(one)}</p>" for one in (told.sentence, told.error) if one)
+        said = "".join(f"<p>{html.escape(one)}</p>" for one in (told.sentence, told.error, *told.odd) if one)
         lines = "".join(
             "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(claim)) + "</tr>"
             for claim in told.claims
         )
         table = f"<table><tbody>{lines}</tbody></table>" if lines else ""
+        table += f"<p>{html.escape(starred)}</p>" if (starred := star(told.claims)) else ""
         return f"<p><b>{html.escape(told.name)}</b>: {html.escape(str(told.progress))}</p>{said}{table}"
 
 
