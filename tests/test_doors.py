@@ -28,6 +28,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import sync_playwright
+from real_data import real
 from serving import Served, free_port, mainly, served
 from test_imported_files import REFUSED, SAFETENSORS, folder
 
@@ -871,7 +872,9 @@ def test_the_page_of_a_growing_experiment_seals_and_reopens_it(shared: Door) -> 
     slug = shared.client.get(f"/api/imports/{id_}").json()["experiment"]
     with shared.site.visitor() as visitor:
         assert "Seal with 2 of 3" in visitor.get(f"/experiments/{slug}").text
-        assert "one by one" in visitor.get("/import").text
+        waiting = " ".join(re.sub("<[^>]+>", "", visitor.get("/import").text).split())
+        assert re.search(r"\S · 2 of 3 ", waiting), "a name that ends in a digit stays apart from the count"
+        assert "one by one" in waiting
         assert visitor.post(f"/imports/{id_}/seal").headers["location"] == f"/experiments/{slug}"
         page = visitor.get(f"/experiments/{slug}").text
         assert "Seal" not in page
@@ -918,6 +921,48 @@ def test_a_browser_drops_files_sends_them_in_parts_and_a_worker_judges_them(tmp_
         page.reload()
         assert "Members disagree on" in page.inner_text("#live-verdict")
         assert failures == []
+        browser.close()
+
+
+CSV_OF_KERAS = b"epoch,accuracy,loss\n0,0.5,1.2\n1,0.7,0.8\n0,0.4,1.3\n1,0.6,0.9\n2,0.8,0.5\n"
+
+
+def test_logs_alone_are_understood_and_imported_on_the_page(shared: Door) -> None:
+    sent = json.dumps([shared.send(CSV_OF_KERAS, "appended.csv")])
+    with shared.site.visitor() as visitor:
+        page = visitor.post("/import", data={"files": sent}).text
+        made = visitor.post("/import", data={"files": sent, "do": "import", "name": "logs of Keras"})
+        on_it = visitor.get(made.headers["location"]).text
+    said = " ".join(html.unescape(re.sub("<[^>]+>", " ", page)).split())
+    assert "What was understood 2 members, curves and parameters alone" in said
+    assert 'name="do" value="import"' in page
+    assert "Go on" not in said[said.index("What was understood") :]
+    assert 'id="kind"' not in page, "there are no numbers to say it of"
+    assert (made.status_code, made.headers["location"]) == (303, "/experiments/logs-of-keras")
+    assert "Curves and parameters are all that came with these members" in on_it
+
+
+@pytest.mark.slow
+def test_a_browser_brings_in_logs_of_each_tracker(tmp_path: Path) -> None:
+    """Folders and files as they lie in public repositories, chosen on the page."""
+    logs = real("real/trackers")
+    program = shutil.which("chromium")
+    assert program is not None, "sudo apt-get install chromium"
+    with sync_playwright() as playwright, served(tmp_path / "home") as site:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        for number, place in enumerate(
+            ("mlruns-files", "mlruns-files/mlruns", "lightning-mnist", "tensorboard-tf2",
+             "keras-csvlogger/mnist-two-runs-appended.csv")
+        ):  # fmt: skip
+            page.goto(f"{site.url}/import")
+            chooser = "#file" if place.endswith(".csv") else "[data-import]:not(#weights) [data-folder]"
+            page.set_input_files(chooser, logs / place)
+            page.wait_for_selector("#understood", timeout=60_000)
+            assert "curves and parameters alone" in page.inner_text("main")
+            page.fill("#name", f"logs {number}")
+            page.click("button[value=import]")
+            page.wait_for_url(f"**/experiments/logs-{number}")
         browser.close()
 
 
