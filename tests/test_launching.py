@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from serving import Served, served
 from test_data import small_cifar10
@@ -141,6 +142,37 @@ def test_the_options_of_what_is_chosen_are_in_the_spec_and_of_nothing_else(clien
     back = forms.to_values({"training": training})
     assert back["training.optimiser_options.adamw.weight_decay"] == "0.05"
     assert back["training.schedule_options.warm-up.epochs"] in ("2", "2.0")
+
+
+NAMES = ["Digits, noisy, 2026", "Digits", 'a "new" one, or two', "[old] ones", "2026", "1e3", "caf\u00e9,2"]
+
+
+@pytest.mark.parametrize("names", [[one] for one in NAMES] + [NAMES, NAMES[::-1]])
+def test_names_are_in_the_spec_as_they_are_typed(names: list[str]) -> None:
+    on = {"shift.on": "true", "shift.others": ", ".join(map(forms.quoted, names))}
+    assert forms.to_document(on.items())["shift"]["others"] == names
+    values = forms.to_values({"shift": {"others": names}})
+    assert values["shift.others"] == on["shift.others"]
+    assert forms.listed(", ".join(map(forms.quoted, names[:1])))[0] in (names[0], 2026, 1000), "values of a sweep, too"
+
+
+def test_lists_of_numbers_are_numbers_and_json_is_what_it_says() -> None:
+    form = {"shift.on": "true", "shift.intensities": "1, 3,5", "shift.others": '["a, b", {"dataset": "npz"}]'}
+    shift = forms.to_document(form.items())["shift"]
+    assert (shift["intensities"], shift["others"]) == ([1, 3, 5], ["a, b", {"dataset": "npz"}])
+
+
+def test_the_form_offers_registered_names_and_takes_them_with_and_without_quotation_marks(tmp_path: Path) -> None:
+    where = tmp_path / "noisy.npz"
+    rng = np.random.default_rng(0)
+    np.savez(where, images=rng.integers(0, 255, (60, 8, 8), np.uint8), labels=np.arange(60) % 10)
+    with served(tmp_path / "home", data_roots=str(tmp_path)) as site, site.visitor() as client:
+        name = "Digits, noisy, 2026"
+        site.laboratory.store.own_sets.register(name, {"dataset": "npz", "where": str(where)})
+        assert '"Digits, noisy, 2026"' in html.unescape(client.get("/launch?preset=quickstart").text)
+        for typed in (f'"{name}"', name, "Digits,noisy,2026"):
+            form = filled_in(client, "quickstart", **{"shift.on": "true", "shift.others": typed})
+            assert "no data set is called" not in html.unescape(client.post("/launch/plan", data=form).text)
 
 
 def test_a_wrong_option_of_a_recipe_is_named_where_it_stands(client: httpx.Client) -> None:

@@ -430,3 +430,6 @@ def test_a_name_with_commas_is_one_name_as_a_form_takes_it_apart() -> None:
     assert own_sets.named(asked, sets)["shift"]["others"] == [
         "digits", {"dataset": "npz", "path": "/data/n.npz", "name": "Noisy, 2026, v2"}, "mnist"
     ]  # fmt: skip
+    sets = {"Noisy,2026": sets["Noisy, 2026, v2"]}
+    (found,) = own_sets.named({"shift": {"others": ["Noisy", "2026"]}}, sets)["shift"]["others"]
+    assert found["name"] == "Noisy,2026", "a form takes spaces away, too"

@@ -77,12 +77,13 @@ def _others(asked: Json, sets: Sets, field: str) -> Json:
 
 def _rejoined(others: Sequence[Any], sets: Sets) -> list[Any]:
     """A name with commas is one again, which a form has taken for several."""
+    spaced = {", ".join(part.strip() for part in name.split(",")): name for name in sets}
     found, at = [], 0
     while at < len(others):
         ends = range(len(others), at + 1, -1)
         runs = ((end, others[at:end]) for end in ends if all(isinstance(one, str) for one in others[at:end]))
-        end = next((end for end, some in runs if others[at] not in sets and ", ".join(some) in sets), at + 1)
-        found.append(others[at] if end == at + 1 else ", ".join(others[at:end]))
+        end = next((end for end, some in runs if others[at] not in sets and ", ".join(some) in spaced), at + 1)
+        found.append(others[at] if end == at + 1 else spaced[", ".join(others[at:end])])
         at = end
     return found
 

@@ -15,7 +15,8 @@ The browser posts the form for its plan (see pages/launching.py) and knows no ru
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -42,9 +43,13 @@ from modescape.spec_parts import (
 from modescape.study import BROUGHT, is_open
 from modescape.versions import lifted, under_new_names
 
-# number: also a number or one of some words; checks: several of a closed set; list and milestones: typed with commas
-Kind = Literal["number", "text", "select", "check", "checks", "list", "milestones"]
+# number: also a number or one of some words; checks: several of a closed set; list (of numbers), names and milestones:
+# typed with commas
+Kind = Literal["number", "text", "select", "check", "checks", "list", "names", "milestones"]
+_TYPED_WITH_COMMAS = ("list", "names", "milestones", "checks")
+_PART = re.compile(r'\s*("(?:[^"]|"")*"(?=\s*(?:,|$))|[^,]*?)\s*(?:,|$)')
 Values = dict[str, str]
+_QUOTES = "Commas part the names; one that has commas itself stands in quotation marks."
 
 
 @dataclass(frozen=True)
@@ -245,8 +250,20 @@ def _text(value: object) -> str:
             return json.dumps([_as_typed(item) for item in value], ensure_ascii=False)
         if value and isinstance(value[0], dict):
             return ", ".join(f"{item['epoch']}: {item['learning_rate']:g}" for item in value)
-        return ", ".join(_text(item) for item in value)
+        return ", ".join(quoted(item) if isinstance(item, str) else _text(item) for item in value)
     return str(value)
+
+
+def quoted(name: str) -> str:
+    """A text as it is typed among others that commas part."""
+    return '"{}"'.format(name.replace('"', '""')) if re.search('[,"]', name) or name[:1] == "[" else name
+
+
+def _parted(text: str, read: Callable[[str], object]) -> list[object]:
+    """What commas part; in quotation marks a text may have commas itself, and is not read."""
+    parts = (found[1] for found in _PART.finditer(text))
+    return [part[1:-1].replace('""', '"') if len(part) > 1 and part[0] == '"' == part[-1] else read(part)
+            for part in parts if part]  # fmt: skip
 
 
 def _as_typed(item: object) -> object:
@@ -269,7 +286,7 @@ def to_document(form: Iterable[tuple[str, str]]) -> Json:
             text = ", ".join(filter(None, given.getlist(control.name)))
         else:
             text = given.get(control.name, "").strip()
-        return text if text or control.kind in ("list", "milestones", "checks") else None
+        return text if text or control.kind in _TYPED_WITH_COMMAS else None
 
     def told(controls: Iterable[Control]) -> Iterator[tuple[str, object]]:
         """What was typed into those that were not left open."""
@@ -340,10 +357,10 @@ def _row_names(entry: Study, values: Mapping[str, str]) -> list[str]:
 def _value(kind: Kind, text: str) -> object:
     if kind == "check":
         return text == "true"
-    if kind in ("list", "checks"):
-        if text.startswith("["):  # objects, or names with commas
-            return listed(text)
-        return [_number(part.strip()) for part in text.split(",") if part.strip()]
+    if kind in ("list", "names", "checks"):
+        if (written := _written(text)) is not None:  # objects
+            return written
+        return _parted(text, _number if kind == "list" else str)
     if kind == "milestones":
         pairs = (part.partition(":") for part in text.split(",") if part.strip())
         return [{"epoch": _number(epoch.strip()), "learning_rate": _number(rate.strip())} for epoch, _, rate in pairs]
@@ -411,7 +428,8 @@ def sections(
             public = (replace(choice, note=offers.get(choice.value, "")) for choice in choices)
             choices = (*public, *(Choice(name, name, "yours") for name in own_sets))
         if control.name.endswith(".others") and own_sets:
-            control = replace(control, help=f"{control.help} Registered here: {', '.join(own_sets)}.")
+            names = ", ".join(map(quoted, own_sets))
+            control = replace(control, help=f"{control.help} Registered here: {names}. {_QUOTES}")
         value = values.get(control.name, control.value)
         if control.kind == "select" and value not in {choice.value for choice in choices}:
             choices = (*choices, Choice(value, value, "not loaded here"))
@@ -633,8 +651,15 @@ def _kind(name: str, field: Mapping[str, Any]) -> Kind:
     if kind == "boolean":
         return "check"
     if kind == "array":
-        return "checks" if "enum" in field.get("items", {}) else "list"
+        return _kind_of_list(field.get("items", {}))
     return "number" if kind in ("integer", "number") else "text"
+
+
+def _kind_of_list(item: Mapping[str, Any]) -> Kind:
+    if "enum" in item:
+        return "checks"
+    kinds = {one.get("type") for one in item.get("anyOf") or item.get("oneOf") or [item]}
+    return "names" if "string" in kinds else "list"
 
 
 def _allowed(field: Mapping[str, Any]) -> str:
@@ -763,16 +788,23 @@ def _lower(rate: float) -> float:
 
 
 def listed(text: str) -> list[object]:
-    """Values typed with commas between: numbers, true and false, else texts; a JSON list is taken as it is."""
-    if text.lstrip().startswith("["):
-        try:
-            found = json.loads(text)
-        except ValueError:
-            found = None
-        if isinstance(found, list):
-            return found
+    """Values typed with commas between: numbers, true and false, else texts, which have quotation marks where they have
+    commas; a JSON list is taken as it is."""
     words = {"true": True, "false": False, "none": None}
-    return [words[one] if one in words else _number(one) for one in (part.strip() for part in text.split(",")) if one]
+    if (written := _written(text)) is not None:
+        return written
+    return _parted(text, lambda one: words[one] if one in words else _number(one))
+
+
+def _written(text: str) -> list[object] | None:
+    """What a JSON list says; None of what is none."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, list) else None
 
 
 def paths(document: Mapping[str, Any]) -> list[str]:
