@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import itertools
 import json
 import math
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,16 @@ import numpy as np
 import pytest
 from scipy import stats
 from serving import SPEC, Served, served, work
+from unlucky import weigh
 
 from modescape.cli import main
+from modescape.comparing import BOUNDS, Reading, Value, difference_bounds
 from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.executor import Executor
 from modescape.laboratory import started
 from modescape.records import PlannedStage
 from modescape.science.confidence import Word
+from modescape.science.seeds import run_seeds
 from modescape.spec import parse
 from modescape.store import Store
 from modescape.store.sweeps import NewCell
@@ -285,7 +290,7 @@ def test_the_tables_say_what_the_claims_say(swept: Swept) -> None:
     assert {row["training.learning_rate"] for row in rows} == {"0.001", "0.003"}
     for row in rows:
         claim = next(claim for claim in claims if claim.letter == row["claim"])
-        assert row["word"] == (claim.cells[int(row["cell"]) - 1].word or "")
+        assert row["word"] == claim.cells[int(row["cell"]) - 1].word
     table = swept.latex()
     assert table.count(r"\\") == 6  # head, cells, all cells
     assert table.count("{") == table.count("}")
@@ -434,6 +439,84 @@ def test_a_varied_place_stays_inside_the_allowed_folders(site: Served, tmp_path:
             alone = client.post("/api/experiments", json={"spec": {**SPEC, "data": outside}})
             assert answer.status_code == alone.status_code == 422
             assert "folder" in answer.text
+            (field,) = (one["field"] for one in answer.json()["errors"])
+            assert field == ("over.data.path" if "data.path" in over else "over.data")
+        inside = {**SPEC, "data": outside}
+        answer = client.post("/api/sweeps", json={"base": inside, "over": {"training.epochs": [2, 3]}})
+        assert [one["field"] for one in answer.json()["errors"]] == ["base.data.path"]
+
+
+def _failing(site: Served, monkeypatch: pytest.MonkeyPatch, name: str, failed: list[list[int]], seed: int = 40) -> str:
+    """A paired sweep in whose cells these runs diverge; its address."""
+    base = {**BASE, "methods": [], "ensemble": {"runs": 3, "seed": seed}}
+    document = {"base": base, "over": {"training.learning_rate": [0.001, 0.003]}, "paired": True}
+    row = launching.create(site.laboratory, launching.prepare(site.laboratory, document), name=name)
+    executor = Executor(site.laboratory.store, site.laboratory.artifacts, site.laboratory.settings)
+    for experiment, runs in zip(site.laboratory.store.sweeps.get(row.id).experiments, failed, strict=True):
+        with monkeypatch.context() as patch:
+            weigh({run_seeds(seed, run, "both").weights: 1e18 for run in runs}, patch.setattr)
+            executor.drain(experiment_id=experiment.id)
+    return f"sweeps/{row.slug}"
+
+
+@pytest.mark.slow
+def test_a_paired_difference_says_of_which_runs_it_is_and_ends_where_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(tmp_path / "home") as site, site.visitor() as client:
+        place = _failing(site, monkeypatch, "one run failed", [[], [1]])
+        rows = client.get(f"/api/{place}/numbers").json()["items"]
+        accuracy = {row["cell"]: row for row in rows if row["number"] == "accuracy"}
+        kept = site.laboratory.store.sweeps.get(place.rpartition("/")[2])
+        both = [
+            {one.run: one.accuracy for one in site.laboratory.results(row.id).solutions(role="optimum")}
+            for row in kept.experiments
+        ]
+        assert [sorted(run for run, value in one.items() if value is not None) for one in both] == [[0, 1, 2], [0, 2]]
+        gap = np.array([both[1][run] - both[0][run] for run in (0, 2)])
+        assert accuracy[1]["difference"] == pytest.approx(gap.mean())
+        assert accuracy[1]["difference_runs"] == 2
+        half = stats.t.ppf(0.975, 1) * abs(gap[1] - gap[0]) / 2
+        assert accuracy[1]["difference_low"] == pytest.approx(max(gap.mean() - half, -1))
+        assert accuracy[1]["difference_high"] == pytest.approx(min(gap.mean() + half, 1))
+        page = " ".join(html.unescape(client.get(f"/{place}").text).split())
+        assert re.search(r"Δ [^<]* of the 2 common runs", page)
+        said = client.get(f"/api/{place}/figure.json?difference=true").json()["words"]["summary"]
+        assert "of the 2 common runs" in said
+        assert "common runs" not in client.get(f"/api/{place}/figure.json").json()["words"]["summary"]
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_an_interval_of_a_difference_ends_where_differences_can_be(name: str) -> None:
+    least, most = BOUNDS[name]
+    for value, half in itertools.product((-0.8, -0.2, 0.0, 0.7), (0.0, 0.3, 1.8, 4.0)):
+        found = Value(value=value, low=value - half, high=value + half).within(*difference_bounds(name))
+        assert (found.low, found.high) == (max(value - half, least - most), min(value + half, most - least))
+        a, b = Reading(0.5 + value, 2, half, -9, 9), Reading(0.5, 3, 0.01, -9, 9)
+        less = a.less(b, name, apart=True)
+        assert less.low is not None
+        assert less.high is not None
+        assert least - most <= less.low <= less.high <= most - least, "where experiments are compared, too"
+    assert Value(value=0.1).within(*difference_bounds(name)) == Value(value=0.1), "and none stays none"
+
+
+@pytest.mark.slow
+def test_a_cell_that_failed_has_a_mark_and_says_why_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(tmp_path / "home") as site, site.visitor() as client:
+        place = _failing(site, monkeypatch, "a cell failed", [[], [0, 1, 2]])
+        page = " ".join(html.unescape(client.get(f"/{place}").text).split())
+        assert page.count("every run failed") == 1
+        rows = list(csv.DictReader(io.StringIO(client.get(f"/api/{place}/claims.csv").text)))
+        assert {row["word"] for row in rows if row["cell"] == "2"} == {"failed"}
+        assert "failed" not in {row["word"] for row in rows if row["cell"] == "1"}
+        assert re.search(r"^learning rate 0.003 & failed & failed", client.get(f"/api/{place}/claims.tex").text, re.M)
+        claim = client.get(f"/api/{place}").json()["claims"][0]
+        assert (claim["cells"][1]["mark"], "every run failed" in claim["cells"][1]["because"]) == ("failed", True)
+        assert "Failed: learning rate 0.003." in claim["in_every"]
+        place = _failing(site, monkeypatch, "all failed", [[0, 1, 2], [0, 1, 2]], seed=41)
+        page = client.get(f"/{place}").text
+        assert "No cell has been judged yet" not in page
+        assert "All cells have ended and none was judged" in page
 
 
 def test_the_form_launches_a_sweep_and_keeps_what_was_typed(site: Served) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -56,6 +56,12 @@ class Value:
     low: float | None = None
     high: float | None = None
     runs: int = 0
+
+    def within(self, least: float, most: float) -> Value:
+        """Its interval ends where such a number can be."""
+        if self.low is None or self.high is None:
+            return self
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -433,16 +439,17 @@ class Reading:
         """Of the number of that name: its interval ends where such a number can be."""
         if not math.isfinite(self.error):
             return Value(value=self.value, runs=self.runs)
-        least, most = BOUNDS.get(name, (-math.inf, math.inf))
-        return Value(value=self.value, low=max(self.low, least), high=min(self.high, most), runs=self.runs)
+        found = Value(value=self.value, low=self.low, high=self.high, runs=self.runs)
+        return found.within(*BOUNDS.get(name, (-math.inf, math.inf)))
 
-    def less(self, first: Reading, *, apart: bool) -> Value:
-        """This minus the first, with Welch's interval (science o.2) where both have errors and share no networks."""
+    def less(self, first: Reading, name: str, *, apart: bool) -> Value:
+        """This minus the first, of the number of that name, with Welch's interval (science o.2) where both have errors
+        and share no networks."""
         value, error = self.value - first.value, math.hypot(self.error, first.error)
         if not apart or not math.isfinite(error) or error == 0:
             return Value(value=value)
         half = t_quantile(1 - LEVEL, welch_degrees((self.error, first.error), (self.runs - 1, first.runs - 1))) * error
-        return Value(value=value, low=value - half, high=value + half)
+        return Value(value=value, low=value - half, high=value + half).within(*difference_bounds(name))
 
 
 TITLES = {
@@ -452,7 +459,14 @@ TITLES = {
     "diversity": ("Disagreement over error rate", ""),
     "cosine": ("Cosine of two runs’ weights", ""),
 }
-BOUNDS = {"accuracy": (0, 1), "ensemble": (0, 1), "disagreement": (0, 1), "diversity": (0, math.inf), "cosine": (-1, 1)}
+BOUNDS = {"accuracy": (0, 1), "ensemble": (0, 1), "disagreement": (0, 1), "diversity": (0, math.inf), "cosine": (-1, 1),
+          "gain": (-1, 1)}  # fmt: skip
+
+
+def difference_bounds(name: str) -> tuple[float, float]:
+    """Where the difference of two such numbers can be."""
+    least, most = BOUNDS.get(name, (-math.inf, math.inf))
+    return least - most, most - least
 
 
 def _numbers(ensembles: Sequence[Ensemble], apart: Sequence[bool], voice: Voice) -> list[Number]:
@@ -462,7 +476,7 @@ def _numbers(ensembles: Sequence[Ensemble], apart: Sequence[bool], voice: Voice)
         own = [readings[name] for readings in found]
         first = own[0]
         differences = [
-            None if k == 0 or first is None or one is None else one.less(first, apart=apart[k])
+            None if k == 0 or first is None or one is None else one.less(first, name, apart=apart[k])
             for k, one in enumerate(own)
         ]
         values = tuple(None if one is None else one.shown(name) for one in own)

@@ -63,6 +63,7 @@ def sweep_page(request: Request, here: Here, sweep: str) -> Response:
         figure=chosen,
         said=said,
         actions=_actions(kept),
+        have_ended=all(row.status.has_ended for row in kept.experiments),
         done=sum(row.status.has_ended for row in kept.experiments),
         only=" ".join(row.id for row in kept.experiments),
         last_event=here.store.events.last_id(),
@@ -80,7 +81,11 @@ def _rows(numbers: Numbers) -> list[dict[str, Any]]:
             rows.append({
                 "title": quantity.title,
                 "values": [quantity.told(value) for value in values],
-                "less": ["" if one is None else quantity.told(one, difference=True) for one in less],
+                "less": [
+                    "" if one is None else
+                    f"{quantity.told(one, difference=True)} {numbers.common(place, quantity.name)}".strip()
+                    for place, one in enumerate(less)
+                ],
             })  # fmt: skip
     return rows
 

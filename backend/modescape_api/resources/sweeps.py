@@ -251,7 +251,8 @@ def table(here: Here, sweep: str, form: Annotated[Literal["csv", "tex"], Path()]
 def numbers(request: Request, here: Here, sweep: str) -> Response:
     found = Numbers(here.laboratory, here.store.sweeps.get(sweep))
     rows = list(_rows(found))
-    columns = ("number", "title", "cell", "value", "low", "high", "difference", "difference_low", "difference_high")
+    columns = ("number", "title", "cell", "value", "low", "high", "difference", "difference_low", "difference_high",
+               "difference_runs")  # fmt: skip
     return replies.whole(request, rows, "Numbers of its cells", columns=(*columns, *found.fields), name="numbers")
 
 
@@ -267,6 +268,7 @@ def _rows(found: Numbers) -> list[Json]:
                     "difference": None if less is None else less.value,
                     "difference_low": None if less is None else less.low,
                     "difference_high": None if less is None else less.high,
+                    "difference_runs": (less.runs or None) if less is not None else None,
                     **cell.varied,
                 })  # fmt: skip
     return rows
@@ -297,7 +299,9 @@ def summary(found: Numbers, y: str, x: str, by: str, difference: bool) -> str:
     points = found.points(y, x, by, from_first=difference)
     quantity = found.quantities[y]
     told = "; ".join(
-        f"{label(point.cell.varied)}: {quantity.told(point.value, difference=difference)}" for point in points
+        f"{label(point.cell.varied)}: {quantity.told(point.value, difference=difference)}"
+        + (f" {common}" if difference and (common := found.common(point.cell.number, y)) else "")
+        for point in points
     )
     missing = len(found.sweep.cells) - len(points)
     rest = f" {missing} of {len(found.sweep.cells)} cells have no such number yet." if missing else ""

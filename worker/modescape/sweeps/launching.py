@@ -131,6 +131,7 @@ class _Known:
 def _placed(cell: Cell, problems: Sequence[Problem]) -> Iterator[Problem]:
     """Problems of a cell's spec, seen from the sweep."""
     for problem in problems:
+        problem = replace(problem, field=problem.field.removeprefix("spec."))  # of who finds the user's own data
         fields = [f for f in cell.varied if _meets(problem.field, f, cell)]
         if fields:
             field = max(fields, key=len)

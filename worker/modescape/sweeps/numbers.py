@@ -22,7 +22,7 @@ from cachetools import LRUCache, cached
 
 from modescape.claims import CLAIMS
 from modescape.claims.telling import Told
-from modescape.comparing import TITLES, Ensemble, Reading, Runs, Value
+from modescape.comparing import TITLES, Ensemble, Reading, Runs, Value, difference_bounds
 from modescape.drawing import style
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate
@@ -192,8 +192,15 @@ class Numbers:
         if rows[0] is None or rows[1] is None or a is None or b is None:
             return plain
         if not self.is_paired:
-            return b.less(a, apart=not first.networks & here.networks)
+            return b.less(a, name, apart=not first.networks & here.networks)
         return _paired(self._laboratory, rows[0], rows[1], name) or plain
+
+    def common(self, place: int, name: str) -> str:
+        """Of which runs a difference from the first cell is, where those are not all that either cell has."""
+        less, both = self.difference(place, name), (self.value(0, name), self.value(place, name))
+        if less is None or not less.runs or {less.runs} == {one.runs for one in both if one is not None}:
+            return ""
+        return self.voice(f"of the {less.runs} common runs")
 
     def points(self, y: str, x: str, by: str = "", *, from_first: bool = False) -> list[Point]:
         """Raises InvalidInput naming y, x or by."""
@@ -265,7 +272,8 @@ def paired(first: Measured, here: Measured, name: str) -> Value | None:
         return None
     if not math.isfinite(found.error) or found.error == 0:
         return Value(value=found.value, runs=len(runs))
-    return Value(value=found.value, low=found.low, high=found.high, runs=len(runs))
+    whole = Value(value=found.value, low=found.low, high=found.high, runs=len(runs))
+    return whole.within(*difference_bounds(name))
 
 
 # ---- picture ----

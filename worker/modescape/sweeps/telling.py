@@ -42,8 +42,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class CellAnswer:
-    """What one cell says of one claim. word: None where it was not judged; because: why, then, or why it cannot be
-    told; stands: whether the word stands with Holm's correction over the cells tested; p: of the word's own test."""
+    """What one cell says of one claim. word: None where it was not judged; mark: how the cell stands, then, in a word
+    or two; because: why it was not judged, or cannot be told; stands: whether the word stands with Holm's correction
+    over the cells tested; p: of the word's own test."""
 
     label: str
     word: Word | None
@@ -57,6 +58,7 @@ class CellAnswer:
     confidence: float | None = None
     effect: str = "–"
     interval: str = ""
+    mark: str = "not judged"
 
     @property
     def glyph(self) -> str:
@@ -108,21 +110,25 @@ def _answers(cell: KeptCell, look: Callable[[Experiment], Look]) -> dict[str, To
 def _answer(kept: KeptCell, one: Told | None) -> CellAnswer:
     name = label(kept.varied)
     if one is None:
-        return CellAnswer(name, None, _why_not(kept.experiment))
+        mark, because = _why_not(kept.experiment)
+        return CellAnswer(name, None, because, mark=mark)
     record = one.record
     return CellAnswer(
-        name, record.word, record.because if record.word is Word.CANNOT_TELL else "", p=record.p,
+        name, record.word, mark="", because=record.because if record.word is Word.CANNOT_TELL else "", p=record.p,
         tested=record.p is not None, value=one.bar.value, low=one.bar.low, high=one.bar.high,
         confidence=one.bar.confidence, effect=one.effect, interval=one.interval,
     )  # fmt: skip
 
 
-def _why_not(row: Experiment | None) -> str:
+def _why_not(row: Experiment | None) -> tuple[str, str]:
+    """In a word or two, and in full."""
     if row is None:
-        return "was deleted"
+        return "deleted", "was deleted"
     if not row.status.has_ended:
-        return "is not finished"
-    return "did not ask it" if row.status is Status.SUCCEEDED else row.error or f"was {row.status}"
+        return "not finished", "is not finished"
+    if row.status is Status.SUCCEEDED:
+        return "not asked", "did not ask it"
+    return str(row.status), row.error or f"was {row.status}"
 
 
 def _over_cells(letter: str, title: str, cells: Sequence[CellAnswer], waits: int) -> ClaimTold:
@@ -175,11 +181,11 @@ def _open(cells: Sequence[CellAnswer]) -> str:
     """What keeps it open, cell by cell."""
     unsure = _named(cells, lambda cell: cell.word is Word.CANNOT_TELL)
     alone = _named(cells, lambda cell: cell.word is Word.DOES_NOT_HOLD and not cell.stands)
-    absent = _named(cells, lambda cell: cell.word is None)
+    absent = dict.fromkeys(cell.mark for cell in cells if cell.word is None)
     parts = [
         f" Cannot tell: {unsure}." if unsure else "",
         f" At 2.5 % it does not hold in {alone}, which Holm's correction does not leave standing." if alone else "",
-        f" Not judged: {absent}." if absent else "",
+        *(f" {mark.capitalize()}: {_marked(cells, mark)}." for mark in absent),
     ]
     return "".join(parts)
 
@@ -207,6 +213,10 @@ def _named(cells: Sequence[CellAnswer], which: Callable[[CellAnswer], bool]) -> 
     return "; ".join(found)
 
 
+def _marked(cells: Sequence[CellAnswer], mark: str) -> str:
+    return _named(cells, lambda cell: cell.word is None and cell.mark == mark)
+
+
 # ---- tables ----
 
 
@@ -221,7 +231,7 @@ def csv(sweep: KeptSweep, claims: Sequence[ClaimTold]) -> str:
         for kept, one in zip(sweep.cells, claim.cells, strict=True):
             slug = kept.experiment.slug if kept.experiment is not None else ""
             table.writerow((claim.letter, claim.title, kept.number + 1, *map(said, kept.varied.values()), slug,
-                            one.word or "", one.stands, one.value, one.low, one.high, one.confidence,
+                            one.word or one.mark, one.stands, one.value, one.low, one.high, one.confidence,
                             one.p))  # fmt: skip
     return text.getvalue()
 
@@ -258,6 +268,6 @@ def latex(sweep: KeptSweep, claims: Sequence[ClaimTold]) -> str:
 
 def _tex_cell(one: CellAnswer) -> str:
     if one.word is None:
-        return "--"
+        return one.mark
     mark = _MARKS[one.word] + ("$^{*}$" if one.stands else "")
     return f"{mark} {tex(one.effect)}" + (f" [{tex(one.interval)}]" if one.interval else "")
