@@ -3,6 +3,7 @@ they are there. Through a running server, on both databases."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,10 +80,24 @@ def test_points_are_shown_before_any_member_is_there_and_are_its_curves_afterwar
     assert "So far, 0 of 2 members" in page
     assert "Being trained: 0, 1." in " ".join(page.split())
     assert "figures/logged-curves" in page
+    said = " ".join(re.sub("<[^>]+>", " ", page).split())
+    assert "2 members being trained, of 2 planned" in said
+    assert "imported 1 member" not in said
+    assert "Curves and parameters are all that came" not in said
+    assert "Nothing can be compared" not in said
+    assert "Seal with 0" not in said
+    series = door.client.get(f"/api/experiments/{door.slug(id_)}/series").json()["items"]
+    assert [(one["run"], one["name"], one["n"], one["last"], one["smallest"]) for one in series] == [
+        (0, "loss", 3, None, 2.0), (1, "loss", 2, 2.5, 2.5), (1, "accuracy", 2, 0.2, 0.1),
+    ]  # fmt: skip
+    curve = door.client.get(f"/api/experiments/{door.slug(id_)}/runs/1/series/accuracy").json()
+    assert (curve["steps"], curve["values"]) == ([0, 1], [0.1, 0.2])
     assert door.add(id_, 0).status_code == 201
     door.run(door.slug(id_))
     words = door.figure(id_, "json", curve="loss").json()["words"]
     assert words["partial"] == "1 member is still being trained"
+    series = door.client.get(f"/api/experiments/{door.slug(id_)}/series").json()["items"]
+    assert [(one["run"], one["name"]) for one in series] == [(0, "loss"), (1, "loss"), (1, "accuracy")]
     assert door.add(id_, 1).status_code == 201  # whose curves are others: that does not keep it out
     door.client.post(f"/api/imports/{id_}/seal").raise_for_status()
     results = door.results(id_)

@@ -29,7 +29,7 @@ from modescape.registry import methods
 from modescape.science.health import run_failure
 from modescape.spec import ExperimentSpec, stored
 from modescape.store import Store
-from modescape.tables import Experiment, Measurement, Run, Solution, Stage
+from modescape.tables import Experiment, LoggedMember, Measurement, Run, Solution, Stage
 from modescape.voice import Voice, voice_of
 
 STOPPED = "stopped with an error"  # of a stage, where a run could have diverged and did not
@@ -290,6 +290,12 @@ class Results:
         """Steps and values of one curve; empty arrays when there is none."""
         steps, values, _ = self.store.curves.points(self.experiment.id, run, name)
         return steps, values
+
+    def in_training(self) -> list[tuple[int, LoggedMember]]:
+        """Members made elsewhere whose points come while they are trained, numbered after those that are here."""
+        imported = self.spec.imported
+        first = self.spec.ensemble.runs if imported is not None and imported.images else 0
+        return list(enumerate(self.store.logged.of_experiment(self.experiment.id), first))
 
     def measurements(self, *, metric: str | None = None, subject: str | None = None) -> list[Measurement]:
         """Group measurements (subject set), narrowed by metric and subject, which may be an old name; those under shift

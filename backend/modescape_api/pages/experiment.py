@@ -46,7 +46,7 @@ from modescape_api.pages.display import (
     size,
     training,
 )
-from modescape_api.pages.importing import growing
+from modescape_api.pages.importing import Growing, growing
 from modescape_api.pages.rendering import Next, alive_workers, back, render
 from modescape_api.resources import experiments
 from modescape_api.resources import figures as figures_api
@@ -101,7 +101,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         section="/",
         e=row,
         facts=dotted(duration(row.seconds) if row.seconds else "", size(bytes_) if bytes_ else "", ago(row.created_at)),
-        subject=_subject(row, spec),
+        subject=_subject(row, spec, grows := growing(here, row)),
         is_alive=not row.status.has_ended,
         last_event=here.store.events.last_id(),
         actions=[one for one in actions_of(row.status) if one[0] != "retry" or _may_help(failed)],
@@ -125,7 +125,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         gains=claims.gains(spec, found),
         voice=found.voice,
         has_networks=spec.imported is None,
-        curves_alone=spec.imported is not None and not spec.imported.images,
+        curves_alone=spec.imported is not None and not spec.imported.images and not (grows and grows.awaits_first),
+        has_images=spec.imported is None or bool(spec.imported.images),
         gains_rule=claims.rule(spec, kinds),
         strengths_shown="strengths" in shown,
         so_far=found.so_far,
@@ -148,7 +149,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         protocol=spec.training.protocol,
         origin=row.provenance,
         tensor_names=_tensor_names(here, row, spec),
-        growing=growing(here, row),
+        growing=grows,
         sweeps=here.store.sweeps.holding(row.id),
         set_digest=spec.imported.digest if spec.imported is not None else "",
         substitutions=preset.substitutions if preset else (),
@@ -210,7 +211,13 @@ def _may_help(failed: Sequence[failures.Cause]) -> bool:
     return not failed or any(cause.retry for cause in failed)
 
 
-def _subject(row: Experiment, spec: ExperimentSpec) -> str:
+def _subject(row: Experiment, spec: ExperimentSpec, grows: Growing | None) -> str:
+    if spec.imported is not None and grows is not None and grows.awaits_first:
+        return dotted(
+            f"{counted(len(grows.training), 'member')} being trained, of {grows.planned} planned",
+            "curves so far",
+            _RECIPES.get(spec.imported.recipe, "nobody has said whether of one recipe"),
+        )
     if spec.imported is not None:
         return dotted(
             f"imported {counted(spec.ensemble.runs, 'member')}",

@@ -310,6 +310,11 @@ class Growing:
     looks: tuple[str, ...]
     training: tuple[str, ...] = ()
 
+    @property
+    def awaits_first(self) -> bool:
+        """Whether no member has come yet, and all that is here are curves of those that are being trained."""
+        return not self.sealed and self.is_present and self.here == 0
+
 
 def growing(here: Site, row: Experiment) -> Growing | None:
     """None of an experiment that was trained here."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from modescape.columns import RUNS, SERIES, SOLUTIONS
 from modescape.errors import NotFound
 from modescape.records import Role
+from modescape.store.curves import SeriesPoints, summed_up
+from modescape.tables import Experiment
 from modescape_api.http import problems, replies
 from modescape_api.http.site import Here
 from modescape_api.resources.examples import Example, listing
@@ -48,14 +52,23 @@ def checkpoints(request: Request, here: Here, experiment: str, number: Number) -
     return replies.whole(request, items, said, columns=SOLUTIONS.keys, name=f"{row.slug}-run-{number}")
 
 
+def _in_training(here: Here, row: Experiment) -> Iterator[tuple[int, str, SeriesPoints]]:
+    """Curves of members that are still being trained elsewhere: run, name, points."""
+    for run, member in here.laboratory.results(row.id).in_training():
+        for name, curve in here.store.logged.curves(member.gathering_id, member.member).items():
+            yield run, name, curve
+
+
 @router.get(
     "/api/experiments/{experiment}/series",
     summary="Curves: their last, smallest and largest values",
+    description="Those of members that are still being trained elsewhere too, as far as they were logged.",
     responses=listing("series", "not-found"),
 )
 def series(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
-    items = [SERIES.document(one) for one in here.store.curves.of(row.id)]
+    logged = [summed_up(run, name, curve) for run, name, curve in _in_training(here, row)]
+    items = [SERIES.document(one) for one in (*here.store.curves.of(row.id), *logged)]
     return replies.whole(request, items, f"Curves of {row.slug}", columns=SERIES.keys, name="series")
 
 
@@ -76,11 +89,13 @@ def series(request: Request, here: Here, experiment: str) -> Response:
 def points(request: Request, here: Here, experiment: str, number: Number, name: str) -> Response:
     row = here.store.experiments.get(experiment)
     known = [one.name for one in here.store.curves.of(row.id) if one.run == number]
+    logged = {one: curve for run, one, curve in _in_training(here, row) if run == number}
+    known = [*known, *(one for one in logged if one not in known)]
     if name not in known:
         raise NotFound(
             f"run {number} of {row.slug} has no curve {name[:80]!r}; it has {', '.join(known) or 'none yet'}"
         )
-    steps, values, times = here.store.curves.points(row.id, number, name)
+    steps, values, times = logged.get(name) or here.store.curves.points(row.id, number, name)
     if replies.wanted(request, ("json", "csv")) == "csv":
         table = np.stack([values, times], axis=1)
         return replies.matrix_csv(

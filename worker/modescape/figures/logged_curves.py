@@ -107,7 +107,7 @@ def logged_curves(results: Results, options: LoggedOptions) -> LoggedCurves:
             some = thin(len(steps), _MOST)
             member = known[run]["id"] if run < len(known) else f"{run}"
             curves.append(Logged(run, member, steps[some], values[some], len(steps)))
-    curves += _in_training(results, name, first=results.spec.ensemble.runs if results.spec.imported.images else 0)
+    curves += _in_training(results, name)
     if not curves:
         raise FigureNotReady("no curve has been read yet", waits_for=("curves",))
     return LoggedCurves(
@@ -120,13 +120,12 @@ def logged_curves(results: Results, options: LoggedOptions) -> LoggedCurves:
     )
 
 
-def _in_training(results: Results, name: str, first: int) -> Iterator[Logged]:
-    """Members whose points come while they are trained; they are numbered after those that are here."""
-    for number, row in enumerate(results.store.logged.of_experiment(results.experiment.id)):
+def _in_training(results: Results, name: str) -> Iterator[Logged]:
+    for number, row in results.in_training():
         if name in row.curves:
             steps, values, _ = results.store.logged.curves(row.gathering_id, row.member, name)[name]
             some = thin(len(steps), _MOST)
-            yield Logged(first + number, row.member, steps[some], values[some], len(steps), is_in_training=True)
+            yield Logged(number, row.member, steps[some], values[some], len(steps), is_in_training=True)
 
 
 def _still(count: int) -> str:

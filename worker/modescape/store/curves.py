@@ -43,6 +43,13 @@ class Curves(Subject):
             return _curve_of(session, row_id(experiment_id, "series", run, name))
 
 
+def summed_up(run: int, name: str, points: SeriesPoints) -> Series:
+    """Last, smallest and largest value of a curve that is not stored as one (yet)."""
+    found = Series(run=run, name=name, n=0)
+    _count_points(found, points.steps.tolist(), points.values.tolist())
+    return found
+
+
 def add_points(session: Session, stage: Stage, run: int, points: Mapping[str, Sequence[Point]]) -> None:
     """New points of a run's curves; those at or before a curve's last step are known already and left out."""
     ids = {name: row_id(stage.experiment_id, "series", run, name) for name in points}
