@@ -25,14 +25,14 @@ from modescape.claims.repeated_looks import Look, looked, looking_ahead
 from modescape.database import downgrade, migrations_folder, upgrade
 from modescape.finding import Finding
 from modescape.laboratory import export
-from modescape.records import ListColumns, PlannedStage, Sizes, StageOutput
+from modescape.records import ListColumns, PlannedStage, Sizes, StageOutput, StageState
 from modescape.registry import figures, presets
 from modescape.science.seeds import run_seeds, stream_seed
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, parse
 from modescape.store import Store
 from modescape.studies.landscape.reading import PlaneData
-from modescape.tables import Experiment
+from modescape.tables import Experiment, Stage
 from modescape_api.pages import claims
 
 pytestmark = pytest.mark.usefixtures("few_redraws")
@@ -169,6 +169,45 @@ def test_a_look_that_waits_for_members_spends_nothing_and_has_no_word_yet() -> N
     so_far = {"claims": {"b": B}, "so_far": {"members": 10, "planned": 14}}
     [row] = claims.answered(Finding.from_json(so_far), (), waits)
     assert re.fullmatch(r"at 2\.5 %: [\d.]+ to [\d.]+ times", row.at_look)
+
+
+# --- what is still to come ---
+
+
+def unfinished(*kinds: str, state: StageState = StageState.BLOCKED) -> list[Stage]:
+    return [Stage(kind=kind, key="all", state=state) for kind in kinds]
+
+
+def test_a_claim_whose_stage_is_to_come_is_not_said_to_need_it() -> None:
+    spec = parse({"ensemble": {"runs": 3}, "seeds": {}, "methods": [{"method": "random"}]})
+    found = Finding.from_json({})
+    needs = {one.letter: one.needs for one in found.unanswered(spec, unfinished("seeds", "compare"))}
+    assert needs["g"] == "comes with the stage seeds"
+    assert needs["a"] == needs["d1"] == "comes with the stage compare"
+    assert needs["h"].startswith("needs the method"), "nobody asked for it"
+    assert needs["f2"].startswith("needs the study of shift")
+    done = unfinished("seeds", "compare", state=StageState.SUCCEEDED)
+    assert {one.letter: one.needs for one in found.unanswered(spec, done)}["g"].startswith("needs ")
+    failed = unfinished("seeds", state=StageState.FAILED)
+    assert {one.letter: one.needs for one in found.unanswered(spec, failed)}["g"] == (
+        "the stage seeds has not succeeded; retry it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "letters"),
+    [
+        ({"ensemble": {"runs": 2}}, {"b"}),
+        ({"ensemble": {"runs": 3}}, {"a", "b"}),
+        ({"ensemble": {"runs": 3}, "training": {"epochs": 2}}, {"a"}),
+        ({"ensemble": {"runs": 3}, "training": {"epochs": 9, "checkpoint_every": 4}}, {"a", "b"}),
+        ({"ensemble": {"runs": 3}, "methods": [{"method": "random", "typical": 0}]}, {"a", "b"}),
+        ({"ensemble": {"runs": 2}, "methods": [{"method": "random"}]}, {"b"}),
+    ],
+)
+def test_comparing_answers_what_the_spec_promises_only(document: dict[str, Any], letters: set[str]) -> None:
+    rows = Finding.from_json({}).unanswered(parse(document), unfinished("compare"))
+    assert {one.letter for one in rows if one.needs.startswith("comes")} == letters
 
 
 # --- seeds and arithmetic ---------------------------------------------------------------------------------------------

@@ -19,9 +19,10 @@ from modescape.claims import CLAIMS
 from modescape.claims.record import ClaimRecord, fields_of
 from modescape.claims.repeated_looks import FIRST, Look
 from modescape.claims.telling import AtEqualAccuracy, Told, equal_accuracy, told
+from modescape.records import StageState
 from modescape.registry import methods
 from modescape.science.confidence import Word
-from modescape.tables import Experiment
+from modescape.tables import Experiment, Stage
 from modescape.voice import HERE, Voice, voice_of
 
 if TYPE_CHECKING:
@@ -284,9 +285,12 @@ class Finding:
         one number that sentence, list, pictures and claim (d1) give. None where nothing could be read."""
         return max(equal_accuracy(self.claim("d1")), key=lambda one: one.disagreement, default=None)
 
-    def unanswered(self, spec: BaseSpec) -> list[Unanswered]:
-        """The claims that were not judged, and what each would need, in the paper's order."""
-        found = []
+    def unanswered(self, spec: BaseSpec, stages: Sequence[Stage] = ()) -> list[Unanswered]:
+        """The claims that were not judged, and what each would need, or of which of its stages it is to come, in the
+        paper's order."""
+        found, left = [], {one.kind for one in stages if one.state != StageState.SUCCEEDED}
+        is_alive = any(not one.state.has_ended for one in stages)
+        awaits_all = spec.imported is not None and spec.imported.planned and not spec.imported.images
         for letter, claim in CLAIMS.items():
             needed = claim.decided_by
             needs = f"needs {needed.words}"
@@ -294,6 +298,13 @@ class Finding:
                 needs = f"needs {needed.brought or needed.words}, which did not come with it"
             elif spec.weights is not None:  # the form launches trainings, and none of weights that were given
                 needs += ", which these weights were not brought in with"
+            if awaits_all:
+                needs = "comes with what the members say of test images"
+            elif left & set(needed.stages) and needed.is_promised(spec):
+                stage = " or ".join(needed.stages)
+                needs = (
+                    f"comes with the stage {stage}" if is_alive else f"the stage {stage} has not succeeded; retry it"
+                )
             if letter not in self.claims:
                 found.append(Unanswered(letter, self.voice(claim.title), self.voice(needs)))
         return found

@@ -257,7 +257,7 @@ class Lab(Results):
 
     def unanswered(self) -> list[Unanswered]:
         """The claims it does not answer, each with what it would need."""
-        return Finding.of(self.experiment).unanswered(self.spec)
+        return Finding.of(self.experiment).unanswered(self.spec, self.planned)
 
     def figure(self, name: str, *, theme: Literal["light", "dark", "print"] = "light", **options: Any) -> go.Figure:
         """Figure `name` as a Plotly figure; options as on the figure's page. Raises InvalidInput, FigureNotReady."""

@@ -71,7 +71,7 @@ class Copy(Body):
 def as_document(here: Site, row: Experiment) -> Json:
     """Everything about one experiment but its results, which have addresses of their own."""
     base = at(f"/api/experiments/{row.slug}")
-    look = here.laboratory.look(row)
+    look, stages = here.laboratory.look(row), here.store.stages.without_results(row.id)
     return {
         **EXPERIMENTS.document(row),
         "notes": row.notes,
@@ -80,7 +80,7 @@ def as_document(here: Site, row: Experiment) -> Json:
         "verdict": Finding.of(row).sentence if row.finding else None,
         "findings": Finding.of(row).document(look),
         "odd": (row.provenance or {}).get("odd", []),
-        "unanswered": [asdict(one) for one in Finding.of(row).unanswered(stored(row.spec))],
+        "unanswered": [asdict(one) for one in Finding.of(row).unanswered(stored(row.spec), stages)],
         "look": {**asdict(look), "level_of_a_word": look.level, "level_spent_at_most": look.spent},
         "changed": _changed(row),
         "unknown": not_known(row),

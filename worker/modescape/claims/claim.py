@@ -23,7 +23,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from modescape.claims.evidence import Promised, Units
 from modescape.claims.record import ClaimRecord
@@ -31,7 +31,11 @@ from modescape.records import Json
 from modescape.science.confidence import Word
 from modescape.sources import Source, declaring_module, source_of
 
+if TYPE_CHECKING:
+    from modescape.spec_parts import BaseSpec
+
 MIN_UNITS = 3
+MIN_CHECKPOINTS = 3
 MIN_EXAMPLES = 500
 MIN_EXAMPLES_ACCURACY = 1000  # where accuracy, Brier score or divergence is compared
 MIN_DISAGREEING = 20  # examples a pair of units must disagree on, in the mean
@@ -91,6 +95,15 @@ class DecidedBy:
     stages: tuple[str, ...]
     runs: int = 0
     brought: str = ""
+
+    def is_promised(self, spec: BaseSpec) -> bool:
+        """Whether stages of these kinds, where a spec has them, will judge it."""
+        if self.add == "checkpoints":
+            training, along = spec.training, spec.imported or spec.weights
+            kept = math.ceil(training.epochs / training.checkpoint_every) if along is None else len(along.epochs) + 1
+            return kept >= MIN_CHECKPOINTS
+        samples = self.add not in ("methods", "shift") or any(chosen.typical for chosen in spec.methods)
+        return samples and spec.ensemble.runs >= self.runs
 
 
 SAMPLES = DecidedBy(words="subspace samples around every run", add="methods", stages=("compare",), runs=MIN_UNITS)

@@ -70,13 +70,13 @@ class Here:
 
     def detail(self, slug: str) -> Detail:
         row = self._store.experiments.get(slug)
-        found = Finding.of(row)
+        found, stages = Finding.of(row), self._store.stages.without_results(row.id)
         line = _plain(EXPERIMENTS.document(row))
         told = {
             **line, "notes": row.notes, "spec": row.spec, "verdict": found.sentence if row.finding else None,
             "findings": found.document(self._laboratory.look(row)), "odd": (row.provenance or {}).get("odd", []),
-            "unanswered": [asdict(one) for one in found.unanswered(stored(row.spec))],
-            "stages": [STAGES.document(stage) for stage in self._store.stages.without_results(row.id)],
+            "unanswered": [asdict(one) for one in found.unanswered(stored(row.spec), stages)],
+            "stages": [STAGES.document(stage) for stage in stages],
         }  # fmt: skip
         return Detail.from_json(_plain(told), line)
 
