@@ -195,6 +195,27 @@ def test_several_are_spoken_of_as_members_as_soon_as_one_was_made_elsewhere() ->
     )
 
 
+def test_members_are_called_by_their_own_names() -> None:
+    voice = voice_of({"members": [{"id": "alpha"}, {"id": "beta-7"}, {"id": "12"}]}, {"imported": {}})
+    assert [voice(f"run {i}") for i in range(4)] == ["alpha", "beta-7", "member 12", "member 3"]
+    assert voice("<b>run 1</b><br>run 0, epoch 5") == "<b>member beta-7</b><br>member alpha, epoch 5"
+    assert voice("Run 1 alone, the optimum of run 0, and runs 0 and 1.") == (
+        "Member beta-7 alone, member alpha, and members 0 and 1."
+    )
+    for said in map(voice, ("run 0", "run 2", "Along run 2 two runs, and a run")):
+        assert voice(said) == said
+    assert HERE("run 0") == "run 0"
+
+
+def test_legends_of_curves_have_the_names_of_members(tmp_path: Path) -> None:
+    given = made("with everything")
+    names = ["alpha", "beta-7", "delta", "5"]
+    lab = ms.analyse(given["logits"], given["labels"], recipe="same", members=names, trajectory=given["trajectory"],
+                     folder=tmp_path, progress=False)  # fmt: skip
+    drawn = lab.figure("trajectories")
+    assert {trace.name for trace in drawn.data} >= {"alpha", "beta-7", "delta", "member 5"}
+
+
 def test_names_that_people_gave_are_said_as_they_gave_them(site: Served) -> None:
     with site.client() as client:
         words = client.get(f"/api/experiments/{slug_of('with everything')}/figures/ensembles.json").json()["words"]

@@ -54,8 +54,8 @@ _NOUNS = (
     (r"(?<![Ii]ndependent )\boptima\b", "members"),
     (r"\bsubspace (samples?)\b", r"\1"),
     (r"\bruns\b", "members"),
-    (r"\brun\b", "member"),
 )
+_ONE, _NUMBERED = (re.compile(pattern, re.IGNORECASE) for pattern in (r"\brun(?: (\d+))?\b", r"\brun (\d+)\b"))
 _CALLED = re.compile(r"\b(?:runs?|optima|optimum)\b", re.IGNORECASE)
 
 
@@ -67,18 +67,34 @@ def _rules(pairs: tuple[tuple[str, str], ...]) -> Iterator[tuple[re.Pattern[str]
 @dataclass(frozen=True)
 class Voice:
     """elsewhere: whether its members were made elsewhere; kept: names that people gave and that are left as they are;
-    titles: what was given, by the key that a spec has for it."""
+    titles: what was given, by the key that a spec has for it; members: their names, by their numbers."""
 
     elsewhere: bool = False
     kept: tuple[str, ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
 
     def __call__(self, text: str) -> str:
         """The text as this experiment says it. Said twice it is the same."""
         if not self.elsewhere or not text:
             return text
         parts = self._names.split(text) if self._names is not None else [text]
-        return "".join(self.titles.get(part, part) if i % 2 else _said(part) for i, part in enumerate(parts))
+        said = "".join(self.titles.get(part, part) if i % 2 else self._said(part) for i, part in enumerate(parts))
+        alone = _NUMBERED.fullmatch(text)  # a legend's or an axis' word for it, where a name says what it is
+        name = self._name(int(alone[1])) if alone else ""
+        return said if not name or name.isdecimal() else name
+
+    def _said(self, text: str) -> str:
+        def called(found: re.Match[str]) -> str:
+            number = found[1]
+            return _like(found, "member") + (f" {self._name(int(number)) or number}" if number else "")
+
+        return _ONE.sub(called, _reworded(text))
+
+    def _name(self, number: int) -> str:
+        """What the member of that number is called; "" where it has no name, or one that reads as a number of runs."""
+        name = self.members[number] if number < len(self.members) else ""
+        return "" if _NUMBERED.search(name) else name
 
     @cached_property
     def _names(self) -> re.Pattern[str] | None:
@@ -93,7 +109,8 @@ HERE = Voice()
 _ADVICES, _CALLS = tuple(_rules(_ADVICE)), tuple(_rules(_NOUNS))
 
 
-def _said(text: str) -> str:
+def _reworded(text: str) -> str:
+    """All but what a single run is called."""
     for pattern, said in _ADVICES:
         text = pattern.sub(said, text)
     for pattern, said in _CALLS:
@@ -128,6 +145,6 @@ def voice_of(provenance: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> V
         title = one.get("options", {}).get("title", "")
         if title and title.lower() != one["method"]:
             titles[one["method"]] = title
-    members = (one.get("id", "") for one in (provenance or {}).get("members", ()))
+    members = tuple(f"{one.get('id', '')}" for one in (provenance or {}).get("members", ()))
     given = {*members, *(imported or {}).get("classes", ()), (provenance or {}).get("name", "")}
-    return Voice(True, tuple(sorted(name for name in given if _CALLED.search(f"{name}"))), titles)
+    return Voice(True, tuple(sorted(name for name in given if _CALLED.search(f"{name}"))), titles, members)
