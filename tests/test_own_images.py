@@ -408,7 +408,7 @@ def test_own_files_that_no_network_can_be_asked_about_are_refused(tmp_path: Path
         (with_others({"dataset": "npz", "path": str(large)}), "the images of large are 1 x 9 x 9, the networks see"),
         (with_others({"dataset": "npz", "path": str(tmp_path / "gone.npz")}), "there is no"),
         (with_others(own["turned"], {**own["turned"], "path": str(large)}), "Turned, by hand is there already"),
-        (with_others({**own["turned"], "name": "Contrast"}), "Contrast is there already"),
+        (with_others({**own["turned"], "name": "Contrast"}), "Contrast is the name of a corruption, and types"),
         (with_others({**own["turned"], "colour": 1}), "colour"),
         (with_others({"dataset": "table", "path": "x.csv"}), "table"),
     ]

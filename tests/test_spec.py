@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from pydantic import Field
 
+from modescape import documents, own_sets
 from modescape.datasets.here import published
 from modescape.draft import kept_epochs, sample_sets
 from modescape.drawing import style
@@ -23,6 +24,7 @@ from modescape.spec import check, parse, sizes, under_protocol
 from modescape.spec_parts import Part, keyed, steps_per_epoch
 from modescape.stages import KINDS
 from modescape.stages.stage import Task
+from modescape.sweeps import asked
 from modescape.versions import Added
 
 INFO = DataInfo(
@@ -106,6 +108,42 @@ def test_a_bad_spec_is_refused_with_its_field_and_what_is_allowed(document: obje
     found = problems(document)
     assert field in found, found
     assert says in found[field]
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "says"),
+    [
+        ({"trainng": {}}, "trainng", "is not a known field; did you mean training?"),
+        ({"training": {"epoch": 3}}, "training.epoch", "did you mean epochs?"),
+        ({"training": {"optimizer": "adam"}}, "training.optimizer", "did you mean optimiser"),
+        ({"methods": [{"method": "random", "options": {"flor": 1}}]}, "methods.0.options.flor", "did you mean floor"),
+        ({"shift": {"intensites": [1]}}, "shift.intensites", "did you mean intensities?"),
+        ({"data": {"dataset": "CIFAR10"}}, "data.dataset", "there is no dataset 'CIFAR10'; did you mean cifar10?"),
+        ({"ood": [{"dataset": "SVHN"}]}, "ood.0.dataset", "did you mean svhn?"),
+        ({"shift": {"others": ["Digits"]}}, "shift.others.0", "did you mean digits?"),
+        ({"data": {"dataset": "nothing like it"}}, "data.dataset", "there is no dataset 'nothing like it'"),
+    ],
+)
+def test_what_is_nearly_a_name_is_told_of_the_name(document: dict[str, Any], field: str, says: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse(document)
+    (problem,) = refused.value.problems
+    assert problem.field == field
+    assert says in problem.message
+    assert ("did you mean" in problem.message) == ("did you mean" in says)
+
+
+def test_nearly_a_corruption_preset_or_registered_set_is_told_of_it() -> None:
+    with pytest.raises(InvalidInput, match="there is no corruption 'contast'; did you mean contrast"):
+        prepare({"shift": {"corruptions": ["contast"]}}, ())
+    for preset, near in (("quikstart", "quickstart"), ("fig2", "fig-2")):
+        with pytest.raises(InvalidInput, match=f"did you mean {near}"):
+            documents.read(preset)
+        with pytest.raises(InvalidInput, match=f"did you mean {near}"):
+            asked.read({"base": preset, "over": {"training.epochs": [1]}})
+    sets = {"Noisy Digits": {"dataset": "npz", "where": "/x.npz"}}
+    with pytest.raises(InvalidInput, match="did you mean Noisy Digits"):
+        own_sets.named({"data": {"dataset": "noisy digits"}}, sets)
 
 
 @pytest.mark.parametrize(

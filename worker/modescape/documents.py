@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from modescape.errors import InvalidInput
+from modescape.names import meant
 from modescape.registry import presets
 
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -43,7 +44,8 @@ def read(source: str | Path) -> Written:
         text = sys.stdin.read() if source == "-" else path.read_text(encoding="utf-8")
     except OSError as error:
         raise InvalidInput(
-            f"{source} is neither a preset nor a file that can be read ({error.strerror})",
+            f"{source} is neither a preset nor a file that can be read ({error.strerror})"
+            + meant(f"{source}", presets),
             field="spec", allowed="a file of JSON or YAML, -, or one of " + ", ".join(presets),
         ) from None  # fmt: skip
     except UnicodeDecodeError:

@@ -65,5 +65,6 @@ def keys_of(names: Iterable[str]) -> dict[str, str]:
 def meant(name: str, known: Iterable[str]) -> str:
     """What somebody may have meant, to stand behind what is wrong: "; did you mean plane?", or nothing."""
     plain = {one.lower(): one for one in known}
-    near = get_close_matches(name[:200].lower(), plain, n=3, cutoff=0.6)
+    asked = name[:200].lower()
+    near = [asked] if asked in plain else get_close_matches(asked, plain, n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(plain[one] for one in near)}?" if near else ""

@@ -14,6 +14,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from modescape.errors import InvalidInput, Problem
+from modescape.names import meant
 from modescape.registry import datasets, studies
 from modescape.study import names_a_set, names_others, with_changed
 
@@ -57,7 +58,9 @@ def _placed(part: Json, sets: Sets, field: str) -> Json:
     if name is None or not sets or name in datasets or name in _offered():
         return part
     if name not in sets:
-        problem = Problem(f"no data set is called {name!r}", f"{field}.dataset", _names(sets))
+        problem = Problem(
+            f"no data set is called {name!r}{meant(name, [*datasets, *sets])}", f"{field}.dataset", _names(sets)
+        )
         raise InvalidInput(str(problem), problems=[problem])
     where = sets[name]["where"]
     if part.get("path") not in (None, where):

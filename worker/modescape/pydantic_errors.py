@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from modescape.errors import InvalidInput, Problem
+from modescape.names import meant
 
 LARGEST_WHOLE = 2**53 - 1  # JSON numbers stay whole up to here, in JavaScript too
 
@@ -27,19 +28,20 @@ def invalid(error: ValidationError, model: type[BaseModel] | None = None) -> Inv
         if isinstance(inner, InvalidInput):
             problems += [Problem(p.message, ".".join(filter(None, (path, p.field))), p.allowed) for p in inner.problems]
         else:
-            known = _known_fields(model, item["loc"]) if model else ""
+            known = _known_fields(model, item["loc"]) if model else []
             bounds = _bounds(model, item["loc"]) if model else {}
             problems.append(describe_finding(item, path, known=known, bounds=bounds))
     return InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
 
 
 def describe_finding(
-    item: ErrorDetails, field: str, *, known: str = "", bounds: Mapping[str, float] | None = None
+    item: ErrorDetails, field: str, *, known: Sequence[str] = (), bounds: Mapping[str, float] | None = None
 ) -> Problem:
     """One of pydantic's findings in our words. known: the allowed names, when a name is not one of them; bounds: all
     of the value's, where the finding names only the one that was crossed."""
-    is_unknown = item["type"] == "extra_forbidden"
-    return Problem(_words(item), field, known if is_unknown and known else _allowed(item, bounds or {}))
+    if item["type"] == "extra_forbidden" and known:
+        return Problem(_words(item) + meant(f"{item['loc'][-1]}", known), field, ", ".join(known))
+    return Problem(_words(item), field, _allowed(item, bounds or {}))
 
 
 # What a value is not, by the first word of pydantic's type of finding.
@@ -140,13 +142,13 @@ def _item_in(annotation: Any) -> tuple[Any, list[Any]]:
     return inner, [one for mark in written for one in (mark.metadata if isinstance(mark, FieldInfo) else [mark])]
 
 
-def _known_fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+def _known_fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """The names allowed where an unknown one was found at `loc` of `model`."""
     here: Any = model
     for part in loc[:-1]:
         if here is not None and part in here.model_fields:
             here = _model_in(here.model_fields[part].annotation)
-    return ", ".join(here.model_fields) if here is not None else ""
+    return list(here.model_fields) if here is not None else []
 
 
 def _model_in(annotation: Any) -> Any:

@@ -235,12 +235,13 @@ class DataSpec(Part):
         "rgb", description="rgb: channels as the files have them; bgr: the other way round, as OpenCV reads pictures."
     )
 
-    @field_validator("dataset")
+    @field_validator("dataset", mode="before")
     @classmethod
-    def _known(cls, name: str, info: ValidationInfo) -> str:
-        if name not in datasets and not is_stored(info) and not is_imported(info):
+    def _known(cls, name: Any, info: ValidationInfo) -> Any:
+        """Before it is asked whether it could be a name at all, so that CIFAR10 is told of cifar10."""
+        if isinstance(name, str) and name not in datasets and not is_stored(info) and not is_imported(info):
             raise InvalidInput(
-                f"there is no dataset {name!r}{meant(name, datasets)}", allowed="one of " + ", ".join(datasets)
+                f"there is no dataset {name[:80]!r}{meant(name, datasets)}", allowed="one of " + ", ".join(datasets)
             )
         return name
 

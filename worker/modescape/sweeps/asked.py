@@ -20,6 +20,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modescape.errors import InvalidInput, Problem
+from modescape.names import meant
 from modescape.pydantic_errors import invalid
 from modescape.records import Json
 from modescape.registry import presets
@@ -108,7 +109,9 @@ def read(document: object) -> Asked:
         return Asked(asked, None, dict(asked.base))
     if asked.base not in presets:
         allowed = "a spec, or one of " + ", ".join(presets)
-        raise InvalidInput(f"there is no preset {asked.base[:80]!r}", field="base", allowed=allowed)
+        raise InvalidInput(
+            f"there is no preset {asked.base[:80]!r}{meant(asked.base, presets)}", field="base", allowed=allowed
+        )
     return Asked(asked, asked.base, dict(presets[asked.base].call()))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
+from modescape.names import meant
 from modescape.registry import datasets
 from modescape.spec_parts import MAX_SEED, NUMBERS, SYNTHETIC, Key, is_same_place, refuse_stray_path
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
@@ -54,13 +55,14 @@ class OodSpec(GroupStudy):
         None, gt=0, le=2**32, description="The value that is white in your own images; empty means it is found."
     )
 
-    @field_validator("dataset")
+    @field_validator("dataset", mode="before")
     @classmethod
-    def _known(cls, name: str, info: ValidationInfo) -> str:
-        if name not in SYNTHETIC and name not in datasets and not is_stored(info) and not is_imported(info):
+    def _known(cls, name: Any, info: ValidationInfo) -> Any:
+        known = (*datasets, *SYNTHETIC)
+        if isinstance(name, str) and name not in known and not is_stored(info) and not is_imported(info):
             raise InvalidInput(
-                f"there is no dataset {name!r}, and it is not made up here",
-                allowed="one of " + ", ".join((*datasets, *SYNTHETIC)),
+                f"there is no dataset {name[:80]!r}, and it is not made up here{meant(name, known)}",
+                allowed="one of " + ", ".join(known),
             )
         return name
 

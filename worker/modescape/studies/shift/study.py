@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
-from modescape.names import keys_of
+from modescape.names import keys_of, meant
 from modescape.own_sets import LONGEST, place_name
 from modescape.registry import corruptions, datasets
 from modescape.spec_parts import PLACES, DataSpec, Key, Part, is_same_place, read_by, refuse_stray_path
@@ -120,7 +120,7 @@ class ShiftSpec(GroupStudy):
         for i, one in enumerate(given):
             if isinstance(one, str) and not re.fullmatch(r"[a-z0-9][a-z0-9-]{,63}", one):
                 raise InvalidInput(
-                    f"no data set is called {one[:60]!r}", field=f"{i}",
+                    f"no data set is called {one[:60]!r}{meant(one, datasets)}", field=f"{i}",
                     allowed="a set's name, one that is registered in this home, or an object with its place",
                 )  # fmt: skip
         return tuple(
@@ -179,7 +179,9 @@ class ShiftSpec(GroupStudy):
         for name in self.corruptions:
             if name not in corruptions:
                 yield Problem(
-                    f"there is no corruption {name[:60]!r}", "corruptions", "some of " + ", ".join(corruptions)
+                    f"there is no corruption {name[:60]!r}{meant(name, corruptions)}",
+                    "corruptions",
+                    "some of " + ", ".join(corruptions),
                 )
             elif self.source == "generated" and name not in fitting:
                 yield Problem(
@@ -194,15 +196,23 @@ class ShiftSpec(GroupStudy):
 
     def _problems_of_others(self, spec: BaseSpec) -> Iterator[Problem]:
         fitting = [name for name in datasets if name not in PLACES and name != spec.data.dataset]
-        before = {name.casefold() for name in corruptions}
+        named, before = {name.casefold() for name in corruptions}, set[str]()
         for one in self.others:
             title = one.title if isinstance(one, OwnSet) else one
-            if title.casefold() in before:
+            if title.casefold() in named:
+                why = f"{title[:60]} is the name of a corruption, and types of shift are told apart by their names"
+                yield Problem(why, "others", "another name: {dataset, path, name} says what a set is called here")
+            elif title.casefold() in before:
                 yield Problem(f"{title[:60]} is there already", "others", "each at most once")
             elif isinstance(one, OwnSet) and is_same_place(one.path, spec.data.path):
                 yield Problem(f"{title} is what the networks are trained on", "others", "another set")
             elif isinstance(one, str) and one not in fitting:
-                why = "is what the networks are trained on" if one == spec.data.dataset else "is no set with a name"
+                is_trained = one == spec.data.dataset
+                why = (
+                    "is what the networks are trained on"
+                    if is_trained
+                    else f"is no set with a name{meant(one, fitting)}"
+                )
                 allowed = f"some of {', '.join(fitting)}, or of those registered under Data"
                 yield Problem(f"{one[:60]!r} {why}", "others", allowed)
             before.add(title.casefold())
