@@ -412,11 +412,15 @@ def test_own_files_that_no_network_can_be_asked_about_are_refused(tmp_path: Path
         (with_others({**own["turned"], "colour": 1}), "colour"),
         (with_others({"dataset": "table", "path": "x.csv"}), "table"),
     ]
+    colour = tmp_path / "colour.npz"
+    np.savez(colour, images=np.zeros((40, 8, 8, 3), np.uint8), labels=np.arange(40) % 10)
+    cases.append((with_others({"dataset": "npz", "path": str(colour)}), "are 3 x 8 x 8, the networks see 1 x 8 x 8"))
     for document, said in cases:
         with pytest.raises(InvalidInput) as refused:
             prepare(document, ())
         (problem,) = refused.value.problems
         assert said in str(problem), str(problem)
+        assert ("data.image_size" in problem.allowed) == ("1 x 9 x 9" in said), "no scaling takes colours away"
         assert problem.field.startswith("shift.others"), problem.field
 
 

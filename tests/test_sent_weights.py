@@ -163,6 +163,14 @@ def test_what_is_no_file_of_weights_is_refused_in_words_and_the_server_lives_on(
         ({"inputs": "sideways"}, "inputs"),
         ({"expect_accuracy": [".9", ".8"]}, "expect_accuracy"),
         ({"more": {"seeds": {}}}, "seeds"),
+        ({"more": {"data": {"dataset": "mnist"}}}, "more.data.dataset"),
+        ({"more": {"data": {"input_scale": "raw255"}}}, "more.data.input_scale"),
+        ({"more": {"data": "mnist"}}, "more.data"),
+        ({"more": {"network": {"architecture": "small-cnn"}}}, "more.network.architecture"),
+        ({"more": {"network": {"options": {"width": 7}}}}, "more.network.options"),
+        ({"more": {"network": []}}, "more.network"),
+        ({"more": {"ensemble": {"runs": 5}}}, "more.ensemble.runs"),
+        ({"more": {"source": "trained"}}, "more.source"),
         ({"files": [{"name": "gone.safetensors", "sha256": "0" * 64}]}, ""),
     ],
 )
@@ -173,6 +181,20 @@ def test_what_does_not_fit_is_refused_by_its_field(
     answer = shared.client.post("/api/imports/weights", json=document)
     assert answer.status_code == (422 if field else 404), answer.text
     assert not field or field in [one["field"] for one in answer.json()["errors"]]
+
+
+def test_what_is_said_twice_alike_or_only_there_is_taken(shared: Door, weights: tuple[Path, list[float]]) -> None:
+    more = {
+        "network": {"architecture": "mlp"},
+        "data": {"dataset": "digits", "split_seed": 5},
+        "ensemble": {"runs": 1, "seed": 3},
+    }
+    answer = shared.client.post(
+        "/api/imports/weights", json=asked(shared, [weights[0] / "0.safetensors"], more=more, name="said twice")
+    )
+    assert answer.status_code == 201, answer.text
+    spec = shared.client.get(answer.headers["location"]).json()["spec"]
+    assert (spec["data"]["split_seed"], spec["ensemble"]["seed"]) == (5, 3)
 
 
 def test_the_form_takes_one_file_without_a_script_and_keeps_what_was_typed(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Unpack
 
 from modescape import extras
-from modescape.errors import InvalidInput
+from modescape.errors import InvalidInput, Problem
 from modescape.imported.arrays import printable, refuse
 from modescape.imported.ensemble import Recipe, Tensors
 from modescape.imported.globs import members_among, members_of
@@ -109,7 +109,9 @@ def spec_of(members: Sequence[GivenWeights], choices: Choices, digest: Callable[
             for member in members
         ],
     }
+    network = {"architecture": choices.architecture, "options": dict(choices.options)}
     more = dict(choices.more)
+    refuse_said_twice(choices, runs=len(members))
     if choices.curve is not None:
         more["tunnels"] = [*more.get("tunnels", ()), _tunnel(digest(choices.curve))]
     return {
@@ -117,9 +119,37 @@ def spec_of(members: Sequence[GivenWeights], choices: Choices, digest: Callable[
         "source": "weights",
         "weights": weights | more.get("weights", {}),
         "data": {**more.get("data", {}), **choices.data},
-        "network": {"architecture": choices.architecture, "options": dict(choices.options)},
+        "network": network,
         "ensemble": {**more.get("ensemble", {}), "runs": len(members)},
     }
+
+
+_SAID_BY = {"data": "nothing else: data and inputs say it", "network": "nothing else: architecture and options say it",
+            "ensemble": "nothing else: there are as many runs as files"}  # fmt: skip
+
+
+def refuse_said_twice(choices: Choices, *, runs: int | None = None) -> None:
+    """Raises InvalidInput for what further parts of the spec say otherwise than what was said beside them, naming each
+    field: nothing is left out without a word. runs: how many files there are, where that is known."""
+    more = choices.more
+    network = {"architecture": choices.architecture, "options": dict(choices.options)}
+    said: dict[str, Mapping[str, Any]] = {
+        "data": choices.data, "network": network, "ensemble": {} if runs is None else {"runs": runs},
+    }  # fmt: skip
+    problems = [
+        Problem(f"is no object, but {part!r}"[:80], f"more.{place}", "an object, as in a spec")
+        for place in (*said, "weights") if not isinstance(part := more.get(place, {}), Mapping)
+    ]  # fmt: skip
+    if more.get("source", "weights") != "weights":
+        problems.append(Problem(f"is {more['source']!r}"[:80], "more.source", "weights, or nothing"))
+    for place, known in said.items() if not problems else ():
+        problems += [
+            Problem(f"is {given!r}"[:80] + ", and was said otherwise", f"more.{place}.{name}", _SAID_BY[place])
+            for name, given in more.get(place, {}).items()
+            if given != known.get(name) and (name in known or place == "network")
+        ]
+    if problems:
+        raise InvalidInput("; ".join(map(str, problems)), problems=problems)
 
 
 def _tunnel(bend: str) -> Json:

@@ -19,7 +19,7 @@ from modescape.errors import InvalidInput, NotFound
 from modescape.gathering import MOST_MEMBERS, About, SentFile
 from modescape.imported.ensemble import Recipe
 from modescape.imported.tensor_names import Keys
-from modescape.importing_weights import Choices, data_of
+from modescape.importing_weights import Choices, data_of, refuse_said_twice
 from modescape.records import Json
 from modescape.store.curves import SeriesPoints, joined
 from modescape.tables import Experiment, Gathered, Gathering
@@ -327,7 +327,9 @@ def bring_in(here: Site, asked: Weights, *, key: str | None = None) -> Experimen
         asked.architecture, data_of(asked.data, asked.inputs), asked.options, Keys(asked.keys), Recipe(asked.recipe),
         asked.held_out, more=asked.more,
     )  # fmt: skip
-    document = own_sets.named({**asked.more, "data": dict(choices.data)}, here.store.own_sets.all())
+    refuse_said_twice(choices)
+    told = {**asked.more.get("data", {}), **choices.data}
+    document = own_sets.named({**asked.more, "data": told}, here.store.own_sets.all())
     resolved = data.resolved(here.settings, document)
     choices = replace(choices, data=resolved["data"], more={k: v for k, v in resolved.items() if k != "data"})
     about = About(asked.notes, asked.tags, asked.by, key)

@@ -37,9 +37,11 @@ def looked_at(other: OtherSet, info: DataInfo, folders: Sequence[Path]) -> str |
     shapes = [(one.channels, one.height, one.width) for one in (found, info)]
     if shapes[0] != shapes[1]:
         own, trained = (f"{c} x {h} x {w}" if h else "of several sizes" for c, h, w in shapes)
+        can_scale = found.channels == info.channels and found.are_pictures and info.are_pictures
         raise InvalidInput(
             f"the images of {other.title} are {own}, the networks see {trained}", field="others",
-            allowed=f"sets whose images are {trained}, or `data.image_size`, which scales all",
+            allowed=f"sets whose images are {trained}"
+            + (", or `data.image_size`, which scales all" if can_scale else ""),
         )  # fmt: skip
     if unknown := [name for name in _names(found.classes, info.classes) if name not in info.classes]:
         raise InvalidInput(
