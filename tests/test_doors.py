@@ -651,7 +651,7 @@ def test_reopened_it_goes_on_as_another_experiment_which_is_the_second_look(door
         assert lines[1].startswith("Sealed early, with 4 of 5 members: members disagree")
         assert any(early in line for line in lines)
         starred = any(" * " in line or " *," in line for line in lines if line.startswith("("))
-        assert starred == any(line.startswith("* also with all") for line in lines)
+        assert starred == any(line.startswith("* with Holm's correction") for line in lines)
 
 
 def test_the_same_member_again_changes_nothing_and_another_of_its_id_is_refused(door: Door) -> None:

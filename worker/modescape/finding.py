@@ -174,6 +174,9 @@ class SoFar(Stored):
         return f"so far, {self.members} of {self.planned} members"
 
 
+_OF_OUTPUTS = {"compare", "shift-compare"}  # stages that judge what was brought
+
+
 @dataclass(frozen=True)
 class Unanswered:
     """A claim that was not judged, by its letter and title, and what it needs."""
@@ -298,8 +301,8 @@ class Finding:
                 needs = f"needs {needed.brought or needed.words}, which did not come with it"
             elif spec.weights is not None:  # the form launches trainings, and none of weights that were given
                 needs += ", which these weights were not brought in with"
-            if awaits_all:
-                needs = "comes with what the members say of test images"
+            if awaits_all and _OF_OUTPUTS & set(needed.stages):
+                needs = f"needs {needed.brought or needed.words}, which may come with the members"
             elif left & set(needed.stages) and needed.is_promised(spec):
                 stage = " or ".join(needed.stages)
                 needs = (

@@ -72,7 +72,10 @@ def in_a_line(
 def star(claims: Iterable[Claimed]) -> str:
     """What the star in these lines says; "" where none has it."""
     starred = [one for one in claims if one.survives]
-    return f"* also with all {starred[0].tested} tests at once (Holm's correction)" if starred else ""
+    if not starred:
+        return ""
+    count = starred[0].tested
+    return f"* with Holm's correction too, over the {count} claim{'s' * (count != 1)} tested"
 
 
 class Claimed(Protocol):
