@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,7 +186,82 @@ def test_logits_called_probabilities_are_asked_about() -> None:
 def test_one_row_that_sums_to_something_else_makes_them_no_probabilities() -> None:
     odds = softmax(logits(truth()))
     odds[2, -1] *= 1.1
+    (one,) = examine(ensemble(odds, kind="probs")).refused
+    assert (one.what, one.members, one.place) == (Odd.KIND, ("2",), "test")
+    odds[:, -1] = odds[2, -1]
     assert whats(examine(ensemble(odds, kind="probs")), Level.ASKED) == {Odd.KIND}
+
+
+def everywhere(make: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
+    """Every place that outputs can have, of logits that `make` changes."""
+    y = truth()
+    drawn = make(np.stack([logits(y, seed=s) for s in (2, 3)], 1))
+    return {
+        "samples": {"swag": Samples(drawn, centre=make(logits(y, seed=4)))},
+        "ood": {"d": make(logits(y, seed=5))},
+        "shift": {("fog", 3): make(logits(y, seed=6)), ("new", 1): (make(logits(y, seed=7)), y)},
+        "validation": (make(logits(y, seed=8)), y),
+        "trajectory": make(np.stack([logits(y, seed=s) for s in (9, 10)], 1)),
+    }  # fmt: skip
+
+
+PLACES = {
+    "samples": ["test"], "ood": ["ood/d"], "shift": ["shift/fog/3", "shift/new/1"], "validation": ["validation"],
+    "trajectory": ["test"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("of", PLACES)
+@pytest.mark.parametrize("kind", ["probs", "log-probs"])
+def test_what_cannot_be_of_the_kind_of_the_test_set_is_refused_on_every_set(kind: str, of: str) -> None:
+    make = {"probs": softmax, "log-probs": lambda z: np.log(softmax(z))}[kind]
+    whole = everywhere(make)
+    assert not examine(ensemble(make(logits(truth())), kind=kind, **whole)).refused
+    wrong = everywhere(np.asarray if kind == "probs" else softmax)[of]
+    found = examine(ensemble(make(logits(truth())), kind=kind, **{**whole, of: wrong}))
+    assert {one.what for one in found.refused} == {Odd.KIND}
+    assert sorted({one.place for one in found.refused}) == PLACES[of]
+
+
+@pytest.mark.parametrize("of", PLACES)
+def test_probabilities_among_logits_are_asked_about_on_every_set(of: str) -> None:
+    whole = everywhere(np.asarray)
+    assert not examine(ensemble(**whole)).asked
+    (asked,) = examine(ensemble(**{**whole, of: everywhere(softmax)[of]})).asked
+    assert asked.what is Odd.KIND
+    assert asked.place == PLACES[of][0]
+    assert [choice.value for choice in asked.choices] == ["logits"]  # no other one answer would be right of all
+    assert all(place in asked.sentence for place in PLACES[of])
+    assert not examine(ensemble(**{**whole, of: everywhere(lambda z: np.log(softmax(z)))[of]})).asked
+
+
+def test_one_member_of_another_kind_is_named() -> None:
+    mixed = logits(truth())
+    mixed[3] = softmax(mixed[3])
+    (asked,) = examine(ensemble(mixed)).asked
+    assert (asked.what, asked.members, asked.place) == (Odd.KIND, ("3",), "test")
+    mixed = softmax(logits(truth()))
+    mixed[3] = logits(truth())[3]
+    (refused,) = examine(ensemble(mixed, kind="probs")).refused
+    assert (refused.what, refused.members) == (Odd.KIND, ("3",))
+    assert refused.sentence.startswith("Member 3: outputs on test")
+
+
+@pytest.mark.parametrize("classes", [2, 6, 100])
+def test_probabilities_of_two_decimals_are_asked_about_and_taken_as_what_they_are(classes: int) -> None:
+    random = np.random.default_rng(1)
+    labels = random.integers(0, classes, N)
+    z = random.normal(size=(3, N, classes))
+    z[:, np.arange(N), labels] += 3
+    rounded = softmax(2 * z).round(2).astype(np.float32)
+    assert looks_like(rounded[0]) is (OutputKind.PROBS if classes == 2 else OutputKind.LOGITS)
+    (asked,) = examine(ensemble(rounded, labels)).asked
+    assert [choice.value for choice in asked.choices] == ["probs", "logits"]
+    found = examine(ensemble(rounded, labels, kind="probs"))
+    assert not found.asked
+    assert (Odd.KIND in whats(found, Level.TOLD)) is (classes > 2)
+    scaled = softmax(2 * z) * 1.2  # as logits that happen to be small and positive
+    assert not examine(ensemble(scaled, labels)).asked
 
 
 @pytest.mark.parametrize("order", [[1, 2, 3, 4, 5, 0], [1, 0, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]])

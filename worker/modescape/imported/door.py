@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from modescape.errors import InvalidInput
 from modescape.imported.arrays import Array
 from modescape.imported.ensemble import TEST, VALIDATION, Choice, Ensemble, ExampleSet, OutputKind, Recipe, SetRole
-from modescape.imported.kinds import clipped, logits_of, looks_like, predicted
+from modescape.imported.kinds import are_rounded_probabilities, clipped, logits_of, looks_like, predicted
 from modescape.names import checked
 from modescape.science.ensembles import fit_temperature
 from modescape.science.health import NOT_FINITE, at_chance
@@ -137,7 +137,7 @@ def examine(ensemble: Ensemble) -> Findings:
     refused = list(_refused(ensemble))
     if not refused:
         looked = _look(ensemble)
-        refused = list(_refused_predictions(ensemble, looked))
+        refused = [*_refused_predictions(ensemble, looked), *_refused_kinds(ensemble, looked)]
     if refused:
         return Findings(tuple(refused))
     found = [*_not_finite(ensemble, looked), *_kind(ensemble, looked)]
@@ -290,8 +290,26 @@ def _refused_array(ensemble: Ensemble, name: str, place: str, array: Array, lead
 
 
 @dataclass
+class _Seen:
+    """What rows can only be, put together piece by piece. kind: None before the first; is_rounded: probabilities that
+    sum to 1 only as far as two decimals do."""
+
+    kind: OutputKind | None = None
+    is_rounded: bool = False
+
+    def add(self, rows: Values) -> None:
+        """rows [n, K], finite. One row that is nothing else decides."""
+        if self.kind is OutputKind.LOGITS:
+            return
+        like = looks_like(rows)
+        if like is OutputKind.LOGITS and are_rounded_probabilities(rows):
+            like, self.is_rounded = OutputKind.PROBS, True
+        self.kind = like if self.kind in (None, like) else OutputKind.LOGITS
+
+
+@dataclass
 class _Look:
-    """What one member says of one set. labels: [N]; clipped, zeros, zero_truths: how many numbers; looks: what its rows
+    """What one member says of one set. labels: [N]; clipped, zeros, zero_truths: how many numbers; seen: what its rows
     can only be; digest: of its bytes."""
 
     labels: Labels
@@ -299,18 +317,26 @@ class _Look:
     clipped: int = 0
     zeros: int = 0
     zero_truths: int = 0
-    looks: OutputKind | None = None
+    seen: _Seen = field(default_factory=_Seen)
     digest: str = ""
 
 
 @dataclass
 class _Looks:
     """sets: place -> a look for each member; others: (what, place) -> members some of whose functions are not finite;
-    temperatures: member -> fitted."""
+    seen: (what, place) -> each member, and what one of those functions can only be; temperatures: member -> fitted."""
 
     sets: dict[str, list[_Look]] = field(default_factory=dict)
     others: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    seen: dict[tuple[str, str], list[tuple[int, _Seen]]] = field(default_factory=dict)
     temperatures: dict[int, float] = field(default_factory=dict)
+
+    def kinds(self) -> Iterator[tuple[str, str, int, _Seen]]:
+        """(what, "" of the members themselves; place; member; what it can only be) of every function that is finite."""
+        for place, looks in self.sets.items():
+            yield from (("", place, number, look.seen) for number, look in enumerate(looks) if look.is_finite)
+        for (what, place), found in self.seen.items():
+            yield from ((what, place, number, seen) for number, seen in found)
 
 
 def _look(ensemble: Ensemble) -> _Looks:
@@ -328,10 +354,32 @@ def _look(ensemble: Ensemble) -> _Looks:
     for name, place, array, lead in _others(ensemble):
         odd = found.others.setdefault((name, place), [])
         each = math.prod(array.shape[1:lead])
+        seen = found.seen.setdefault((name, place), [])
         for number, block in enumerate(array.blocks(lead)):
-            if not _is_finite(block, ensemble.kind) and number // each not in odd:
+            if ensemble.kind is OutputKind.LABELS:
+                continue
+            if _is_finite(block, ensemble.kind):
+                seen.append((number // each, _seen(block, ensemble.kind)))
+            elif number // each not in odd:
                 odd.append(number // each)
     return found
+
+
+def _seen(block: Values, kind: OutputKind) -> _Seen:
+    """block: [N, K], finite."""
+    seen = _Seen()
+    for part in _parts(block):
+        if seen.kind is OutputKind.LOGITS:
+            break
+        seen.add(_plain(block[part], kind))
+    return seen
+
+
+def _plain(some: Values, kind: OutputKind) -> Values:
+    """NumPy computes with float16 ten times slower, and these are the same numbers."""
+    if some.dtype != np.float16:
+        return some
+    return (clipped(some) if kind is OutputKind.LOGITS else some).astype(np.float32)
 
 
 def _parts(block: Values) -> Iterator[slice]:
@@ -344,9 +392,9 @@ def _look_at(block: Values, kind: OutputKind, truth: Labels | None) -> _Look:
     look = _Look(np.empty(len(block), np.int64), digest=hashlib.sha256(np.ascontiguousarray(block).data).hexdigest())
     for part in _parts(block):
         some = block[part]
-        if some.dtype == np.float16:  # NumPy computes with it ten times slower, and these are the same numbers
-            look.clipped += int(np.isinf(some).sum()) if kind is OutputKind.LOGITS else 0
-            some = (clipped(some) if kind is OutputKind.LOGITS else some).astype(np.float32)
+        if some.dtype == np.float16 and kind is OutputKind.LOGITS:
+            look.clipped += int(np.isinf(some).sum())
+        some = _plain(some, kind)
         look.labels[part] = predicted(kind, some)
         if kind is not OutputKind.LABELS:
             _look_at_numbers(look, some, kind, None if truth is None else truth[part])
@@ -361,9 +409,7 @@ def _look_at_numbers(look: _Look, some: Values, kind: OutputKind, truth: Labels 
         nothing = np.asarray(some == 0) if kind is OutputKind.PROBS else np.isneginf(some)
         look.zeros += int(nothing.sum())
         look.zero_truths += 0 if truth is None else int(nothing[np.arange(len(some)), truth].sum())
-    if look.looks is not OutputKind.LOGITS:  # one row that is nothing else decides
-        seen = looks_like(some)
-        look.looks = seen if look.looks in (None, seen) else OutputKind.LOGITS
+    look.seen.add(some)
 
 
 def _is_finite(some: Values, kind: OutputKind) -> bool:
@@ -435,30 +481,97 @@ def _not_finite(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
             yield Oddity(Level.TOLD, Odd.NOT_FINITE, sentence, names, place)
 
 
+_ROWS = {
+    OutputKind.PROBS: "are at least 0 and sum to 1, as probabilities do",
+    OutputKind.LOG_PROBS: "are logarithms of rows that sum to 1",
+    OutputKind.LOGITS: "do not sum to 1",
+}
+_ROUNDED = "are from 0 to 1 and sum to 1 as far as two decimals do, as rounded probabilities do"
+
+
+def _refused_kinds(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
+    """Some functions whose rows cannot be what all are called, where others' are: no one answer would be right."""
+    if ensemble.kind in (OutputKind.LABELS, OutputKind.LOGITS) or _could_be(ensemble.kind, looked) is not None:
+        return
+    others: dict[tuple[str, str, OutputKind], list[int]] = {}
+    for what, place, number, seen in looked.kinds():
+        if seen.kind not in (None, ensemble.kind):
+            numbers = others.setdefault((what, place, seen.kind), [])
+            numbers += [] if number in numbers else [number]
+    for (what, place, kind), numbers in others.items():
+        sentence = (
+            f"{_functions(ensemble, what, place, numbers)} are called {ensemble.kind.value} as all are, but their rows "
+            f"{_ROWS[kind]}: give every set of every member as one kind of numbers"
+            f"{_MADE.get((kind, ensemble.kind), '')}"
+        )
+        yield Oddity(Level.REFUSED, Odd.KIND, sentence, _names(ensemble, numbers), place)
+
+
+# How numbers of one kind become those of another.
+_MADE = {
+    (OutputKind.LOGITS, OutputKind.PROBS): "; of logits z scipy.special.softmax(z, -1) are probabilities",
+    (OutputKind.LOG_PROBS, OutputKind.PROBS): "; of logarithms l np.exp(l) are probabilities",
+    (OutputKind.PROBS, OutputKind.LOG_PROBS): "; of probabilities p np.log(p) are their logarithms",
+}
+
+
+def _could_be(called: OutputKind, looked: _Looks) -> OutputKind | None:
+    """What all functions that are finite can be together, `called` where they can be that; None: nothing."""
+    seen = {one.kind for _, _, _, one in looked.kinds()} - {None}
+    if seen <= {called} or (called is OutputKind.LOGITS and OutputKind.PROBS not in seen):
+        return called  # log-probabilities are logits, too
+    if len(seen) == 1:
+        return seen.pop()
+    return None if OutputKind.PROBS in seen else OutputKind.LOGITS
+
+
+def _functions(ensemble: Ensemble, what: str, place: str, numbers: Sequence[int]) -> str:
+    who = "The outputs" if len(numbers) == len(ensemble.members) else f"{_listed(_names(ensemble, numbers))}: outputs"
+    return f"{who} on {place}{f', of {what},' if what else ''}"
+
+
 def _kind(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
-    """Whether the numbers are what they are called, by the members that are finite.
+    """Whether the numbers are what they are called, by every function that is finite, on every set.
 
     Logits are defined up to a constant a row, so nothing makes every row of theirs sum to 1 with no number below 0;
-    what does so on the whole test set is most likely a softmax. Probabilities must do so in every row.
+    what does so on a whole set is most likely a softmax. Probabilities must do so in every row; those that do but for
+    their rounding are made to.
     """
-    seen = {look.looks for look in looked.sets[TEST] if look.looks is not None}
-    if not seen or ensemble.kind is OutputKind.LABELS:
+    if ensemble.kind is OutputKind.LABELS:
         return
-    like = seen.pop() if len(seen) == 1 else OutputKind.LOGITS
-    if ensemble.kind is OutputKind.LOGITS and like is not OutputKind.PROBS:
-        return  # log-probabilities are logits, too
+    like, logits = _could_be(ensemble.kind, looked), OutputKind.LOGITS
+    is_rounded = any(seen.is_rounded for _, _, _, seen in looked.kinds() if seen.kind is OutputKind.PROBS)
     if like is ensemble.kind:
+        if like is OutputKind.PROBS and is_rounded:
+            said = "Some rows sum to 1 only as far as rounded probabilities do; they were divided by their sums"
+            yield Oddity(Level.TOLD, Odd.KIND, said)
         return
-    what = {
-        OutputKind.PROBS: "are at least 0 and sum to 1, as probabilities do",
-        OutputKind.LOG_PROBS: "are logarithms of rows that sum to 1",
-        OutputKind.LOGITS: "do not sum to 1",
-    }[like]
-    choices: tuple[Choice, ...] = (Choice(like.value, f"they are {like.value}"),)
-    if ensemble.kind is OutputKind.LOGITS:  # what does not sum to 1 cannot be probabilities; these may be logits
-        choices += (Choice(ensemble.kind.value, f"they are {ensemble.kind.value}, as they were called"),)
+    as_called = Choice(ensemble.kind.value, f"they are {ensemble.kind.value}, as they were called")
+    if like is None:  # and they are called logits, else refused
+        yield _among_logits(ensemble, looked, as_called)
+        return
+    # What does not sum to 1 cannot be probabilities; rows that do may be logits.
+    choices = (Choice(like.value, f"they are {like.value}"), *([as_called] if ensemble.kind is logits else []))
+    what = _ROUNDED if like is OutputKind.PROBS and is_rounded else _ROWS[like]
     sentence = f"The outputs are called {ensemble.kind.value}, but their rows {what}. What are they?"
     yield Oddity(Level.ASKED, Odd.KIND, sentence, place=TEST, choices=choices)
+
+
+def _among_logits(ensemble: Ensemble, looked: _Looks, as_called: Choice) -> Oddity:
+    """Some of what is called logits looks like probabilities, and the rest does not."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for what, place, number, seen in looked.kinds():
+        if seen.kind is OutputKind.PROBS and number not in (numbers := found.setdefault((what, place), [])):
+            numbers.append(number)
+    where = "; ".join(_functions(ensemble, what, place, numbers) for (what, place), numbers in found.items())
+    sentence = (
+        f"{where} are called logits, but their rows {_ROWS[OutputKind.PROBS]}, and those of the rest do not. What are "
+        "they? Where they are probabilities p, give np.log(p), which are logits, too"
+    )
+    members = sorted({number for numbers in found.values() for number in numbers})
+    return Oddity(
+        Level.ASKED, Odd.KIND, sentence, _names(ensemble, members), next(iter(found))[1], choices=(as_called,)
+    )
 
 
 def _against_labels(ensemble: Ensemble, looked: _Looks, broken: set[str]) -> list[Oddity]:

@@ -23,6 +23,10 @@ Floats = NDArray[np.float64]
 # pass. Float16's smallest step of 2^-24 adds up over classes.
 _SUM = 2**-8
 _STEP = 2**-24
+# Two decimals round each probability by up to .005, so a row's sum by up to that times K. Of what is from 0 to 1 and is
+# off by no more, or by .02 whatever its decimals, in every row, it is asked whether it was rounded.
+_ROUNDED, _NEARLY = 0.005, 0.02
+_OF_A_STEP = 0.03  # that a number of two decimals may be off, in hundredths: float16 rounds to 2^-12
 # The smallest positive number of each: what is 0 in it may have been anything up to half of this.
 SMALLEST = {2: 2.0**-24, 4: 2.0**-149, 8: 2.0**-1074}
 
@@ -38,6 +42,17 @@ def are_probabilities(rows: Values) -> bool:
         return False
     sums = rows.sum(axis=-1, dtype=np.float64)
     return bool(np.abs(sums - 1).max() <= _SUM + rows.shape[-1] * _STEP)
+
+
+def are_rounded_probabilities(rows: Values) -> bool:
+    """Whether rows [n, K] are from 0 to 1 and sum to 1 as far as probabilities of two decimals do, see `_ROUNDED`."""
+    if rows.size == 0 or not np.isfinite(rows).all() or float(rows.min()) < 0 or float(rows.max()) > 1 + _SUM:
+        return False
+    off = float(np.abs(rows.sum(axis=-1, dtype=np.float64) - 1).max())
+    if off <= _NEARLY:
+        return True
+    steps = rows * np.float64(100)
+    return off <= _ROUNDED * rows.shape[-1] + _SUM and bool(np.abs(steps - np.rint(steps)).max() <= _OF_A_STEP)
 
 
 def are_log_probabilities(rows: Values) -> bool:
