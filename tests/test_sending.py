@@ -11,7 +11,9 @@ import pytest
 from modescape.cli import main
 from modescape.errors import InvalidInput
 from modescape.imported.reading import read
+from modescape.laboratory import Lab, Laboratory
 from modescape.sending import files_below
+from modescape.settings import Settings
 
 
 @pytest.fixture
@@ -61,6 +63,59 @@ def test_files_that_a_shell_named_are_a_member_each(folder: Path, capsys: pytest
     assert "runs: 3 members" in capsys.readouterr().out
     assert main(["import", files[0], str(folder / "run_9.npy"), "--labels", str(folder / "y.npy"), "--look"]) == 1
     assert "run_9.npy: there is no file of that name" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("server", [(), ("--server", "http://127.0.0.1:9")])  # where nobody listens: refused before
+def test_a_file_that_is_named_is_a_file_given_once_and_of_a_name_that_can_be_kept(
+    folder: Path, capsys: pytest.CaptureFixture[str], server: tuple[str, ...]
+) -> None:
+    one, labels = str(folder / "run_0.npy"), ("--labels", str(folder / "y.npy"))
+    os.mkfifo(pipe := folder / "pipe.npy")
+    odd = os.fsdecode(os.fsencode(str(folder)) + b"/m\xff1.npy")
+    Path(odd).write_bytes(Path(one).read_bytes())
+    np.savez(folder / "run_0.npz", np.load(one))
+    a_pipe, network = "it is a pipe, a socket or a device", ("--architecture", "mlp", "--data", "digits")
+    for given, what in {
+        (one, one, *labels): "run_0.npy: it is given twice",
+        (one, str(folder / "run_?.npy"), *labels): "run_0.npy: it is given twice",
+        (one, str(pipe), *labels): f"pipe.npy: {a_pipe}",
+        (str(pipe), *labels): f"pipe.npy: {a_pipe}",
+        (one, str(folder), *labels): "runs: it is a folder",
+        (one, "--labels", str(pipe)): f"pipe.npy: {a_pipe}",
+        (one, str(folder / "run_1.npy"), "--labels", str(pipe)): f"pipe.npy: {a_pipe}",
+        (one, str(folder / "run_1.npy"), "--labels", str(folder)): "runs: it is a folder",
+        (odd, *labels): r"it holds a file called 'm\udcff1.npy'",
+        (one, odd, *labels): r"it holds a file called 'm\udcff1.npy'",
+        (str(folder / "m*.npy"), *labels): r"it holds a file called 'm\udcff1.npy'",
+        ("--weights", str(pipe), *network): f"pipe.npy: {a_pipe}",
+        ("--weights", str(folder / "m*.npy"), *network): r"it holds a file called 'm\udcff1.npy'",
+        ("--weights", one, "--curve", str(pipe), *network): f"pipe.npy: {a_pipe}",
+    }.items():
+        assert main(["import", *given, *server]) == 1
+        assert what in capsys.readouterr().err
+    assert main(["import", one, str(folder / "run_0.npz"), *labels, "--look"]) == 0
+    assert "runs: 2 members" in capsys.readouterr().out
+
+
+def test_a_folder_of_a_name_that_is_not_utf8_is_imported_under_a_name_that_can_be_kept(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MODESCAPE_HOME", str(tmp_path / "home"))
+    place = folder.rename(os.fsdecode(os.fsencode(str(tmp_path)) + b"/r\xff"))
+    labels = ("--labels", str(place / "y.npy"))
+    for number, given in enumerate(([str(place)], [str(place / "*_?.npy"), *labels])):
+        assert main(["import", *given, "--look"]) == 0
+        assert "r\\xff: 3 members" in capsys.readouterr().out
+        assert main(["import", *given]) == 0
+        lab = Lab(Laboratory(Settings(home=tmp_path / "home")), "r-xff" if number == 0 else "r-xff-2")
+        assert lab.experiment.name == "r\\xff"
+
+
+def test_outputs_of_one_name_in_two_files_of_a_folder_are_refused(folder: Path) -> None:
+    np.savez(folder / "run_0.npz", np.eye(4, dtype=np.float32)[np.arange(20) % 4])
+    with pytest.raises(InvalidInput, match=r"run_0\.npz: run_0\.npy is there for the same outputs"):
+        read(folder)
 
 
 def test_what_the_system_refuses_is_one_line(

@@ -9,8 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,10 @@ from modescape.architectures.building import build
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput, StageError
 from modescape.executor import Executor
+from modescape.imported.door import Level
 from modescape.imported.ensemble import Recipe, Tensors
 from modescape.imported.inputs import inputs
+from modescape.imported.saying import said
 from modescape.imported.stated import is_met
 from modescape.imported.tensor_names import Keys, Slot, by_name, by_order
 from modescape.imported.tensors import header_of
@@ -37,8 +39,11 @@ from modescape.importing_weights import (
     GivenWeights,
     NamedFile,
     bring_in_weights,
+    files_to_send,
     import_weights,
+    members_below,
     members_from,
+    unread,
 )
 from modescape.laboratory import Lab, Laboratory, run, started
 from modescape.records import Role, StageState
@@ -571,6 +576,106 @@ def test_a_folder_of_weights_is_a_member_a_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"empty holds nothing.*\.safetensors") as refused:
         members_from(tmp_path / "empty")
     assert refused.value.field == "weights"
+
+
+def _a_pipe(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.pt")
+
+
+def _a_link_out(folder: Path) -> None:
+    (folder.parent / "elsewhere.pt").write_bytes(b"x")
+    (folder / "link.pt").symlink_to(folder.parent / "elsewhere.pt")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        (_a_pipe, "pipe.pt: it is a pipe"), (_a_link_out, "link.pt: it is a link that leads out of ckpt"),
+        (lambda folder: (folder / "b.pt").mkdir(), "b.pt: it is a folder, and called like a file"),
+        (lambda folder: _nested(folder / os.fsdecode(b"m\xff.pt")), r"ckpt: it holds a file called 'm\udcff.pt'"),
+        (lambda folder: (folder / "a.safetensors").write_bytes(b"x"), "a.pt and a.safetensors are both of member 'a'"),
+        (lambda folder: _nested(folder / "sub/c.pt"), "ckpt holds a.pt and sub/c.pt: which files are a member each?"),
+    ],
+)  # fmt: skip
+def test_a_folder_of_weights_follows_the_rules_of_folders_of_predictions(
+    odd: Callable[[Path], object], said: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ckpt"
+    _nested(folder / "a.pt")
+    assert [one.name for one in members_from(folder)] == ["a"]
+    odd(folder)
+    with pytest.raises(InvalidInput) as refused:
+        members_from(folder)
+    assert said in str(refused.value)
+
+
+def _nested(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+
+
+def test_what_lies_beside_weights_and_is_none_is_told(checkpoints: Path, tmp_path: Path) -> None:
+    for name in ("run_2/last.pt", "run_10/last.pt", "run_2/README", "config.json", ".hidden"):
+        _nested(tmp_path / "ckpt" / name)
+    assert unread(tmp_path / "ckpt") == ["config.json", "run_2/README"]
+    assert unread([str(tmp_path / "ckpt" / "*" / "*.pt")]) == []
+    here = started(tmp_path / "home", None)
+    members = members_from(checkpoints / "0.safetensors")
+    row = bring_in_weights(here.laboratory, members, Choices("mlp", DIGITS), name="one", unread=["config.json"])
+    assert Lab(here.laboratory, row.slug).odd == ["Good to know: Not read: config.json"]
+
+
+def test_a_conversion_is_told_and_what_an_earlier_version_kept_of_one_is_read() -> None:
+    assert said("said", "a.pt: converted from torch") == said(Level.TOLD, "a.pt: converted from torch")
+
+
+@pytest.mark.timeout(30)
+def test_weights_that_are_named_are_files_and_each_once(tmp_path: Path) -> None:
+    for name in ("m0.pt", "m1.pt", "more/m2.pt", "other/m0.pt"):
+        _nested(tmp_path / name)
+    os.mkfifo(tmp_path / "pipe.pt")
+    (tmp_path / "gone.pt").symlink_to(tmp_path / "nothing.pt")
+
+    def names(*given: str) -> list[str]:
+        return [one.name for one in members_from([f"{tmp_path}/{one}" for one in given])]
+
+    assert names("m?.pt", "more") == ["m0", "m1", "m2"]
+    assert names("m1.pt", "m0.pt") == ["m1", "m0"]
+    assert names("m0.pt", "other/m0.pt") == [tmp_path.name, "other"]
+    for given, what in {
+        ("m0.pt", "m0.pt"): "m0.pt: it is given twice", ("m0.pt", "m*.pt"): "m0.pt: it is given twice",
+        ("more", "more/m2.pt"): "m2.pt: it is given twice", ("m0.pt", "pipe.pt"): "pipe.pt: it is a pipe",
+        ("pipe.pt",): "pipe.pt: it is a pipe", ("*.pt",): "link that leads nowhere", ("m9.pt",): "no file of that name",
+        ("m0.pt", "n*.pt"): "no file is there by that pattern",
+    }.items():  # fmt: skip
+        with pytest.raises(InvalidInput, match=what):
+            names(*given)
+    with pytest.raises(InvalidInput, match="it is a pipe, a socket or a device"):
+        NamedFile.of(tmp_path / "pipe.pt")
+    (tmp_path / "s" / "m0").mkdir(parents=True)
+    os.mkfifo(tmp_path / "s" / "m0" / "5.pt")
+    with pytest.raises(InvalidInput, match="it is a pipe, a socket or a device"):
+        members_from(tmp_path / "m0.pt", snapshots=tmp_path / "s")
+
+
+@pytest.mark.parametrize("order", [("a.pt", "b.pt", "c.pt"), ("c.pt", "a.pt", "b.pt"), ("x/1.pt", "x/2.pt", "x/0.pt")])
+def test_a_server_finds_members_and_snapshots_as_they_were_sent_and_calls_them_as_they_are_called(
+    order: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name in order:
+        _nested(tmp_path / name)
+        _nested(tmp_path / "s" / Path(name).stem / "5.pt")
+        (tmp_path / "s" / Path(name).stem / "5.pt").write_text(name)
+    given = members_from([str(tmp_path / name) for name in order], snapshots=tmp_path / "s")
+    there = tmp_path / "there"
+    for name, path in files_to_send(given, None).items():
+        assert PurePosixPath(name).name in (path.name, "5.pt")
+        _nested(there / name)
+        (there / name).write_bytes(path.read_bytes())
+    found, _ = members_below(there)
+    assert [one.name for one in found] == [one.name for one in given] == [Path(name).stem for name in order]
+    assert [one.snapshots[5.0].path.read_text() for one in found] == list(order)
 
 
 @pytest.mark.slow

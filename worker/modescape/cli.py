@@ -305,16 +305,23 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
     here = started(None, settings)
     experiment = bring_in(
         here.laboratory, ensemble, name=parsed.name or ensemble.name, answers=answers,
-        provenance={"path": str(Path(parsed.path[0]).absolute())},
+        provenance=_lay_at(parsed.path[0]),
     )  # fmt: skip
     return _told(here.finish(experiment, progress=True), as_json=parsed.json)
+
+
+def _lay_at(path: str) -> dict[str, str]:
+    """Where what is imported lay, for its provenance."""
+    from modescape.imported.arrays import printable
+
+    return {"path": printable(str(Path(path).absolute()))}
 
 
 def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape import documents, plugins
     from modescape.imported.ensemble import Recipe
     from modescape.imported.tensor_names import Keys
-    from modescape.importing_weights import Choices, NamedFile, bring_in_weights, data_of, look, members_from
+    from modescape.importing_weights import Choices, NamedFile, bring_in_weights, data_of, look, members_from, unread
     from modescape.laboratory import started
 
     for option in ("architecture", "data"):
@@ -322,18 +329,19 @@ def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
             raise InvalidInput("is needed beside --weights", field=f"--{option}", allowed="a name")
     plugins.load(settings.plugin_modules)
     members = members_from(
-        _files(parsed.weights), member=parsed.member, snapshots=parsed.snapshots, expect_accuracy=parsed.expect_accuracy
+        parsed.weights, member=parsed.member, snapshots=parsed.snapshots, expect_accuracy=parsed.expect_accuracy
     )
+    said = sys.stderr if parsed.json else sys.stdout
+    beside = unread(parsed.weights)
     if parsed.server:
         return _send_weights(settings, parsed, members)
     data = _json("--data", parsed.data) if parsed.data.lstrip().startswith("{") else parsed.data
     choices = Choices(
         parsed.architecture, data_of(data, parsed.inputs), _json("--options", parsed.options), Keys(parsed.keys),
         Recipe(parsed.recipe or "unknown"), parsed.held_out,
-        NamedFile(Path(parsed.curve).name, Path(parsed.curve)) if parsed.curve else None,
+        NamedFile.of(parsed.curve) if parsed.curve else None,
         documents.read(parsed.spec).document if parsed.spec else {},
     )  # fmt: skip
-    said = sys.stderr if parsed.json else sys.stdout
     for placed in look(settings, members, choices):
         print(placed.sentence(), file=said)
         for line in placed.lines() if parsed.table or not placed.fit.is_plain else ():
@@ -342,8 +350,8 @@ def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
         return 0
     here = started(None, settings)
     experiment = bring_in_weights(
-        here.laboratory, members, choices, name=parsed.name or "weights",
-        provenance={"path": str(Path(parsed.weights[0]).absolute())},
+        here.laboratory, members, choices, name=parsed.name or "weights", unread=beside,
+        provenance=_lay_at(parsed.weights[0]),
     )  # fmt: skip
     return _told(here.finish(experiment, progress=True), as_json=parsed.json)
 
@@ -356,7 +364,7 @@ def _send_weights(settings: Settings, parsed: argparse.Namespace, members: Seque
     if parsed.look:
         raise InvalidInput("puts weights into a network here", field="--look", allowed="without --server")
     door = _door(settings, parsed)
-    curve = NamedFile(Path(parsed.curve).name, Path(parsed.curve)) if parsed.curve else None
+    curve = NamedFile.of(parsed.curve) if parsed.curve else None
     sent = door.send(files_to_send(members, curve))
     data = _json("--data", parsed.data) if parsed.data.lstrip().startswith("{") else parsed.data
     found = door.bring_in_weights(
@@ -393,7 +401,8 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
     """Send it to a server: files as they lie, or, of patterns, as one archive that is put together here."""
     import tempfile
 
-    from modescape.sending import files_below, understood
+    from modescape.imported.arrays import printable
+    from modescape.sending import file_of_labels, files_below, understood
 
     door = _door(settings, parsed)
     answers = {name: getattr(parsed, name) for name in ("kind", "recipe", "permutation", "outputs", "labels")}
@@ -409,8 +418,8 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
             name, files = parsed.name or ensemble.name, {"ensemble.zip": path}
         else:
             path = Path(parsed.path[0])
-            name, files = parsed.name or path.stem, files_below(path)
-            if parsed.labels and (labels := Path(parsed.labels)).is_file():
+            name, files = parsed.name or printable(path.stem), files_below(path)
+            if parsed.labels and (labels := file_of_labels(parsed.labels)):
                 at = next((at for at, file in files.items() if file.resolve() == labels.resolve()), "labels.npy")
                 files[at], answers["labels"] = labels, at
         sent = door.send(files)
@@ -435,16 +444,6 @@ def _names_many(parsed: argparse.Namespace) -> bool:
     )  # fmt: skip
 
 
-def _files(given: Sequence[str]) -> str | list[str]:
-    """The one pattern, folder or file; or the files that several name, each by itself or by a pattern."""
-    import glob
-
-    if len(given) == 1:
-        return given[0]
-    every = ([one] if Path(one).exists() else sorted(glob.glob(one)) or [one] for one in given)  # noqa: PTH207
-    return [path for some in every for path in some]
-
-
 def _read(parsed: argparse.Namespace, kind: OutputKind | None, recipe: Recipe | None) -> Ensemble:
     """The ensemble that the arguments name: one place, or a file a member. Raises InvalidInput, Unclear."""
     from modescape.imported.globs import read_glob
@@ -458,7 +457,8 @@ def _read(parsed: argparse.Namespace, kind: OutputKind | None, recipe: Recipe | 
     if parsed.labels is None:
         raise InvalidInput("is needed beside one file a member", field="--labels", allowed="a file of the true labels")
     return read_glob(
-        _files(parsed.path), labels=parsed.labels, member=parsed.member, kind=kind, recipe=recipe, name=parsed.name,
+        parsed.path[0] if len(parsed.path) == 1 else parsed.path, labels=parsed.labels, member=parsed.member,
+        kind=kind, recipe=recipe, name=parsed.name,
         validation=_named_file("--validation", parsed.validation) if parsed.validation else None,
         ood=dict(_named_file("--ood", one) for one in parsed.ood),
         shift=dict(_shifted(one) for one in parsed.shift),

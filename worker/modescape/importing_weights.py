@@ -14,18 +14,21 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Unpack
 
 from modescape import extras
 from modescape.errors import InvalidInput, Problem
-from modescape.imported.arrays import printable, refuse
+from modescape.imported.arrays import printable
+from modescape.imported.containers import Folder, check_file
+from modescape.imported.door import Level, not_read
 from modescape.imported.ensemble import Recipe, Tensors
-from modescape.imported.globs import members_among, members_of
+from modescape.imported.globs import both_of, every_file, members_among, members_of, named
 from modescape.imported.inputs import inputs
 from modescape.imported.tensor_names import Fit, Keys
 from modescape.imported.tensors import header_of
-from modescape.imported.torch_files import Converted, Converter, is_of_torch
+from modescape.imported.torch_files import SUFFIXES, Converted, Converter, is_of_torch
 from modescape.imported.two_arrays import called, natural
 from modescape.laboratory import Lab, Laboratory, started
 from modescape.records import About, Json
@@ -34,6 +37,7 @@ from modescape.spec import parse
 from modescape.tables import Experiment
 
 _EPOCH = re.compile(r"\d+(?:\.\d+)?")
+_FILE = f"a file of weights: .safetensors, {', '.join(SUFFIXES)}"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,11 @@ class NamedFile:
 
     name: str
     path: Path
+
+    @classmethod
+    def of(cls, path: str | Path) -> NamedFile:
+        """One that somebody named. Raises InvalidInput where it is none."""
+        return cls(Path(path).name, check_file(Path(path), _FILE))
 
 
 @dataclass(frozen=True)
@@ -73,14 +82,22 @@ class Choices:
 
 
 def bring_in_weights(
-    laboratory: Laboratory, members: Sequence[GivenWeights], choices: Choices, *, name: str, **about: Unpack[About]
+    laboratory: Laboratory,
+    members: Sequence[GivenWeights],
+    choices: Choices,
+    *,
+    name: str,
+    unread: Sequence[str] = (),
+    **about: Unpack[About],
 ) -> Experiment:
-    """Keep the files and store the experiment, ready for workers. Raises InvalidInput where a file is none of weights,
-    and as `Laboratory.create` does."""
+    """Keep the files and store the experiment, ready for workers. unread: what lay beside them.
+
+    Raises InvalidInput where a file is none of weights, and as `Laboratory.create` does.
+    """
     with Converter() as convert:
         kept = _Kept(laboratory, convert)
         document = spec_of(members, choices, kept.digest)
-        about["provenance"] = _provenance(name, members, choices, kept) | (about.get("provenance") or {})
+        about["provenance"] = _provenance(name, members, kept, unread) | (about.get("provenance") or {})
     return laboratory.create(document, name=name, **about)
 
 
@@ -179,8 +196,7 @@ class _Kept:
 @contextmanager
 def _safetensors(file: NamedFile, convert: Converter, told: dict[str, Converted]) -> Iterator[Path]:
     """The file, or what it becomes where torch has written it."""
-    if not file.path.is_file():
-        raise refuse(file.name, "there is no file of that name", "a file of weights")
+    check_file(file.path, _FILE)
     if not is_of_torch(file.path):
         header_of(Tensors.of(file.path, file.name))
         yield file.path
@@ -191,13 +207,16 @@ def _safetensors(file: NamedFile, convert: Converter, told: dict[str, Converted]
         yield target
 
 
-def _provenance(name: str, members: Sequence[GivenWeights], choices: Choices, kept: _Kept) -> Json:
-    """Whose weights these are, and what was converted."""
+def _provenance(name: str, members: Sequence[GivenWeights], kept: _Kept, unread: Sequence[str]) -> Json:
+    """Whose weights these are, what was converted, and what was not read."""
     odd = [
-        {"level": "said", "what": "converted", "sentence": f"{file}: converted from torch" + (
+        {"level": Level.TOLD, "what": "converted", "sentence": f"{file}: converted from torch" + (
             f", of what lies under {told.inside!r}" if told.inside else "")}
         for file, told in kept.told.items()
     ]  # fmt: skip
+    if unread:
+        told = not_read(unread)
+        odd.append({"level": told.level, "what": told.what, "sentence": told.sentence})
     return {
         "name": name,
         "members": [
@@ -275,32 +294,35 @@ def members_from(
 ) -> list[GivenWeights]:
     r"""A member for each file, in natural order.
 
-    files: a pattern, or the files in order; member: a regular expression whose group is a member's name in a path;
-    snapshots: a folder with a folder for each member, of that name or by its number, whose files have the epoch as the
-    last number of their names; expect_accuracy: of the one member, or one for each. Raises InvalidInput, Unclear.
+    files: a pattern, a folder, or several of those and of files, in order; member: a regular expression whose group is
+    a member's name in a path; snapshots: a folder with a folder for each member, of that name or by its number, whose
+    files have the epoch as the last number of their names; expect_accuracy: of the one member, or one for each. Raises
+    InvalidInput, Unclear.
     """
-    named = _named(files, member)
+    found = _found(files, member)
     stated = [expect_accuracy] if isinstance(expect_accuracy, str) else list(expect_accuracy or ())
-    if stated and len(stated) != len(named):
+    if stated and len(stated) != len(found):
         raise InvalidInput(
-            f"{len(stated)} accuracies for {len(named)} members", field="expect_accuracy",
-            allowed=f"one for each of the {len(named)} files, in their order",
+            f"{len(stated)} accuracies for {len(found)} members", field="expect_accuracy",
+            allowed=f"one for each of the {len(found)} files, in their order",
         )  # fmt: skip
     return [
-        GivenWeights(
-            name, NamedFile(path.name, path), _snapshots(snapshots, name, number), stated[number] if stated else None
-        )
-        for number, (name, path) in enumerate(named.items())
+        GivenWeights(name, file, _snapshots(snapshots, name, number), stated[number] if stated else None)
+        for number, (name, file) in enumerate(found.items())
     ]
 
 
 def files_to_send(members: Sequence[GivenWeights], curve: NamedFile | None) -> dict[str, Path]:
     """The files of members and a curve by names under which a server finds the same (`members_below`)."""
     found = {}
-    for number, member in enumerate(members):
-        found[f"members/{number:04d}-{member.name}{member.file.path.suffix}"] = member.file.path
+    names = [member.name.replace("/", "-") for member in members]
+    if len(set(names)) < len(names):
+        names = [f"{number}" for number in range(len(names))]
+    is_in_order = all(natural(one) < natural(other) for one, other in pairwise(names))  # in which a server finds them
+    for number, (name, member) in enumerate(zip(names, members, strict=True)):
+        found[f"members/{'' if is_in_order else f'{number:04d}/'}{name}{member.file.path.suffix}"] = member.file.path
         for epoch, file in member.snapshots.items():
-            found[f"snapshots/{number}/{epoch:g}{file.path.suffix}"] = file.path
+            found[f"snapshots/{name}/{epoch:g}{file.path.suffix}"] = file.path
     if curve is not None:
         found[f"curve/bend{curve.path.suffix}"] = curve.path
     return found
@@ -322,31 +344,74 @@ def members_below(folder: Path, *, expect_accuracy: Sequence[str] = ()) -> tuple
     return named, NamedFile(bends[0], found[bends[0]]) if bends else None
 
 
-def _named(files: str | Path | Sequence[str | Path], member: str | None) -> dict[str, Path]:
-    if isinstance(files, str | Path) and Path(files).is_dir():
-        return _in_folder(Path(files), member)
-    if isinstance(files, str | Path):
-        return members_of(str(files), member)
+def unread(files: str | Path | Sequence[str | Path]) -> list[str]:
+    """What lies in folders of weights and is no file of a member, as `members_from` reads them. Raises InvalidInput."""
+    folders = [Path(one) for one in _listed(files) if Path(one).is_dir()]
+    return [name for folder in folders for name in _lying(folder) if not _is_of_weights(name)]
+
+
+def _listed(files: str | Path | Sequence[str | Path]) -> list[str]:
+    return [str(files)] if isinstance(files, str | Path) else [str(one) for one in files]
+
+
+def _found(files: str | Path | Sequence[str | Path], member: str | None) -> dict[str, NamedFile]:
+    """member's name -> its file. Raises InvalidInput, Unclear."""
+    given = _listed(files)
+    if len(given) == 1 and Path(given[0]).is_dir():
+        return _in_folder(Path(given[0]), member)
+    if len(given) == 1:
+        paths = members_of(given[0], member)
+    else:
+        every = every_file([path for one in given for path in _each(one)])
+        paths = named(every) if member is None else members_among(every, member)
+    return {name: NamedFile(path.name, path) for name, path in paths.items()}
+
+
+def _each(given: str) -> list[str]:
+    """The files of a folder, of anything else itself."""
+    return [str(Path(given) / name) for name in _weights_in(Path(given))] if Path(given).is_dir() else [given]
+
+
+def _in_folder(folder: Path, member: str | None) -> dict[str, NamedFile]:
+    """A member for each file of weights below a folder, in natural order."""
+    found = _weights_in(folder)
     if member is not None:
-        return members_among([str(one) for one in files], member)
-    paths = [Path(one) for one in files]
-    stems = [path.stem for path in paths]
-    names = stems if len(set(stems)) == len(stems) else [f"{i}" for i in range(len(paths))]
-    return dict(zip(names, paths, strict=True))
+        paths = members_among([str(folder / one) for one in found], member)
+        return {name: NamedFile(path.relative_to(folder).as_posix(), path) for name, path in paths.items()}
+    names = called([one.rpartition(".")[0] for one in found])
+    of: dict[str, NamedFile] = {}
+    for name, one in zip(names, found, strict=True):
+        if name in of:  # m.pt and m.safetensors
+            raise both_of(name, of[name].name, one)
+        of[name] = NamedFile(one, folder / one)
+    return of
 
 
-def _in_folder(folder: Path, member: str | None) -> dict[str, Path]:
-    """A member for each file of weights below a folder, in natural order. Raises InvalidInput where there is none."""
-    every = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    found = sorted((one for one in every if one.endswith(".safetensors") or is_of_torch(Path(one))), key=natural)
+def _weights_in(folder: Path) -> list[str]:
+    """Raises InvalidInput where there are none, or some beside folders that hold others: who knows what those are."""
+    every = _lying(folder)
+    found = sorted(filter(_is_of_weights, every), key=natural)
     if not found:
         held = ", ".join(every[:5]) or "nothing"
         raise InvalidInput(
             f"{folder} holds {held}", field="weights", allowed="files of weights: .safetensors, .pt, .pth, .ckpt, .bin"
         )
-    if member is not None:
-        return members_among([str(folder / one) for one in found], member)
-    return dict(zip(called([one.rpartition(".")[0] for one in found]), (folder / one for one in found), strict=True))
+    deep = {one.count("/"): one for one in reversed(found)}
+    if len(deep) > 1:
+        raise InvalidInput(
+            f"{folder} holds {' and '.join(deep[depth] for depth in sorted(deep)[:2])}: which files are a member each?",
+            field="weights", allowed="files that lie alike, or a pattern such as 'runs/*.pt' or 'runs/*/last.pt'",
+        )  # fmt: skip
+    return found
+
+
+def _lying(folder: Path) -> list[str]:
+    """The files of a folder, by the rules of folders of predictions. Raises InvalidInput."""
+    return list(Folder(folder.name, folder, (".safetensors", *SUFFIXES)).files)
+
+
+def _is_of_weights(name: str) -> bool:
+    return name.endswith(".safetensors") or is_of_torch(Path(name))
 
 
 def _snapshots(folder: str | Path | None, name: str, number: int) -> dict[float, NamedFile]:
@@ -359,7 +424,7 @@ def _snapshots(folder: str | Path | None, name: str, number: int) -> dict[float,
         )
     found: dict[float, NamedFile] = {}
     for path in sorted(place.iterdir()):
-        if path.suffix == ".safetensors" or is_of_torch(path):
+        if _is_of_weights(path.name):
             epochs = _EPOCH.findall(path.stem)
             if not epochs or float(epochs[-1]) in found:
                 raise InvalidInput(
@@ -367,7 +432,7 @@ def _snapshots(folder: str | Path | None, name: str, number: int) -> dict[float,
                     field="snapshots",
                     allowed="names such as 12.safetensors",
                 )
-            found[float(epochs[-1])] = NamedFile(f"{place.name}/{path.name}", path)
+            found[float(epochs[-1])] = NamedFile(f"{place.name}/{path.name}", check_file(path, _FILE))
     return found
 
 
@@ -411,8 +476,9 @@ def import_weights(
     members = members_from(files, member=member, snapshots=snapshots, expect_accuracy=expect_accuracy)
     choices = Choices(
         architecture, data_of(data, inputs), options or {}, Keys(keys), Recipe(recipe), held_out,
-        NamedFile(Path(curve).name, Path(curve)) if curve is not None else None, spec or {},
+        NamedFile.of(curve) if curve is not None else None, spec or {},
     )  # fmt: skip
     here = started(folder, settings)
     look(here.laboratory.settings, members, choices)
-    return here.finish(bring_in_weights(here.laboratory, members, choices, name=name), progress=progress)
+    row = bring_in_weights(here.laboratory, members, choices, name=name, unread=unread(files))
+    return here.finish(row, progress=progress)

@@ -32,7 +32,7 @@ from modescape.errors import (
     Problem,
 )  # fmt: skip
 from modescape.imported import saying
-from modescape.imported.containers import Folder
+from modescape.imported.containers import Folder, check_file
 from modescape.imported.ensemble import OutputKind, SetRole
 from modescape.records import Json
 
@@ -259,11 +259,17 @@ def refusal(answer: httpx.Response) -> ModescapeError:
 def files_below(path: Path) -> dict[str, Path]:
     """The files of a folder, or one file, by the names they are sent under, by the rules of what is read here: no link
     leads out of the folder. Raises InvalidInput."""
-    if path.is_file():
-        return {path.name: path}
-    if not path.is_dir():
+    if not path.exists():
         raise InvalidInput(f"there is nothing at {path}", field="path", allowed="a folder, or a file")
+    if not path.is_dir():
+        return {path.name: check_file(path, "a folder, or a file")}
     return dict(Folder(path.name, path).files)
+
+
+def file_of_labels(labels: str) -> Path | None:
+    """The file of the true labels, None where it is the name of an array. Raises InvalidInput (a pipe)."""
+    path = Path(labels)
+    return check_file(path, "a file of the true labels") if path.exists() and not path.is_dir() else None
 
 
 def understood(look: Json) -> Iterator[str]:

@@ -205,6 +205,7 @@ class Here:
         return Comparison.from_json(_plain(compare(*map(self._laboratory.results, slugs)).document()))
 
     def bring(self, path: Path, name: str, answers: Mapping[str, str | None]) -> str:
+        from modescape.imported.arrays import printable
         from modescape.imported.ensemble import OutputKind, Recipe
         from modescape.imported.reading import read
         from modescape.importing import Answers, bring_in
@@ -219,7 +220,7 @@ class Here:
         row = bring_in(
             self._laboratory, ensemble, name=name,
             answers=Answers(kind=kind, permutation=cast(Literal["apply", "keep"] | None, permutation), recipe=recipe),
-            provenance={"path": str(path.absolute())},
+            provenance={"path": printable(str(path.absolute()))},
         )  # fmt: skip
         Started(self._laboratory, None).finish(row, progress=False)
         return row.slug

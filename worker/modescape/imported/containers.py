@@ -68,8 +68,9 @@ def opened(path: Path) -> Container:
     """What lies at a path. Raises InvalidInput where that is neither a folder nor a whole .npz or .zip."""
     if path.is_dir():
         return Folder(path.name, path)
-    if not path.is_file():
+    if not path.exists():
         raise refuse(str(path), "there is nothing of that name", "a folder, or a file")
+    check_file(path, "a folder, or a file")
     return Archive(path.name, path)
 
 
@@ -99,12 +100,34 @@ def values(array: Array) -> NDArray[Any]:
 
 def check_name(name: str, of: str) -> None:
     """Raises InvalidInput for names that lead out of their folder, or cannot be kept."""
+    check_letters(name, of)
     parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or ":" in parts[0]:
+        raise refuse(of, f"it holds {printable(name)!r}, which leads out of it", _NAMES)
+
+
+def check_letters(name: str, of: str) -> None:
+    """Raises InvalidInput for a name of bytes or characters that cannot be kept, sent or shown."""
     odd = any(ord(letter) < 32 or ord(letter) == 127 or "\ud800" <= letter <= "\udfff" for letter in name)
     if odd or "\\" in name:
         raise refuse(of, f"it holds a file called {name!a}", _NAMES)
-    if not parts or name.startswith("/") or ".." in parts or ":" in parts[0]:
-        raise refuse(of, f"it holds {printable(name)!r}, which leads out of it", _NAMES)
+
+
+def check_file(path: Path, allowed: str) -> Path:
+    """A path that somebody named, or that a pattern found, where it is a file of a name that can be kept. Raises
+    InvalidInput, which says what else is there."""
+    if not path.is_file():
+        raise refuse(str(path), _no_file(path), allowed)
+    check_letters(path.name, str(path.parent))
+    return path
+
+
+def _no_file(path: Path) -> str:
+    if path.is_dir():
+        return "it is a folder"
+    if path.exists():
+        return "it is a pipe, a socket or a device"
+    return "it is a link that leads nowhere" if path.is_symlink() else "there is no file of that name"
 
 
 def check_pickle(name: str) -> None:
@@ -120,10 +143,12 @@ def check_pickle(name: str) -> None:
 
 @dataclass(frozen=True)
 class Folder:
-    """The files below a folder, those that links lead to included where they are below it too."""
+    """The files below a folder, those that links lead to included where they are below it too. like_files: how names
+    end that no folder has."""
 
     name: str
     root: Path
+    like_files: tuple[str, ...] = (".npy", ".npz", ".safetensors")
 
     @cached_property
     def files(self) -> Mapping[str, Path]:
@@ -132,7 +157,7 @@ class Folder:
         for folder, folders, names in os.walk(self.root):
             folders[:] = sorted(one for one in folders if not one.startswith((".", "__MACOSX")))
             for name in folders:
-                if name.lower().endswith((".npy", ".npz", ".safetensors")):
+                if name.lower().endswith(self.like_files):
                     place = (Path(folder) / name).relative_to(self.root).as_posix()
                     raise refuse(place, "it is a folder, and called like a file", "a file, or a folder of another name")
             for name in [*names, *(one for one in folders if (Path(folder) / one).is_symlink())]:

@@ -770,11 +770,18 @@ def _beside(ensemble: Ensemble) -> Iterator[Oddity]:
     for remark in ensemble.remarks:
         yield Oddity(Level.TOLD, Odd.REMARK, remark)
     if ensemble.unread:
-        shown = ", ".join(ensemble.unread[:10]) + (" and more" if len(ensemble.unread) > 10 else "")
-        yield Oddity(Level.TOLD, Odd.UNREAD, f"Not read: {shown}")
+        yield not_read(ensemble.unread)
     if ensemble.left_out:
-        shown = ", ".join(ensemble.left_out[:10]) + (" and more" if len(ensemble.left_out) > 10 else "")
-        yield Oddity(Level.TOLD, Odd.WRITTEN_WITHOUT, f"Whoever wrote this left out: {shown}")
+        yield Oddity(Level.TOLD, Odd.WRITTEN_WITHOUT, f"Whoever wrote this left out: {_the_first(ensemble.left_out)}")
+
+
+def not_read(names: Sequence[str]) -> Oddity:
+    """What lay beside the files that were read."""
+    return Oddity(Level.TOLD, Odd.UNREAD, f"Not read: {_the_first(names)}")
+
+
+def _the_first(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (" and more" if len(names) > 10 else "")
 
 
 def _labels_of(ensemble: Ensemble) -> Labels:

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modescape.imported import parts
-from modescape.imported.arrays import Array, mapped, refuse, stacked
-from modescape.imported.containers import Archive, check_pickle
+from modescape.imported.arrays import Array, mapped, printable, refuse, stacked
+from modescape.imported.containers import Archive, check_file, check_letters, check_pickle
 from modescape.imported.ensemble import (
     TEST,
     VALIDATION,
@@ -53,9 +53,9 @@ def read_glob(
 ) -> Ensemble:
     """The ensemble whose members' outputs [N, K] (labels [N]) lie in one .npy file each, or .npz of one array.
 
-    pattern: or the files themselves; member: a regular expression whose group (the whole, where it has none) is the
-    member's name in a path. kind None:
-    as the numbers of the first member look. Raises InvalidInput, which names a file that is missing or odd.
+    pattern: or the files themselves, or several patterns; member: a regular expression whose group (the whole, where it
+    has none) is the member's name in a path. kind None: as the numbers of the first member
+    look. Raises InvalidInput, which names a file that is missing or odd.
     """
     of_member = _Naming(member)
     files = of_member.files(pattern)
@@ -87,6 +87,33 @@ def members_of(pattern: Pattern, member: str | None = None) -> dict[str, Path]:
     return _Naming(member).files(pattern)
 
 
+def every_file(given: Sequence[Pattern]) -> list[str]:
+    """The files that several name, each by itself or by a pattern. Raises InvalidInput for one that is named twice."""
+    found: dict[str, str] = {}
+    for one in given:
+        for path in _found(one):
+            if (place := os.path.abspath(path)) in found:  # noqa: PTH100 (links are files of their own)
+                raise refuse(path, "it is given twice", "each file once")
+            found[place] = path
+    return list(found.values())
+
+
+def _found(pattern: Pattern) -> list[str]:
+    """The files of a pattern, in natural order; of what is none, itself. Raises InvalidInput where there is none."""
+    if Path(pattern).exists() or not glob.has_magic(pattern):  # whatever its name looks like
+        paths = [pattern]
+    else:
+        pattern = pattern.replace("[^", "[!")  # as shells read it
+        paths = sorted(glob.glob(pattern, recursive=True), key=natural)  # noqa: PTH207 (may be absolute)
+    if not paths:
+        raise refuse(pattern, "no file is there by that pattern", "a pattern such as run_*/test.npy, quoted")
+    if len(paths) > _MOST:
+        raise refuse(pattern, f"{len(paths):,} files are there by that pattern", f"at most {_MOST:,}")
+    for path in paths:
+        check_file(Path(path), "files, or a pattern in quotes")
+    return paths
+
+
 def members_among(paths: Sequence[str], member: str) -> dict[str, Path]:
     """The same of files that are known. Raises InvalidInput, Unclear."""
     return _Naming(member).among(paths, "")
@@ -103,39 +130,20 @@ class _Naming:
 
     def files(self, pattern: Pattern | Sequence[Pattern]) -> dict[str, Path]:
         """member's name -> its file, in natural order. Raises InvalidInput: none, two of one name."""
-        if not isinstance(pattern, str):
-            return self._named(sorted(pattern, key=natural))
-        if Path(pattern).is_file():  # whatever its name looks like
-            paths = [pattern]
-        else:
-            pattern = pattern.replace("[^", "[!")  # as shells read it
-            paths = sorted(glob.glob(pattern, recursive=True), key=natural)  # noqa: PTH207 (may be absolute)
-        if not paths:
-            raise refuse(pattern, "no file is there by that pattern", "a pattern such as run_*/test.npy, quoted")
-        if len(paths) > _MOST:
-            raise refuse(pattern, f"{len(paths):,} files are there by that pattern", f"at most {_MOST:,}")
-        return self.among(paths, pattern)
-
-    def _named(self, paths: Sequence[str]) -> dict[str, Path]:
-        """Of files that somebody named, as a shell does that was given a pattern."""
-        for path in paths:
-            if not Path(path).is_file():
-                raise refuse(path, "there is no file of that name", "files, or a pattern in quotes")
+        if isinstance(pattern, str):
+            return self.among(_found(pattern), pattern.replace("[^", "[!"))
+        paths = sorted(every_file(pattern), key=natural)
         if self.member is not None:
             return self.among(paths, "")
-        names = called([Path(path).with_suffix("").as_posix() for path in paths])
-        return dict(zip(names, map(Path, paths), strict=True))
+        return named(paths)
 
     def among(self, paths: Sequence[str], pattern: Pattern) -> dict[str, Path]:
         found: dict[str, Path] = {}
         for path in paths:
             name = self.name(path, pattern)
             if name in found:
-                raise Unclear(
-                    f"{found[name]} and {path} are both of member {name!r}: what of a path names the member?",
-                    [Choice(r"run_(\d+)", "a regular expression whose group is the name")],
-                    field="member",
-                )
+                raise both_of(name, str(found[name]), path)
+            check_letters(name, path)
             found[name] = Path(path)
         return found
 
@@ -146,6 +154,26 @@ class _Naming:
         if found is None:
             raise refuse(path, f"nothing in it fits member={self.member.pattern!r}", "one that fits all")
         return "-".join(part for part in found.groups() if part) or found.group()
+
+
+def named(paths: Sequence[str]) -> dict[str, Path]:
+    """member's name -> its file, of files that somebody named one by one, as a shell does that was given a pattern."""
+    names = called([Path(path).with_suffix("").as_posix() for path in paths])
+    if len(set(names)) < len(names):
+        names = called(paths)  # m.npy and m.npz
+    for name, path in zip(names, paths, strict=True):
+        check_letters(name, path)
+    return dict(zip(names, map(Path, paths), strict=True))
+
+
+def both_of(member: str, one: str, other: str) -> Unclear:
+    """The question where two files would be one member's."""
+    return Unclear(
+        f"{printable(one)} and {printable(other)} are both of member {printable(member)!r}: what of a path names the "
+        "member?",
+        [Choice(r"run_(\d+)", "a regular expression whose group is the name")],
+        field="member",
+    )
 
 
 _WILD = re.compile(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\])")
@@ -169,9 +197,10 @@ def _one_of(piece: str) -> str:
 def _common(pattern: Pattern | Sequence[Pattern]) -> str:
     """A name for the ensemble: the folder above the first wildcard, or that all files are in."""
     if not isinstance(pattern, str):
-        return Path(os.path.commonpath([Path(one).absolute().parent for one in pattern])).name or "ensemble"
+        every = [re.split(r"[*?\[]", one, maxsplit=1)[0] for one in pattern]
+        return printable(Path(os.path.commonpath([Path(one).absolute().parent for one in every])).name) or "ensemble"
     before = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
-    return Path(before).name.rstrip("_-.") or Path(before).parent.name or "ensemble"
+    return printable(Path(before).name.rstrip("_-.") or Path(before).parent.name) or "ensemble"
 
 
 class _Whole:
@@ -210,8 +239,7 @@ def _labels(path: str | None) -> Labels | None:
 def _array(path: Path, *, of_labels: bool = False) -> Array:
     """The one array of an .npy or .npz file; of an .npz of outputs and labels those that are wanted."""
     check_pickle(path.name)
-    if not path.is_file():
-        raise refuse(str(path), "there is no file of that name", "an .npy file")
+    check_file(path, "an .npy file")
     if path.suffix.lower() != ".npz":
         return mapped(path, str(path))
     outputs, labels = of_member(Archive(str(path), path))

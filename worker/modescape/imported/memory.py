@@ -19,7 +19,7 @@ import numpy as np
 from modescape.errors import InvalidInput
 from modescape.imported import parts
 from modescape.imported.arrays import Array, held, mapped, refuse, stacked
-from modescape.imported.containers import check_name, check_pickle
+from modescape.imported.containers import check_file, check_name, check_pickle
 from modescape.imported.ensemble import (
     TEST,
     VALIDATION,
@@ -164,7 +164,7 @@ def array_of(name: str, given: ArrayLike) -> Array:
         return given
     if isinstance(given, str | Path):
         check_pickle(str(given))
-        return mapped(Path(given), str(given))
+        return mapped(check_file(Path(given), "an .npy file"), str(given))
     if isinstance(given, list | tuple) and given and not np.isscalar(given[0]) and not isinstance(given[0], list):
         return stacked(name, [array_of(f"{name}[{number}]", one) for number, one in enumerate(given)])
     return held(name, _numpy(name, given))
@@ -324,9 +324,7 @@ def tensors_of(member: str, given: Any) -> Tensors:
     name = f"weights of member {member!r}"
     if isinstance(given, str | Path):
         check_pickle(str(given))
-        path = Path(given)
-        if not path.is_file():
-            raise refuse(str(path), "there is no file of that name", "a .safetensors file")
+        path = check_file(Path(given), "a .safetensors file")
         return Tensors.of(path, str(path))
     if not isinstance(given, Mapping):
         raise refuse(name, f"they are {type(given).__name__}", "a path of .safetensors, or tensors by name")

@@ -19,7 +19,7 @@ import numpy as np
 from modescape.errors import InvalidInput
 from modescape.imported import long_form, old_exports, parts
 from modescape.imported.arrays import Array, mapped, printable, readable, refuse
-from modescape.imported.containers import Archive, Container, Folder, check_pickle, manifest_text, opened
+from modescape.imported.containers import Archive, Container, Folder, check_file, check_pickle, manifest_text, opened
 from modescape.imported.digest import FILE_OF
 from modescape.imported.ensemble import (
     TEST,
@@ -54,6 +54,7 @@ _BESIDE = re.compile(  # what `export` writes for people and for whoever reads i
     r"(?:figures|artifacts)/.+|(?:spec|solutions|runs)\.json|images-[^/]+\.csv|README\.md|SHA256SUMS"
 )
 TABLES = (".csv", ".parquet", ".arrow", ".feather")
+_LABELS = "a file of the true labels"
 _ALLOWED = "a folder, .npz or .zip of the format, an .npz of two arrays, .csv, .parquet, .arrow"
 
 
@@ -82,13 +83,15 @@ def read(
         ensemble = _read(path, kind, outputs, labels, experiment)
     if classes and not ensemble.classes:
         ensemble = replace(ensemble, classes=tuple(classes))
-    chosen = name or ensemble.name or path.stem
+    chosen = name or printable(ensemble.name or path.stem)
     return replace(ensemble, name=chosen, recipe=recipe or ensemble.recipe)
 
 
 def _read(
     path: Path, kind: OutputKind | None, outputs: str | None, labels: str | None, experiment: str | None
 ) -> Ensemble:
+    if path.exists() and not path.is_dir():
+        check_file(path, _ALLOWED)
     if (logs := read_logs(path, kind=kind, experiment=experiment, outputs=outputs, labels=labels)) is not None:
         return logs
     if path.suffix.lower() in TABLES and path.is_file():
@@ -101,7 +104,8 @@ def _read(
 def _single(path: Path, kind: OutputKind | None, labels: str | None) -> Ensemble:
     if labels is None:
         raise refuse(path.name, "it is one array, and true labels are another", "the file of the labels: labels=...")
-    return from_named({path.stem: mapped(path), "labels": mapped(Path(labels))}, kind, path.stem, "labels")
+    arrays = {path.stem: mapped(path), "labels": mapped(check_file(Path(labels), _LABELS))}
+    return from_named(arrays, kind, path.stem, "labels")
 
 
 def _contained(lies: Container, kind: OutputKind | None, outputs: str | None, labels: str | None) -> Ensemble:
@@ -163,6 +167,8 @@ def _arrays(lies: Container) -> dict[str, Array]:
     truth: dict[str, Array] = {}
     for name in lies.names:
         if name.endswith(".npz"):
+            if (beside := name.removesuffix(".npz") + ".npy") in found:
+                raise refuse(name, f"{beside} is there for the same outputs", "one of them")
             found[name.removesuffix(".npz") + ".npy"], labels = of_member(Archive(name, lies.files[name]))
             truth |= {} if labels is None else {name: labels}
     if truth:
@@ -182,8 +188,9 @@ def _named(lies: Container, found: dict[str, Array], labels: str | None) -> str 
     if bare in found:
         return bare
     path = Path(labels)
-    if not path.is_file():
+    if not path.exists():
         return labels
+    check_file(path, _LABELS)
     if isinstance(lies, Folder) and path.resolve().is_relative_to(lies.root.resolve()):
         return path.resolve().relative_to(lies.root.resolve()).as_posix().removesuffix(".npy")
     found[bare] = mapped(path)

@@ -55,7 +55,8 @@ def understood(ensemble: Ensemble, findings: Findings) -> Iterator[str]:
 
 
 def said(level: str, sentence: str) -> str:
-    return f"{_LEVELS[Level(level)]}: {sentence}"
+    """level: one of `Level`; what an earlier version of this kept of conversions, "said", is good to know, too."""
+    return f"{_LEVELS[Level.TOLD if level == 'said' else Level(level)]}: {sentence}"
 
 
 def members(count: int) -> str:
