@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from modescape.apart import Look
 from modescape.cli import main
 from modescape.errors import InvalidInput
 from modescape.imported.reading import read
@@ -63,6 +65,28 @@ def test_files_that_a_shell_named_are_a_member_each(folder: Path, capsys: pytest
     assert "runs: 3 members" in capsys.readouterr().out
     assert main(["import", files[0], str(folder / "run_9.npy"), "--labels", str(folder / "y.npy"), "--look"]) == 1
     assert "run_9.npy: there is no file of that name" in capsys.readouterr().err
+
+
+def test_what_is_understood_is_told_to_programs_as_the_server_tells_it(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.csv"
+    rows = (f"{m},{n},{n % 2},{1 - n % 2},{n % 2}" for m in range(2) for n in range(20))
+    table.write_text("\n".join(["member,example,label,p_0,p_1", *rows]))
+    files = [str(folder / f"run_{i}.npy") for i in range(3)]
+    for given in ([str(folder)], [*files, "--labels", str(folder / "y.npy")], [str(table)]):
+        assert main(["import", *given, "--look", "--json"]) == 0
+        told = capsys.readouterr()
+        found = json.loads(told.out)
+        assert not told.err
+        assert Look.from_json(found).kind == "probs"
+        assert [one["what"] for one in found["odd"] if one["level"] == "asked"] == ["recipe"]
+        assert len(found["members"]) == (2 if given == [str(table)] else 3)
+    np.savez(tmp_path / "unclear.npz", one=np.eye(20, dtype=np.float32), two=np.eye(20), y=np.arange(20) % 4)
+    assert main(["import", str(tmp_path / "unclear.npz"), "--look", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [choice["value"] for choice in found["odd"][0]["choices"]] == ["one", "two"]
+    assert not found["may"]
 
 
 @pytest.mark.timeout(60)

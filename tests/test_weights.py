@@ -23,6 +23,7 @@ from torch import nn
 
 from modescape import plugins
 from modescape.architectures.building import build
+from modescape.cli import main
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput, StageError
 from modescape.executor import Executor
@@ -729,6 +730,26 @@ def test_files_that_do_not_fit_are_refused_before_anything_is_stored(checkpoints
             checkpoints / "*.safetensors", architecture="small-cnn", data=DIGITS, folder=tmp_path, progress=False
         )
     assert not Laboratory(Settings(home=tmp_path)).store.experiments.page().items
+
+
+def test_a_look_at_weights_is_told_to_programs(
+    checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(2):
+        _nested(tmp_path / f"{i}.safetensors")
+        (tmp_path / f"{i}.safetensors").write_bytes((checkpoints / f"{i}.safetensors").read_bytes())
+    _nested(tmp_path / "README")
+    arguments = ["import", "--weights", str(tmp_path), "--architecture", "mlp", "--data", json.dumps(DIGITS), "--look"]
+    assert main([*arguments, "--json"]) == 0
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert not told.err
+    assert found["members"] == ["0", "1"]
+    assert [one["name"] for one in found["files"]] == ["0.safetensors", "1.safetensors"]
+    assert all(theirs == f"module.{ours}" for one in found["files"] for ours, theirs in one["table"])
+    assert [one["sentence"] for one in found["odd"]] == ["Not read: README"]
+    assert main(arguments) == 0
+    assert "Good to know: Not read: README" in capsys.readouterr().out
 
 
 def test_members_and_snapshots_are_found_by_names_and_numbers(tmp_path: Path) -> None:

@@ -296,6 +296,8 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
         return _import_there(settings, parsed)
     kind = OutputKind(parsed.kind) if parsed.kind else None
     recipe = Recipe(parsed.recipe) if parsed.recipe else None
+    if parsed.look and parsed.json:
+        return _look_for_programs(parsed, lambda: _read(parsed, kind, recipe))
     ensemble = _read(parsed, kind, recipe)
     for line in understood(ensemble, examine(ensemble)):
         print(line, file=sys.stderr if parsed.json else sys.stdout)
@@ -310,6 +312,18 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
     return _told(here.finish(experiment, progress=True), as_json=parsed.json)
 
 
+def _look_for_programs(parsed: argparse.Namespace, read: Callable[[], Ensemble]) -> int:
+    """What `POST /api/imports/look` answers."""
+    from dataclasses import asdict
+
+    from modescape.apart import Asked
+    from modescape.reading_process import looked
+
+    asked = Asked(parsed.kind, parsed.recipe, parsed.permutation, parsed.outputs, parsed.labels, parsed.name)
+    commands_of_client.print_json(asdict(looked(read, asked)))
+    return 0
+
+
 def _lay_at(path: str) -> dict[str, str]:
     """Where what is imported lay, for its provenance."""
     from modescape.imported.arrays import printable
@@ -318,8 +332,12 @@ def _lay_at(path: str) -> dict[str, str]:
 
 
 def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from modescape import documents, plugins
+    from modescape.imported.door import not_read
     from modescape.imported.ensemble import Recipe
+    from modescape.imported.saying import said as sentence_of
     from modescape.imported.tensor_names import Keys
     from modescape.importing_weights import Choices, NamedFile, bring_in_weights, data_of, look, members_from, unread
     from modescape.laboratory import started
@@ -333,6 +351,10 @@ def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
     )
     said = sys.stderr if parsed.json else sys.stdout
     beside = unread(parsed.weights)
+    odd = [not_read(beside)] if beside else []
+    if not (parsed.look and parsed.json):
+        for one in odd:
+            print(sentence_of(one.level, one.sentence), file=said)
     if parsed.server:
         return _send_weights(settings, parsed, members)
     data = _json("--data", parsed.data) if parsed.data.lstrip().startswith("{") else parsed.data
@@ -342,7 +364,14 @@ def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
         NamedFile.of(parsed.curve) if parsed.curve else None,
         documents.read(parsed.spec).document if parsed.spec else {},
     )  # fmt: skip
-    for placed in look(settings, members, choices):
+    found = look(settings, members, choices)
+    if parsed.look and parsed.json:
+        commands_of_client.print_json({
+            "name": parsed.name or "weights", "recipe": choices.recipe, "members": [one.name for one in members],
+            "files": [one.document() for one in found], "odd": [asdict(one) for one in odd],
+        })  # fmt: skip
+        return 0
+    for placed in found:
         print(placed.sentence(), file=said)
         for line in placed.lines() if parsed.table or not placed.fit.is_plain else ():
             print(f"    {line}", file=said)
@@ -424,6 +453,9 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
                 files[at], answers["labels"] = labels, at
         sent = door.send(files)
     look = door.look(sent, name=name, **answers)
+    if parsed.look and parsed.json:
+        commands_of_client.print_json(look)
+        return 0
     for line in understood(look):
         print(line, file=sys.stderr if parsed.json else sys.stdout)
     if parsed.look:

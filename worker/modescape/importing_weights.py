@@ -243,6 +243,11 @@ class Placed:
         left = f"; left out: {', '.join(self.fit.left_out[:3])} ..." if self.fit.left_out else ""
         return found + left
 
+    def document(self) -> Json:
+        """For programs. table: [the network's name, the file's] of every tensor."""
+        return {"name": self.name, "keys": self.fit.keys, "left_out": list(self.fit.left_out),
+                "untouched": list(self.fit.untouched), "table": self.fit.table()}  # fmt: skip
+
     def lines(self) -> list[str]:
         return [f"{wanted} <- {found}" for wanted, found in self.fit.pairs]
 

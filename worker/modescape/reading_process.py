@@ -1,4 +1,5 @@
-"""The process that reads what strangers sent: a question in JSON on a line of its own, an answer on the same.
+"""The process that reads what strangers sent: a question in JSON on a line of its own, an answer on the same. What it
+says of an ensemble that is looked at (`looked`) the command line says of one that lies here.
 
 It is started by `apart` and by nobody else. Each question is answered by a fork in a session of its own, which limits
 itself before it opens a file: none sees what another one read, and what all of them import is imported once.
@@ -14,7 +15,7 @@ import select
 import signal
 import socket
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -132,7 +133,7 @@ def _answer(question: Json) -> Json:
     if question["action"] == "weights":
         return {"tensors": {name: _tensors(name, path) for name, path in _named(root).items()}}
     if question["action"] == "look":
-        return {"look": _plain(_looked(root, asked))}
+        return {"look": _plain(looked(lambda: read_sent(root, asked), asked))}
     if question["member"] is not None:
         ensemble = one_member(root, asked, **question["member"])
     else:
@@ -348,9 +349,10 @@ def _row(strength: Array) -> Any:
 # --- what is said of it -----------------------------------------------------------------------------------------------
 
 
-def _looked(root: Path, asked: Asked) -> Look:
+def looked(read: Callable[[], Ensemble], asked: Asked) -> Look:
+    """What `read` finds, by these answers. Raises InvalidInput for what cannot be read, however it is answered."""
     try:
-        ensemble = read_sent(root, asked)
+        ensemble = read()
     except Unclear as unclear:
         choices = tuple(Answerable(one.value, one.words) for one in unclear.choices)
         return Look(
