@@ -22,7 +22,7 @@ from modescape.imported.trackers.logged import curve, value_of
 from modescape.imported.writing import write
 from modescape.importing import bring_in
 from modescape.laboratory import started
-from modescape.reading_process import _looked
+from modescape.reading_process import looked, read_sent
 from modescape.records import StageState
 
 LABELS = np.random.default_rng(0).integers(0, 3, 40)
@@ -51,7 +51,8 @@ def test_seven_living_runs_of_a_public_mlflow_store_are_read_and_the_deleted_are
 
 @pytest.mark.parametrize("place", ["keras-csvlogger", "lightning-mnist/logs", "mlruns-files/mlruns", "mlruns-files"])
 def test_logs_that_were_sent_to_a_server_are_looked_at_like_those_here(place: str) -> None:
-    look = _looked(real("real/trackers") / place, Asked(None, None, None, name="logs"))
+    asked = Asked(None, None, None, name="logs")
+    look = looked(lambda: read_sent(real("real/trackers") / place, asked), asked)
     assert len(look.members) > 1
     assert {one.accuracy for one in look.members} == {None}
     assert look.may
@@ -229,6 +230,14 @@ def test_a_database_that_was_moved_finds_its_files_beside_it(database: Path, tmp
     (tmp_path / "mlruns").rename(moved / "mlruns")
     database.rename(moved / "mlflow.db")
     assert read(moved / "mlflow.db").test.outputs.shape == (3, 40, 3)
+
+
+def test_the_folder_that_mlflow_was_run_in_is_read_by_its_database(database: Path, tmp_path: Path) -> None:
+    assert set_digest(read(tmp_path)) == set_digest(read(database))
+    assert read(tmp_path).members[1].config == {"seed": 1}
+    mlflow_run(tmp_path / "mlruns", "a" * 32, seed=9)
+    with pytest.raises(InvalidInput, match=r"runs are in mlflow\.db, and others in mlruns as files"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("what", ["of another tool", "cut"])

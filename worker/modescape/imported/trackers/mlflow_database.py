@@ -1,4 +1,7 @@
-"""MLflow's SQLite: the tables experiments, runs, params, tags and metrics of `--backend-store-uri sqlite:///mlflow.db`."""
+"""MLflow's SQLite: the tables experiments, runs, params, tags and metrics of `--backend-store-uri sqlite:///mlflow.db`.
+
+The database itself, or the folder that MLflow was run in, which holds it beside the runs' files.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,22 @@ from modescape.imported.ensemble import Curve
 from modescape.imported.trackers.logged import MOST_POINTS, Asked, LoggedRun, Logs, curve, one_experiment, value_of
 
 _MAGIC = b"SQLite format 3\0"
+_NAME = "mlflow.db"  # as MLflow calls it
 _TABLES = {"experiments", "runs", "params", "metrics"}
 
 
 def find(path: Path, asked: Asked) -> Logs | None:
     """None where no SQLite lies there. Raises InvalidInput where it is not MLflow's, Unclear."""
+    if path.is_dir():
+        path = path / _NAME
+        if path.is_file() and any(path.parent.glob("mlruns/*/*/meta.yaml")):
+            raise refuse(
+                path.parent.name,
+                f"runs are in {_NAME}, and others in mlruns as files",
+                f"{_NAME} or mlruns, by its path",
+            )
+        if path.is_symlink():  # nothing outside of a folder is read
+            return None
     if not path.is_file():
         return None
     with path.open("rb") as file:
