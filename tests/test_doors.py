@@ -680,6 +680,28 @@ def test_a_member_that_does_not_fit_is_refused_by_what_differs(shared: Door) -> 
     assert shared.client.get(f"/api/imports/{id_}").json()["here"] == 1
 
 
+def test_a_members_outputs_of_another_shape_are_refused_in_the_words_of_one_member(shared: Door) -> None:
+    id_ = shared.opened(planned=3)
+    sigmoid = shared.add(id_, 0, 1 / (1 + np.exp(-member(0)[:, 0])))
+    assert sigmoid.status_code == 422
+    (error,) = sigmoid.json()["errors"]
+    assert error["allowed"].startswith("[examples, classes]; one number an example, of a sigmoid")
+    assert "np.stack([1 - p, p], -1)" in error["allowed"]
+    named = shared.client.put(
+        f"/api/imports/{id_}/members/0",
+        json={"files": [shared.send(npy(member(0)), "test.logits.npy"),
+                        shared.send(npy(member(0)[:, 0]), "samples/swag/test.logits.npy")]},
+    )  # fmt: skip
+    assert named.json()["errors"][0]["allowed"].startswith("[samples or checkpoints, examples, classes]")
+
+
+def test_an_entry_that_is_wrong_is_the_one_thing_that_is_wrong(shared: Door) -> None:
+    answer = shared.client.post("/api/imports/weights", json={
+        "name": "x", "architecture": "mlp", "data": "digits", "files": [{"name": "a.safetensors", "sha256": "zz"}],
+    })  # fmt: skip
+    assert [one["field"] for one in answer.json()["errors"]] == ["files.0.sha256"]
+
+
 @pytest.mark.slow
 def test_a_copy_of_an_earlier_member_is_left_out_and_said(shared: Door) -> None:
     id_ = shared.opened(planned=3)

@@ -24,6 +24,7 @@ from modescape.imported.globs import members_of, read_glob
 from modescape.imported.memory import Samples, from_arrays
 from modescape.imported.reading import read
 from modescape.imported.two_arrays import natural
+from modescape.importing import analyse
 
 M, N, K = 12, 30, 3
 RANDOM = np.random.default_rng(0)
@@ -185,6 +186,51 @@ def test_a_table_in_long_form_is_read_in_whatever_order_its_rows_are(tmp_path: P
     with (tmp_path / "t.csv").open("w", newline="") as file:
         csv.writer(file).writerows([columns, *found])
     check_table(read(tmp_path / "t.csv"))
+
+
+def _table(path: Path, rows: list[list[Any]]) -> Path:
+    columns = ["member", "example", "label", "p_0", "p_1"]
+    if path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([columns, *rows])
+    else:
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        table = {name: list(column) for name, column in zip(columns, zip(*rows, strict=True), strict=True)}
+        parquet.write_table(pyarrow.table(table), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "column", "nothing"),
+    [(".csv", 0, None), (".csv", 1, None), (".parquet", 0, None), (".parquet", 1, None), (".parquet", 1, math.nan)],
+)
+def test_an_empty_cell_is_named_by_its_line_and_its_column(
+    suffix: str, column: int, nothing: float | None, tmp_path: Path
+) -> None:
+    rows: list[list[Any]] = [[f"m{m}", float(n), n % 2, 0.25, 0.75] for m in range(2) for n in range(12_000)]
+    assert len(read(_table(tmp_path / f"whole{suffix}", rows)).members) == 2
+    rows[11_000][column] = nothing  # behind 11,000 lines and the names
+    name = ("member", "example")[column]
+    with pytest.raises(InvalidInput, match=f"line 11002 has an empty cell in its column {name}") as said:
+        read(_table(tmp_path / f"odd{suffix}", rows))
+    assert said.value.allowed == f"a {name} in every row"
+
+
+def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('member,example,label,p_0,p_1\n\na,"one\ntwo",0,0.5,0.5\n\na,,1,0.5,0.5\n')
+    with pytest.raises(InvalidInput, match="line 6 has an empty cell in its column example"):
+        read(path)
+
+
+def test_a_member_of_other_examples_is_told_by_one_of_them(tmp_path: Path) -> None:
+    rows = [[f"m{m}", n + 5 * (m == 1 and n == 9), n % 2, 0.25, 0.75] for m in range(2) for n in range(10)]
+    with pytest.raises(
+        InvalidInput, match=r"'m1' has 10 examples of test, the first 10: '14' is of it alone, '9' is missing"
+    ):
+        read(_table(tmp_path / "t.csv", rows))
+    with pytest.raises(InvalidInput, match=r"'m1' has 9 examples of test, the first 10: '9' is missing"):
+        read(_table(tmp_path / "t.csv", rows[:-1]))
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
@@ -481,6 +527,47 @@ def test_no_files_and_pickles_are_refused(runs: Path) -> None:
         read_glob("run_*/*.pt", labels="y.npy")
     with pytest.raises(InvalidInput, match="it is no regular expression"):
         read_glob("run_*/test.npy", labels="y.npy", member="(")
+
+
+SIGMOID = RANDOM.normal(size=(M, N)).astype("f4")
+ONE_NUMBER = {
+    "probabilities": (1 / (1 + np.exp(-SIGMOID)), r"np\.stack\(\[1 - p, p\], -1\)"),
+    "logits": (SIGMOID, r"np\.stack\(\[0 \* z, z\], -1\)"),
+    "predicted labels": (LOGITS.argmax(-1).astype("f4"), r"outputs\.astype\(int\)"),
+}
+
+
+@pytest.mark.parametrize("what", ONE_NUMBER)
+@pytest.mark.parametrize("kind", [None, "probs", "labels"])
+def test_floats_of_one_number_an_example_are_refused_with_what_makes_them_readable(
+    what: str, kind: str | None, tmp_path: Path
+) -> None:
+    found, hint = ONE_NUMBER[what]
+    truth = LABELS if what == "predicted labels" else LABELS % 2
+    np.savez(tmp_path / "a.npz", preds=found, labels=truth)
+    with pytest.raises(InvalidInput, match=hint):
+        read(tmp_path / "a.npz", kind=OutputKind(kind) if kind else None)
+    if kind != "labels":
+        one = from_arrays(found, truth, kind=kind or "logits")
+        assert re.search(hint, examine(one).refused[0].sentence)
+        assert f"[{M}, {N}]" in examine(one).refused[0].sentence
+        with pytest.raises(InvalidInput, match=hint):
+            from_arrays(found[0], truth, kind=kind or "logits")
+
+
+@pytest.mark.parametrize("given", [LOGITS.round().astype(int), np.eye(K, dtype="u1")[LOGITS.argmax(-1)]])
+def test_whole_numbers_of_a_column_a_class_are_refused_with_what_makes_them_readable(
+    given: np.ndarray, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", preds=given, labels=LABELS)
+    said = r"(?s)whole numbers.*outputs\.argmax\(-1\)"
+    for call in (lambda: read(tmp_path / "a.npz"), lambda: analyse(given, LABELS, folder=tmp_path)):
+        with pytest.raises(InvalidInput, match=said):
+            call()
+    with pytest.raises(InvalidInput, match=r"outputs\.argmax\(-1\)\[None\], or logits as outputs\.astype"):
+        analyse(given[0], LABELS, folder=tmp_path)
+    with pytest.raises(InvalidInput, match=r"it holds bool for predicted labels.*outputs\.astype\(int\)"):
+        analyse(LOGITS.argmax(-1) > 0, LABELS > 0, folder=tmp_path)
 
 
 def test_natural_order() -> None:

@@ -369,6 +369,22 @@ def test_arrays_that_nobody_called_anything_are_what_they_can_only_be(tmp_path: 
         lab = ms.analyse(given, truth, folder=tmp_path / f"{number}", progress=False)
         assert lab.spec.imported is not None
         assert lab.spec.imported.kind == kind
+        words = {"probs": "probabilities", "logits": "logits", "labels": "predicted labels alone"}[kind]
+        assert f"Good to know: The numbers were taken for {words}, for nobody said what they are (kind)" in lab.odd
+        assert "were taken for" in repr(lab)
+    lab = ms.analyse(logits, truth, kind="logits", folder=tmp_path / "said", progress=False)
+    assert not [one for one in lab.odd if "were taken for" in one]
+
+
+def test_a_claim_that_there_is_not_is_refused_with_what_was_meant(tmp_path: Path) -> None:
+    logits, truth = made()
+    lab = ms.analyse(logits, truth, recipe="same", folder=tmp_path, progress=False)
+    assert lab.claim("b") is None, "one that is not asked of it"
+    with pytest.raises(InvalidInput, match=r"there is no claim 'd'; did you mean d\d") as refused:
+        lab.claim("d")
+    assert refused.value.allowed == "one of " + ", ".join(CLAIMS)
+    with pytest.raises(InvalidInput, match="there is no claim 'zz'"):
+        lab.claim("zz")
 
 
 def test_what_is_called_logits_outright_is_and_what_cannot_be_probabilities_is_not(tmp_path: Path) -> None:
@@ -530,7 +546,8 @@ def test_what_is_odd_is_told_in_a_notebook_too(tmp_path: Path, capsys: pytest.Ca
     logits, labels = made()
     moved = logits[:, :300].copy()
     logits[1, 3, 0] = np.nan
-    lab = ms.analyse(logits, labels, shift={("fog", 3): moved}, recipe="same", folder=tmp_path, progress=True)
+    given: dict[str, Any] = {"shift": {("fog", 3): moved}, "recipe": "same", "kind": "logits"}
+    lab = ms.analyse(logits, labels, **given, folder=tmp_path, progress=True)
     told = capsys.readouterr().err
     assert [line.partition(":")[0] for line in lab.odd] == ["Counts as failed", "Good to know"]
     assert "shift/fog/3 is left aside" in lab.odd[1]

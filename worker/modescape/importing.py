@@ -11,7 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -40,6 +40,7 @@ from modescape.imported.ensemble import (
 )
 from modescape.imported.manifest import NAME as MANIFEST
 from modescape.imported.memory import ArrayLike, Outputs, Samples, ShiftKey, WithLabels, array_of, from_arrays
+from modescape.imported.saying import KINDS
 from modescape.imported.tensors import header_of
 from modescape.imported.two_arrays import kind_of
 from modescape.names import key_of, keys_of
@@ -163,6 +164,9 @@ def analyse(
         weights=weights, kind=like if kind is None else kind, recipe=recipe, name=name, members=members,
         classes=classes, images=images,
     )  # fmt: skip
+    if kind is None:
+        taken = f"The numbers were taken for {KINDS[ensemble.kind]}, for nobody said what they are (kind)"
+        ensemble = replace(ensemble, remarks=(*ensemble.remarks, taken))
     here = started(folder, settings)
     answers = Answers(None if kind is None else ensemble.kind, permutation)
     experiment = bring_in(here.laboratory, ensemble, name=name, answers=answers)

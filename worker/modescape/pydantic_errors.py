@@ -19,7 +19,7 @@ def invalid(error: ValidationError, model: type[BaseModel] | None = None) -> Inv
     """Pydantic's findings in our words: field, what is wrong, what is allowed (unknown fields: those of `model`)."""
     problems: list[Problem] = []
     findings = error.errors()
-    wrong_inside = {item["loc"][:-1] for item in findings}
+    wrong_inside = {item["loc"][:end] for item in findings for end in range(len(item["loc"]))}
     for item in findings:
         if item["type"] == "too_short" and item["loc"] in wrong_inside:
             continue  # items that are wrong are not counted: the list is too short only without them

@@ -329,6 +329,8 @@ class _Member:
     def _lifted(self, array: Array, lead: int) -> Array:
         """lead: axes before the examples."""
         whole = lead + (1 if self.kind is OutputKind.LABELS else 2)
+        if len(array.shape) not in (whole - 1, whole):
+            raise parts.misshapen(array, self.kind, "samples or checkpoints, " if lead == 2 else "")
         return stacked(array.name, [array]) if len(array.shape) == whole - 1 else array
 
 

@@ -19,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.artifacts import Artifacts
+from modescape.claims import CLAIMS
 from modescape.claims.record import ClaimRecord
-from modescape.errors import NotFound
+from modescape.errors import InvalidInput, NotFound
 from modescape.finding import Finding
 from modescape.listing import Condition
 from modescape.methods.trained import FreshOptions
+from modescape.names import meant
 from modescape.records import Group, Json, Role, SampleSet, StageKind, StageState, group_name
 from modescape.registry import methods
 from modescape.science.health import run_failure
@@ -350,5 +352,12 @@ class Results:
         return self.artifacts.array(digest)
 
     def claim(self, letter: str) -> ClaimRecord | None:
-        """What the verdict says of one claim, as it was judged; None while it is not, or never asked."""
-        return Finding.from_json(self.store.experiments.get(self.experiment.id).finding).claim(letter)
+        """What the verdict says of one claim, as it was judged; None while it is not, or never asked.
+
+        Raises InvalidInput where there is no such claim.
+        """
+        found = Finding.from_json(self.store.experiments.get(self.experiment.id).finding).claim(letter)
+        if found is None and letter not in CLAIMS:
+            said = f"there is no claim {letter[:80]!r}{meant(letter, CLAIMS)}"
+            raise InvalidInput(said, field="letter", allowed=f"one of {', '.join(CLAIMS)}")
+        return found

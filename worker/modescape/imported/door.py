@@ -27,7 +27,14 @@ from numpy.typing import NDArray
 from modescape.errors import InvalidInput
 from modescape.imported.arrays import Array
 from modescape.imported.ensemble import TEST, VALIDATION, Choice, Ensemble, ExampleSet, OutputKind, Recipe, SetRole
-from modescape.imported.kinds import are_rounded_probabilities, clipped, logits_of, looks_like, predicted
+from modescape.imported.kinds import (
+    are_rounded_probabilities,
+    clipped,
+    logits_of,
+    looks_like,
+    of_one_number,
+    predicted,
+)
 from modescape.names import checked
 from modescape.science.ensembles import fit_temperature
 from modescape.science.health import NOT_FINITE, at_chance
@@ -249,11 +256,7 @@ def _refused_axes(ensemble: Ensemble, array: Array, place: str) -> Iterator[Oddi
 
 def _refused_labels(ensemble: Ensemble, one: ExampleSet, truth: Labels) -> Iterator[Oddity]:
     if len(truth) != one.count:
-        flat = one.outputs.shape[0] == 1 and one.outputs.shape[-1] == len(truth)
-        hint = "; one number an example, of a sigmoid, needs a column for each class: np.stack([1 - p, p], -1)" * flat
-        yield _refuse(
-            Odd.SHAPES, f"{one.place} has outputs of {one.count} examples and {len(truth)} labels{hint}", one.place
-        )
+        yield _refuse(Odd.SHAPES, _other_count(ensemble.kind, one, len(truth)), one.place)
     low, high, classes = int(truth.min()), int(truth.max()), ensemble.class_count
     if low < 0 or high >= classes:
         counted = "; they seem to count from 1: subtract 1" if low == 1 and high == classes else ""
@@ -261,6 +264,21 @@ def _refused_labels(ensemble: Ensemble, one: ExampleSet, truth: Labels) -> Itera
             Odd.LABELS, f"the labels of {one.place} run from {low} to {high}, and the outputs have {classes} classes, "
             f"0 to {classes - 1}{counted}", one.place,
         )  # fmt: skip
+
+
+def _other_count(kind: OutputKind, one: ExampleSet, labels: int) -> str:
+    """Why a set has another number of examples than of labels, where that shows."""
+    shape = one.outputs.shape
+    if kind is not OutputKind.LABELS and shape[0] == 1 and shape[-1] == labels:
+        hint = of_one_number(np.asarray(next(one.outputs.rows())))
+        return f"the outputs on {one.place} are [{shape[1]}, {shape[2]}], and there are {labels} labels; {hint}"
+    said = f"{one.place} has outputs of {one.count} examples and {labels} labels"
+    if kind is OutputKind.LABELS and shape[0] == labels:
+        return (
+            f"{said}; predicted labels are [members, examples]: where these are [examples, classes] of one member, "
+            "give outputs.argmax(-1)[None], or logits as outputs.astype('float32')"
+        )
+    return said
 
 
 def _refused_change(test: ExampleSet, one: ExampleSet) -> Iterator[Oddity]:

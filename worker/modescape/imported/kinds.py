@@ -73,6 +73,15 @@ def looks_like(rows: Values) -> OutputKind:
     return OutputKind.LOG_PROBS if are_log_probabilities(rows) else OutputKind.LOGITS
 
 
+def of_one_number(found: Values) -> str:
+    """What floats are of which there is one an example, and what makes of them what is read here. found: some."""
+    if np.isfinite(found).all() and (found == np.rint(found)).all():
+        return "predicted labels are whole numbers: outputs.astype(int)"
+    is_share = bool(((found >= 0) & (found <= 1)).all())
+    made = "of probabilities p np.stack([1 - p, p], -1)" if is_share else "of logits z np.stack([0 * z, z], -1)"
+    return f"one number an example, of a sigmoid, needs a column for each class: {made}"
+
+
 def predicted(kind: OutputKind, outputs: Values) -> NDArray[np.int64]:
     """Labels [...] of outputs [..., K]; of labels, themselves. Ties go to the lowest class."""
     if kind is OutputKind.LABELS:

@@ -15,8 +15,9 @@ import importlib
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +39,7 @@ _LARGEST_LABEL = 2**31
 _PLACE = re.compile(r"test|validation|ood/[^/]+|shift/[^/]+/[1-5]")
 
 Row = Sequence[Any]
+Rows = Iterator[tuple[int, Row]]  # with its line
 
 
 def read_table(path: Path, *, kind: OutputKind | None = None) -> Ensemble:
@@ -48,7 +50,7 @@ def read_table(path: Path, *, kind: OutputKind | None = None) -> Ensemble:
     return _assembled(path.name, *_arrow_rows(path), kind)
 
 
-def _csv_rows(name: str, file: IO[str]) -> tuple[list[str], Iterator[Row]]:
+def _csv_rows(name: str, file: IO[str]) -> tuple[list[str], Rows]:
     rows = csv.reader(file, strict=True)
     try:
         columns = next(rows, [])
@@ -57,18 +59,17 @@ def _csv_rows(name: str, file: IO[str]) -> tuple[list[str], Iterator[Row]]:
     return [column.strip() for column in columns], _each_row(name, rows)
 
 
-def _each_row(name: str, rows: Iterator[list[str]]) -> Iterator[Row]:
-    number = 1
+def _each_row(name: str, rows: Any) -> Rows:
+    """rows: a reader of CSV."""
     try:
         for row in rows:
-            number += 1
             if row:
-                yield row
+                yield rows.line_num, row
     except (csv.Error, UnicodeDecodeError) as error:
-        raise refuse(name, f"it cannot be read after line {number} ({error})", "CSV in UTF-8") from error
+        raise refuse(name, f"it cannot be read after line {rows.line_num} ({error})", "CSV in UTF-8") from error
 
 
-def _arrow_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
+def _arrow_rows(path: Path) -> tuple[list[str], Rows]:
     try:
         arrow = importlib.import_module("pyarrow")
         parquet = importlib.import_module("pyarrow.parquet")
@@ -87,12 +88,15 @@ def _arrow_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
         raise refuse(path.name, f"it cannot be read ({error})", "a whole parquet or arrow file") from error
 
 
-def _batches(name: str, batches: Iterable[Any]) -> Iterator[Row]:
+def _batches(name: str, batches: Iterable[Any]) -> Rows:
+    """Lines as they would be of a CSV, after one of names."""
+    number = count(2)
     try:
         for batch in batches:
             for start in range(0, batch.num_rows, _BATCH):
                 columns = [column.to_pylist() for column in batch.slice(start, _BATCH).columns]
-                yield from zip(*columns, strict=True)
+                for row in zip(*columns, strict=True):
+                    yield next(number), row
     except Exception as error:
         raise refuse(name, f"it cannot be read ({error})", "a whole parquet or arrow file") from error
 
@@ -155,21 +159,25 @@ class _Outputs:
     labels: list[int | None] = field(default_factory=list)
 
 
-def _assembled(name: str, columns: Sequence[str], rows: Iterator[Row], kind: OutputKind | None) -> Ensemble:
+def _assembled(name: str, columns: Sequence[str], rows: Rows, kind: OutputKind | None) -> Ensemble:
     at = _Columns.of(name, columns, kind)
     found: dict[str, dict[str, _Outputs]] = {}
     members: dict[str, None] = {}
-    count = 0
-    for number, row in enumerate(rows, 2):
+    values = 0
+    for number, row in rows:
         if len(row) != len(columns):
             raise refuse(name, f"line {number} has {len(row)} values", f"{len(columns)}, one a column")
-        member, place = _text(row[at.member]), _text(row[at.set]) or TEST if at.set is not None else TEST
+        member, place = _named(name, number, columns, row, at.member), TEST
+        if at.set is not None:
+            place = _text(row[at.set]) or TEST
         members[member] = None
         one = found.setdefault(place, {}).setdefault(member, _Outputs())
         _add(name, number, one, row, at)
-        count += len(at.outputs)
-        if count > MOST_VALUES or number > MOST_ROWS:
-            many = f"{MOST_VALUES:,} numbers" if count > MOST_VALUES else f"{MOST_ROWS:,} rows"
+        example = str(len(one.examples)) if at.example is None else _named(name, number, columns, row, at.example)
+        one.examples.append(example)
+        values += len(at.outputs)
+        if values > MOST_VALUES or number > MOST_ROWS:
+            many = f"{MOST_VALUES:,} numbers" if values > MOST_VALUES else f"{MOST_ROWS:,} rows"
             raise refuse(name, f"it holds more than {many}", "arrays (.npy) for as many")
     if TEST not in found:
         raise refuse(name, f"it has no rows of the set test, but {', '.join(found) or 'none'}", "set: test, ...")
@@ -181,6 +189,16 @@ def _assembled(name: str, columns: Sequence[str], rows: Iterator[Row], kind: Out
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
+
+
+def _named(name: str, number: int, columns: Sequence[str], row: Row, place: int) -> str:
+    """What a cell calls a member or an example. Raises InvalidInput for one that is empty, or NaN, as tools fill it."""
+    text = _text(row[place])
+    if not text or row[place] != row[place]:
+        raise refuse(
+            name, f"line {number} has an empty cell in its column {columns[place]}", f"a {columns[place]} in every row"
+        )
+    return text
 
 
 def _is_number(value: Any) -> bool:
@@ -203,7 +221,6 @@ def _add(name: str, number: int, one: _Outputs, row: Row, at: _Columns) -> None:
             name, f"line {number} holds {shown}, which is no {'class number' if label else 'number'}",
             "numbers, and whole numbers as labels",
         ) from None  # fmt: skip
-    one.examples.append(_text(row[at.example]) if at.example is not None else str(len(one.examples)))
 
 
 def _label(text: str) -> int | None:
@@ -250,7 +267,7 @@ def _member(name: str, place: str, member: str, one: _Outputs, order: dict[str, 
     _check_once(name, place, member, one.examples)
     rows = np.array([order.get(example, -1) for example in one.examples])
     if len(rows) != len(order) or (rows < 0).any():
-        raise _other_examples(name, place, member, len(one.examples), len(order))
+        raise _other_examples(name, place, member, one.examples, order)
     values = np.frombuffer(one.values, np.float64).reshape(len(rows), -1)
     placed = np.empty_like(values)
     placed[rows] = values
@@ -269,10 +286,18 @@ def _check_once(name: str, place: str, member: str, examples: Sequence[str]) -> 
         )
 
 
-def _other_examples(name: str, place: str, member: str, rows: int, wanted: int) -> Refused:
-    return refuse(
-        name, f"member {member!r} has {rows} examples of {place} and not the {wanted} of the first", "the same for all"
+def _other_examples(name: str, place: str, member: str, found: Sequence[str], first: Mapping[str, int]) -> Refused:
+    """found, first: the examples of this member, and of the first."""
+    there = set(found)
+    more, fewer = (
+        next((one for one in found if one not in first), None),
+        next((o for o in first if o not in there), None),
     )
+    counts = f"{len(found)} examples of {place}, the first {len(first)}"
+    which = [
+        f"{one[:80]!r} {what}" for one, what in ((more, "is of it alone"), (fewer, "is missing")) if one is not None
+    ]
+    return refuse(name, f"member {member!r} has {counts}: {', '.join(which)}", "the same for all")
 
 
 def _labels(name: str, place: str, members: Sequence[_Outputs], order: dict[str, int]) -> NDArray[np.int64] | None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.imported.arrays import Array, refuse
+from modescape.imported.arrays import Array, Refused, refuse
 from modescape.imported.containers import values
 from modescape.imported.ensemble import (
     TEST,
@@ -27,6 +27,7 @@ from modescape.imported.ensemble import (
     SetRole,
     Shift,
 )
+from modescape.imported.kinds import of_one_number
 
 _AXES = {1: "members, ", 2: "members, samples or checkpoints, "}
 
@@ -35,11 +36,10 @@ def outputs(array: Array, kind: OutputKind, *, lead: int = 1) -> Array:
     """The array itself if it is [.., N, K] ([.., N] of labels) after `lead` axes (1: members; 2: and samples or
     checkpoints). Raises InvalidInput."""
     of_labels = kind is OutputKind.LABELS
-    wanted = f"[{_AXES[lead]}examples{'' if of_labels else ', classes'}]"
     if len(array.shape) != lead + (1 if of_labels else 2):
-        one = ", one member too: save outputs[None]" if len(array.shape) == lead + (0 if of_labels else 1) else ""
-        raise refuse(array.name, f"it is {list(array.shape)} for {kind.value}", f"{wanted}{one}")
+        raise misshapen(array, kind, _AXES[lead], one=len(array.shape) == lead + (0 if of_labels else 1))
     if 0 in array.shape:
+        wanted = f"[{_AXES[lead]}examples{'' if of_labels else ', classes'}]"
         raise refuse(array.name, f"it is empty, {list(array.shape)}", f"{wanted}, none of them 0")
     if of_labels and array.dtype.kind not in "iu":
         raise refuse(
@@ -50,6 +50,20 @@ def outputs(array: Array, kind: OutputKind, *, lead: int = 1) -> Array:
     if not of_labels and array.shape[-1] < 2:
         raise refuse(array.name, "it has 1 class", "at least 2: of a binary classifier, a column for each class")
     return array
+
+
+def misshapen(array: Array, kind: OutputKind, axes: str, *, one: bool = False) -> Refused:
+    """The refusal of outputs of another number of axes. axes: those before the examples, as words; one: whether they
+    may be a single member's."""
+    of_labels = kind is OutputKind.LABELS
+    wanted = f"[{axes}examples{'' if of_labels else ', classes'}]"
+    said, hint = f"it is {list(array.shape)} for {kind.value}", ", one member too: save outputs[None]" if one else ""
+    if of_labels and len(array.shape) == axes.count(",") + 2:
+        said = f"whole numbers are read as predicted labels, and it is {array.dtype} {list(array.shape)}"
+        hint = "; of rows of a column a class (one-hot), outputs.argmax(-1); logits as outputs.astype('float32')"
+    elif len(array.shape) == 1 and array.dtype.kind == "f":
+        hint = f"; {of_one_number(np.asarray(values(array)))}"
+    return refuse(array.name, said, f"{wanted}{hint}")
 
 
 def true_labels(array: Array) -> Labels:

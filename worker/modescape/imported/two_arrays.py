@@ -21,7 +21,7 @@ from modescape.imported import parts
 from modescape.imported.arrays import Array, refuse, stacked
 from modescape.imported.containers import Archive, values
 from modescape.imported.ensemble import TEST, Choice, Ensemble, Member, OutputKind, Unclear
-from modescape.imported.kinds import looks_like
+from modescape.imported.kinds import looks_like, of_one_number
 
 OUTPUT_NAMES = ("logits", "predictions", "preds", "pred", "outputs", "probs", "probabilities", "test.logits", "y_pred")
 LABEL_NAMES = ("labels", "label", "y", "y_true", "y_test", "targets", "target", "truth", "test.labels", "test_labels")
@@ -174,7 +174,15 @@ def _fit(outputs: Array, labels: Array) -> bool:
 
 def _no_pair(arrays: Mapping[str, Array]) -> Exception:
     held = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in list(arrays.items())[:8])
+    lengths = {one.shape[0] for one in arrays.values() if _are_labels(one)}
     for name, one in arrays.items():
+        if one.dtype.kind == "f" and len(one.shape) == 2 and one.shape[1] in lengths:
+            held += f"; {name}: {of_one_number(np.asarray(next(one.rows())))}"
+        elif one.dtype.kind in "iu" and len(one.shape) == 3 and one.shape[1] in lengths:
+            held += (
+                f"; {name} holds whole numbers: logits are outputs.astype('float32'), and of rows of a column a class "
+            )
+            held += "(one-hot) outputs.argmax(-1) are predicted labels"
         if len(one.shape) != 1 or one.dtype.kind != "f" or _are_labels(one):
             continue
         if (empty := np.flatnonzero(~np.isfinite(values(one)))).size:
@@ -212,6 +220,8 @@ def _ensemble(outputs: Array, labels: Array, kind: OutputKind | None) -> Ensembl
 def kind_of(outputs: Array) -> OutputKind:
     """What outputs [M, N, K] can only be, by the first rows of the first member."""
     if outputs.dtype.kind != "f" or 0 in outputs.shape:
-        return OutputKind.LABELS if outputs.dtype.kind in "iu" else OutputKind.LOGITS
+        return OutputKind.LABELS if outputs.dtype.kind in "iub" else OutputKind.LOGITS
+    if len(outputs.shape) < 2:  # whose shape is refused
+        return OutputKind.LOGITS
     first = next(outputs.rows())
     return looks_like(np.asarray(first[: max(1, _LOOKED_AT // first.shape[-1])]))
