@@ -29,6 +29,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import sync_playwright
 from real_data import real
+from safetensors.numpy import save
 from serving import Served, free_port, mainly, served
 from test_imported_files import REFUSED, SAFETENSORS, folder
 
@@ -693,6 +694,19 @@ def test_a_members_outputs_of_another_shape_are_refused_in_the_words_of_one_memb
                         shared.send(npy(member(0)[:, 0]), "samples/swag/test.logits.npy")]},
     )  # fmt: skip
     assert named.json()["errors"][0]["allowed"].startswith("[samples or checkpoints, examples, classes]")
+
+
+def test_weights_of_members_that_came_one_by_one_are_told_of_when_all_are_there(door: Door) -> None:
+    id_ = door.opened(planned=2)
+    for number in range(2):
+        tensors = {"stem": np.ones((2, 2), np.float32), "head": np.ones((3 + number, 2), np.float32)}
+        files = [door.send(npy(member(number)), "test.logits.npy"), door.send(save(tensors), "weights.safetensors")]
+        answer = door.client.put(f"/api/imports/{id_}/members/{number}", json={"files": files})
+        assert answer.status_code in (200, 201), answer.text
+        assert not [one for one in answer.json()["odd"] if one["what"] == "weights"]
+    sealed = door.client.post(f"/api/imports/{id_}/seal").json()
+    (told,) = [one["sentence"] for one in sealed["odd"] if one["what"] == "weights"]
+    assert told.endswith("Left out: head, [3, 2] of member 0 and [4, 2] of member 1")
 
 
 def test_an_entry_that_is_wrong_is_the_one_thing_that_is_wrong(shared: Door) -> None:

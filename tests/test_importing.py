@@ -27,6 +27,7 @@ from modescape.errors import InvalidInput
 from modescape.exporting import ensemble_of
 from modescape.imported.arrays import held
 from modescape.imported.digest import contents, set_digest
+from modescape.imported.door import Odd, examine
 from modescape.imported.ensemble import OutputKind, Recipe, Unclear
 from modescape.imported.memory import Samples, from_arrays
 from modescape.imported.reading import read
@@ -170,6 +171,45 @@ def test_cosines_are_of_all_weights_but_running_statistics_and_reduced_ones_of_m
         assert matrix is not None
         np.testing.assert_allclose(matrix.values, cosines(vectors), atol=1e-12)
     assert "a" in {told.record.id for told in lab.claims()}
+
+
+def test_what_of_weights_is_not_compared_is_told_with_its_reason(tmp_path: Path) -> None:
+    logits, truth = made()
+    rng = np.random.default_rng(3)
+
+    def whole(width: int = 4) -> dict[str, Arrays]:
+        return {
+            "stem.weight": rng.normal(size=(3, 2)), "head.weight": rng.normal(size=(width, 3)),
+            "bn.running_mean": np.zeros(width), "steps": np.array(9),
+        }  # fmt: skip
+
+    def odd(weights: list[dict[str, Arrays]]) -> list[str]:
+        one = from_arrays(logits, truth, weights=weights, recipe="same")
+        return [found.sentence for found in examine(one).told if found.what is Odd.WEIGHTS]
+
+    assert not odd([whole() for _ in range(M)])
+    assert not odd([{f"dense_{i}/{name}": one for name, one in whole().items()} for i in range(M)]), "by their order"
+    assert not odd([whole() | {"bn.running_var": np.ones(i + 1)} for i in range(M)]), "which nobody compares"
+    without = [whole() for _ in range(M)]
+    del without[0]["head.weight"]
+    (said,) = odd(without)
+    assert said.endswith("that every member has alike. Left out: head.weight, which member 0 has not")
+    wider = [whole(4 + (i == 1)) for i in range(M)]
+    (said,) = odd(wider)
+    assert said.endswith("Left out: head.weight, [4, 3] of member 0 and [5, 3] of member 1")
+    (said,) = odd([{"net": rng.normal(size=(2, 3 + i))} for i in range(M)])
+    assert said.startswith("Weights are not compared, and claim (a) cannot be told")
+    lab = analysed(tmp_path, logits, truth, weights=wider)
+    assert [line for line in lab.odd if "Left out: head.weight, [4, 3] of member 0" in line]
+    stems = np.array([weights["stem.weight"].reshape(-1) for weights in wider])
+    stems /= np.linalg.norm(stems, axis=1, keepdims=True)
+    matrix = lab.matrix("cosine-reduced", "")
+    assert matrix is not None
+    np.testing.assert_allclose(matrix.values, stems @ stems.T, atol=1e-12)
+    other = analysed(tmp_path / "b", logits, truth, weights=[{"net": rng.normal(size=(2, 3 + i))} for i in range(M)])
+    claim = other.claim("a")
+    assert claim is not None
+    assert "their shapes differ" in claim.because
 
 
 def test_without_weights_nobody_asks_about_them(tmp_path: Path) -> None:

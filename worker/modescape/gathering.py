@@ -26,10 +26,10 @@ from modescape.apart import Apart, Asked, Limits, Look, OneMember, Sent
 from modescape.errors import Conflict, InvalidInput
 from modescape.imported.containers import check_name
 from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe
-from modescape.importing import spec_of
+from modescape.importing import put_together, spec_of
 from modescape.importing_weights import Choices, bring_in_weights, members_below
 from modescape.laboratory import Laboratory
-from modescape.pieces import Piece, PieceMember, together
+from modescape.pieces import Piece, PieceMember
 from modescape.records import ArtifactInfo, Json, Need, PlannedStage
 from modescape.store.curves import SeriesPoints
 from modescape.store.gatherings import NewPiece, Outrun, Whole
@@ -316,7 +316,7 @@ class Intake:
     def _planned(
         self, row: Gathering, pieces: Sequence[Piece], files: Sequence[Json] = (), *, seal: bool = False
     ) -> Whole:
-        piece = together(pieces, planned=row.planned, is_whole=seal)
+        piece = put_together(self.laboratory.artifacts, pieces, planned=row.planned, is_whole=seal)
         prepared = self.laboratory.preparing()(piece.spec, given=piece.given)
         origin = {"import": row.id, "planned": row.planned, "by": row.declared.get("by", ""), "files": list(files)}
         stages = prepared.plan.stages

@@ -25,7 +25,7 @@ from modescape.errors import InvalidInput, Problem
 from modescape.imported.answers import answered, renamed
 from modescape.imported.arrays import Array, stacked
 from modescape.imported.digest import Content, content_digest, contents, digest_of, set_digest
-from modescape.imported.door import Level, Odd, Oddity, examine
+from modescape.imported.door import Level, Odd, Oddity, examine, of_weights
 from modescape.imported.ensemble import (
     TEST,
     VALIDATION,
@@ -44,7 +44,7 @@ from modescape.imported.saying import KINDS
 from modescape.imported.tensors import header_of
 from modescape.imported.two_arrays import kind_of
 from modescape.names import key_of, keys_of
-from modescape.pieces import KEPT, MOST_EMBEDDED, Piece, PieceMember, Strange, compared
+from modescape.pieces import KEPT, MOST_EMBEDDED, Piece, PieceMember, Strange, compared, together
 from modescape.records import About, ArtifactInfo, Json
 
 if TYPE_CHECKING:  # the process that reads what strangers sent loads no database
@@ -110,6 +110,17 @@ def kept_piece(artifacts: Artifacts, ensemble: Ensemble, answers: Answers = Answ
         files=tuple(kept.files.values()),
         odd=tuple(_strange(one, answers) for one in findings.oddities),
     )
+
+
+def put_together(artifacts: Artifacts, pieces: Sequence[Piece], *, planned: int, is_whole: bool) -> Piece:
+    """All pieces as one (`pieces.together`); of what is whole, with what of its weights is not compared."""
+    piece = together(pieces, planned=planned, is_whole=is_whole)
+    if not is_whole or len(pieces) < 2:
+        return piece
+    weights = {one.id: digest for one in piece.members if (digest := one.given.get("weights")) is not None}
+    told = of_weights({who: header_of(Tensors.of(artifacts.path(digest))) for who, digest in weights.items()})
+    odd = (one for one in piece.odd if one.what != Odd.WEIGHTS)  # said of the members of one piece
+    return replace(piece, odd=(*odd, *(_strange(one, Answers()) for one in told)))
 
 
 def _strange(one: Oddity, answers: Answers) -> Strange:

@@ -66,7 +66,7 @@ def orthogonal(asked: Asked, evidence: Evidence) -> ClaimRecord | None:
         return replace(
             record,
             because="a cosine is undefined: some weights are all zero or not finite, or files have no tensors of the "
-            "same names or order; train those runs again",
+            "same names or order, or their shapes differ; train those runs again, of one architecture",
         )
     p_holds, p_fails = max(above.p_fails, below.p_holds), min(above.p_holds, below.p_fails)
     record = replace(record, p=min(p_holds, p_fails))

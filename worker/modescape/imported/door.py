@@ -35,6 +35,7 @@ from modescape.imported.kinds import (
     of_one_number,
     predicted,
 )
+from modescape.imported.tensors import TensorHeader, header_of, matched, unmatched
 from modescape.names import checked
 from modescape.science.ensembles import fit_temperature
 from modescape.science.health import NOT_FINITE, at_chance
@@ -86,6 +87,7 @@ class Odd(StrEnum):
     REMARK = "remark"
     ASIDE = "aside"
     WRITTEN_WITHOUT = "written-without"
+    WEIGHTS = "weights"
 
 
 @dataclass(frozen=True)
@@ -785,12 +787,26 @@ def _beside(ensemble: Ensemble) -> Iterator[Oddity]:
             "beside those on the test set"
         )
         yield Oddity(Level.TOLD, Odd.ASIDE, sentence, place=VALIDATION)
+    yield from of_weights({member: header_of(tensors) for member, tensors in ensemble.weights.items()})
     for remark in ensemble.remarks:
         yield Oddity(Level.TOLD, Odd.REMARK, remark)
     if ensemble.unread:
         yield not_read(ensemble.unread)
     if ensemble.left_out:
         yield Oddity(Level.TOLD, Odd.WRITTEN_WITHOUT, f"Whoever wrote this left out: {_the_first(ensemble.left_out)}")
+
+
+def of_weights(headers: Mapping[str, TensorHeader]) -> Iterator[Oddity]:
+    """What of the members' weights is not compared, because not every file has it. headers: by member."""
+    if len(headers) < 2 or not (left_out := unmatched(headers)):
+        return
+    shown = "; ".join(f"{name}, {why}" for name, why in left_out[:5])
+    more = f"; and {len(left_out) - 5:,} more" if len(left_out) > 5 else ""
+    if matched(list(headers.values())):
+        said = "Weights are compared, and claim (a) is read, on the tensors that every member has alike. Left out: "
+    else:
+        said = "Weights are not compared, and claim (a) cannot be told: no tensor is alike in every member's file. "
+    yield Oddity(Level.TOLD, Odd.WEIGHTS, f"{said}{shown}{more}")
 
 
 def not_read(names: Sequence[str]) -> Oddity:

@@ -10,6 +10,8 @@ bfloat16 and no floats of 8 bits, so numbers are read here too, where no torch i
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -19,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from modescape.imported.arrays import LARGEST, Refused, is_archive, is_pickle, readable, refuse
 from modescape.imported.ensemble import Tensors
+from modescape.imported.two_arrays import natural
 
 _HEADER = 16 << 20  # bytes; the library allows 100 MB, networks need some hundred kB
 _BITS = {
@@ -148,3 +151,61 @@ def _nbytes(name: str, key: str, one: _Entry) -> int:
     if any(not 0 <= length < LARGEST for length in one.shape) or len(one.shape) > 16:
         raise refuse(name, f"the tensor {key!r} is {one.shape[:8]}", "lengths that a file can hold")
     return math.prod(one.shape) * _BITS[one.dtype] // 8
+
+
+# --- the same parameter in several files -----------------------------------------------------------------------------
+
+_RUNNING = re.compile(r"running_(mean|var)|num_batches_tracked|moving_(mean|variance)|batch_stats")
+
+
+def matched(headers: Sequence[TensorHeader]) -> list[tuple[TensorEntry, ...]]:
+    """Of every parameter that all files have its tensor in each (science p.4): floats of one name and shape, without
+    running statistics. Where no name is in every file (Keras numbers its layers anew for every model) they are matched
+    by their natural order, if their shapes allow."""
+    found = [{entry.name: entry for entry in header.entries} for header in headers]
+    shared = _in_all(found)
+    if not shared:
+        found = [dict(_by_place(own)) for own in found]
+        shared = _in_all(found)
+    every = (tuple(own[name] for own in found) for name in sorted(shared))
+    return [some for some in every if not _RUNNING.search(some[0].name) and all(entry.is_float for entry in some)]
+
+
+def unmatched(headers: Mapping[str, TensorHeader]) -> list[tuple[str, str]]:
+    """Each other parameter of these files, by whose they are, and why it is not compared, in words."""
+    there = {who: {entry.name: entry for entry in header.entries} for who, header in headers.items()}
+    used = [{some[number].name for some in matched(list(headers.values()))} for number in range(len(headers))]
+    names = [name for own, taken in zip(there.values(), used, strict=True) for name in own if name not in taken]
+    return [
+        (name, _why_not({who: own.get(name) for who, own in there.items()}))
+        for name in dict.fromkeys(names)
+        if not _RUNNING.search(name) and any(name in own and own[name].is_float for own in there.values())
+    ]
+
+
+def _why_not(of: Mapping[str, TensorEntry | None]) -> str:
+    lacking = [who for who, entry in of.items() if entry is None]
+    if lacking:
+        return f"which member {lacking[0]}{' and others have' if len(lacking) > 1 else ' has'} not"
+    shapes: dict[tuple[int, ...], str] = {}
+    for who, entry in of.items():
+        if entry is not None:
+            shapes.setdefault(entry.shape, who)
+    if len(shapes) > 1:
+        return " and ".join(f"{list(shape)} of member {who}" for shape, who in list(shapes.items())[:2])
+    return "which is not of floats everywhere"
+
+
+def _in_all(found: Sequence[Mapping[str, TensorEntry]]) -> list[str]:
+    """Names that every file has, of tensors of one shape."""
+    return [
+        name for name, entry in found[0].items()
+        if all(name in own and own[name].shape == entry.shape for own in found)
+    ]  # fmt: skip
+
+
+def _by_place(found: Mapping[str, TensorEntry]) -> Iterator[tuple[str, TensorEntry]]:
+    """By the last part of the name and the place in natural order: what two files have there is the same parameter,
+    where all shapes are alike."""
+    for place, name in enumerate(sorted(found, key=natural)):
+        yield f"{place:06d}/{re.split(r'[/.]', name)[-1]}", found[name]

@@ -9,10 +9,10 @@ from modescape.apart import Asked
 from modescape.artifacts import Artifacts
 from modescape.errors import Conflict, InvalidInput
 from modescape.imported.ensemble import OutputKind, Recipe
-from modescape.importing import Answers, kept_piece, store_piece
+from modescape.importing import Answers, kept_piece, put_together, store_piece
 from modescape.laboratory import Lab, started
 from modescape.logger.spool import Spool, SpooledMember
-from modescape.pieces import Piece, together
+from modescape.pieces import Piece
 from modescape.reading_process import one_member
 from modescape.settings import Settings
 
@@ -31,7 +31,7 @@ def bring(spool: Spool, settings: Settings, *, progress: bool) -> Lab:
             raise Conflict(f"member {member.id[:80]!r} was logged twice, and its outputs differ")
     if not pieces:
         raise InvalidInput("no member was logged to its end", field="members", allowed="one or more")
-    piece = together(list(pieces.values()), planned=about.planned or 0, is_whole=True)
+    piece = put_together(home.laboratory.artifacts, list(pieces.values()), planned=about.planned or 0, is_whole=True)
     row = store_piece(
         home.laboratory, piece, name=about.name, notes=about.notes, tags=about.tags,
         provenance={"planned": about.planned or len(pieces), "by": about.by},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +14,7 @@ from modescape.draft import Draft
 from modescape.errors import NothingLearned
 from modescape.finding import no_run_learned
 from modescape.imported.ensemble import Tensors
-from modescape.imported.tensors import TensorEntry, floats, header_of
-from modescape.imported.two_arrays import natural
+from modescape.imported.tensors import TensorEntry, floats, header_of, matched
 from modescape.prices import Work
 from modescape.records import Group, Json, Role, SampleSet
 from modescape.results import Results
@@ -123,55 +120,29 @@ def _cosines(context: Context, solutions: list[Solution]) -> None:
     )  # fmt: skip
 
 
-_RUNNING = re.compile(r"running_(mean|var)|num_batches_tracked|moving_(mean|variance)|batch_stats")
-
-
 def _cosines_of_files(context: Context, solutions: list[Solution]) -> None:
-    """The same of weights that came without their network (science p.4): of all tensors that every file has, without
-    running statistics; reduced are those of two or more dimensions. Where no name is in every file (Keras numbers its
-    layers anew for every model) they are matched by their natural order, if their shapes allow."""
+    """The same of weights that came without their network (science p.4), on the tensors that are matched in every file;
+    reduced are those of two or more dimensions."""
     if len(solutions) < 2:
         return
     paths = [context.artifacts.path(str(solution.weights)) for solution in solutions]
-    headers = [header_of(Tensors.of(path)) for path in paths]
-    found = [{entry.name: entry for entry in header.entries} for header in headers]
-    shared = _in_all(found)
-    if not shared:
-        found = [dict(_by_place(own)) for own in found]
-        shared = _in_all(found)
+    shared = matched([header_of(Tensors.of(path)) for path in paths])
     gram, left_out = np.zeros((2, len(paths), len(paths))), []
-    for i, name in enumerate(sorted(shared)):
+    for i, entries in enumerate(shared):
         context.control.check()
         context.control.progress(i, len(shared))
-        if _RUNNING.search(found[0][name].name) or not all(own[name].is_float for own in found):
-            continue
-        block = np.stack([_floats(path, own[name]) for path, own in zip(paths, found, strict=True)])
+        block = np.stack([_floats(path, entry) for path, entry in zip(paths, entries, strict=True)])
         product = block @ block.T
         gram[0] += product
-        if len(found[0][name].shape) > 1:
+        if len(entries[0].shape) > 1:
             gram[1] += product
         else:
-            left_out.append(found[0][name].name)
+            left_out.append(entries[0].name)
     context.add_matrix("cosine", "", similarity.cosines(gram[0]), solutions, solutions, weights="all")
     context.add_matrix(
         "cosine-reduced", "", similarity.cosines(gram[1]), solutions, solutions,
         weights="reduced", head=[], left_out=left_out,
     )  # fmt: skip
-
-
-def _in_all(found: Sequence[Mapping[str, TensorEntry]]) -> list[str]:
-    """Names that every file has, of tensors of one shape."""
-    return [
-        name for name, entry in found[0].items()
-        if all(name in own and own[name].shape == entry.shape for own in found)
-    ]  # fmt: skip
-
-
-def _by_place(found: Mapping[str, TensorEntry]) -> Iterator[tuple[str, TensorEntry]]:
-    """By the last part of the name and the place in natural order: what two files have there is the same parameter,
-    where all shapes are alike."""
-    for place, name in enumerate(sorted(found, key=natural)):
-        yield f"{place:06d}/{re.split(r'[/.]', name)[-1]}", found[name]
 
 
 def _floats(path: Path, entry: TensorEntry) -> NDArray[np.float64]:
