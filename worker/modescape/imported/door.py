@@ -520,8 +520,8 @@ def _refused_kinds(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
             numbers += [] if number in numbers else [number]
     for (what, place, kind), numbers in others.items():
         sentence = (
-            f"{_functions(ensemble, what, place, numbers)} are called {ensemble.kind.value} as all are, but their rows "
-            f"{_ROWS[kind]}: give every set of every member as one kind of numbers"
+            f"{_functions(ensemble, what, place, numbers)} are taken for {ensemble.kind.value}, as all are, but their "
+            f"rows {_ROWS[kind]}: give every set of every member as one kind of numbers"
             f"{_MADE.get((kind, ensemble.kind), '')}"
         )
         yield Oddity(Level.REFUSED, Odd.KIND, sentence, _names(ensemble, numbers), place)
