@@ -341,6 +341,18 @@ def test_a_file_each_is_put_together_by_name_in_the_order_people_count(shared: D
     assert (three["may"], len(three["members"])) == (True, 3)
 
 
+def test_labels_that_lie_elsewhere_on_the_server_are_not_opened(shared: Door, tmp_path: Path) -> None:
+    np.save(tmp_path / "secret.npy", truth())
+    outputs = np.stack([member(i) for i in range(3)])
+    beside = shared.send(npy(outputs[:, :-1]), "e/other.npy")
+    for files in ([shared.send(npy(outputs), "preds.npy")], [shared.send(npy(outputs), "e/preds.npy"), beside]):
+        asked = {"files": files, "labels": str(tmp_path / "secret.npy")}
+        answer = shared.client.post("/api/imports/look", json=asked)
+        assert answer.status_code == 422 or answer.json()["may"] is False, answer.text
+        missing = shared.client.post("/api/imports/look", json={**asked, "labels": str(tmp_path / "none.npy")})
+        assert answer.text.replace("secret", "none") == missing.text, "nor is it told whether there is such a file"
+
+
 def test_an_open_question_stops_an_import_and_its_answer_lets_it_in(shared: Door) -> None:
     rows = np.stack([member(i) for i in range(3)]).astype(np.float64)
     odds = np.exp(rows) / np.exp(rows).sum(-1, keepdims=True)

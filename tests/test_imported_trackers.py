@@ -232,6 +232,18 @@ def test_a_database_that_was_moved_finds_its_files_beside_it(database: Path, tmp
     assert read(moved / "mlflow.db").test.outputs.shape == (3, 40, 3)
 
 
+def test_a_database_that_was_sent_is_not_followed_to_other_folders(database: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "sent"
+    alone.mkdir()
+    database.rename(alone / "mlflow.db")
+    assert read(alone / "mlflow.db").test.outputs.shape == (3, 40, 3), "somebody's own, on this machine"
+    found = read(alone / "mlflow.db", within=alone)
+    assert not found.sets
+    assert [member.id for member in found.members] == ["net-0", "net-1", "net-2"]
+    (tmp_path / "mlruns").rename(alone / "mlruns")
+    assert read(alone / "mlflow.db", within=alone).test.outputs.shape == (3, 40, 3)
+
+
 def test_the_folder_that_mlflow_was_run_in_is_read_by_its_database(database: Path, tmp_path: Path) -> None:
     assert set_digest(read(tmp_path)) == set_digest(read(database))
     assert read(tmp_path).members[1].config == {"seed": 1}

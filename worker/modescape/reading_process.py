@@ -199,7 +199,7 @@ def read_sent(root: Path, asked: Asked) -> Ensemble:
     return read(
         files[0] if len(files) == 1 else root, name=asked.name, kind=_kind(asked),
         recipe=Recipe(asked.recipe) if asked.recipe else None, outputs=asked.outputs, labels=asked.labels,
-        classes=asked.classes,
+        classes=asked.classes, within=root,
     )  # fmt: skip
 
 

@@ -122,6 +122,11 @@ def check_file(path: Path, allowed: str) -> Path:
     return path
 
 
+def is_inside(path: Path, folder: Path | None) -> bool:
+    """Whether a path leads to somewhere in a folder, links followed; to anywhere, where there is none."""
+    return folder is None or path.resolve().is_relative_to(folder.resolve())
+
+
 def _no_file(path: Path) -> str:
     if path.is_dir():
         return "it is a folder"

@@ -19,7 +19,16 @@ import numpy as np
 from modescape.errors import InvalidInput
 from modescape.imported import long_form, old_exports, parts
 from modescape.imported.arrays import Array, mapped, printable, readable, refuse
-from modescape.imported.containers import Archive, Container, Folder, check_file, check_pickle, manifest_text, opened
+from modescape.imported.containers import (
+    Archive,
+    Container,
+    Folder,
+    check_file,
+    check_pickle,
+    is_inside,
+    manifest_text,
+    opened,
+)
 from modescape.imported.digest import FILE_OF
 from modescape.imported.ensemble import (
     TEST,
@@ -36,6 +45,7 @@ from modescape.imported.ensemble import (
 )
 from modescape.imported.manifest import NAME, Manifest, members_of, parsed
 from modescape.imported.trackers import read_logs
+from modescape.imported.trackers.logged import Asked
 from modescape.imported.two_arrays import from_files, from_named, of_member
 
 _WHAT = {what: kind for kind, what in FILE_OF.items()}
@@ -68,10 +78,11 @@ def read(
     labels: str | None = None,
     classes: Sequence[str] = (),
     experiment: str | None = None,
+    within: Path | None = None,
 ) -> Ensemble:
     """The ensemble at a path. name, kind, recipe, classes: instead of what the files say; outputs, labels: which arrays
     are what, where that is unclear (labels: also a file of them elsewhere); experiment: which, of several in another
-    tool's logs.
+    tool's logs; within: of files that a stranger sent, the folder beyond which no name they give is followed.
 
     Raises InvalidInput naming the file, what is wrong and what is allowed; Unclear (one of those) with a question.
     """
@@ -80,7 +91,7 @@ def read(
     path = Path(path)
     check_pickle(path.name)
     with readable(printable(str(path))):
-        ensemble = _read(path, kind, outputs, labels, experiment)
+        ensemble = _read(path, kind, outputs, labels, experiment, within)
     if classes and not ensemble.classes:
         ensemble = replace(ensemble, classes=tuple(classes))
     chosen = name or printable(ensemble.name or path.stem)
@@ -88,27 +99,35 @@ def read(
 
 
 def _read(
-    path: Path, kind: OutputKind | None, outputs: str | None, labels: str | None, experiment: str | None
+    path: Path,
+    kind: OutputKind | None,
+    outputs: str | None,
+    labels: str | None,
+    experiment: str | None,
+    within: Path | None,
 ) -> Ensemble:
     if path.exists() and not path.is_dir():
         check_file(path, _ALLOWED)
-    if (logs := read_logs(path, kind=kind, experiment=experiment, outputs=outputs, labels=labels)) is not None:
+    asked = Asked(kind, experiment, outputs, labels, within)
+    if (logs := read_logs(path, asked)) is not None:
         return logs
     if path.suffix.lower() in TABLES and path.is_file():
         return long_form.read_table(path, kind=kind)
     if path.suffix.lower() == ".npy" and path.is_file():
-        return _single(path, kind, labels)
-    return _contained(opened(path), kind, outputs, labels)
+        return _single(path, kind, labels, within)
+    return _contained(opened(path), kind, outputs, labels, within)
 
 
-def _single(path: Path, kind: OutputKind | None, labels: str | None) -> Ensemble:
-    if labels is None:
+def _single(path: Path, kind: OutputKind | None, labels: str | None, within: Path | None) -> Ensemble:
+    if labels is None or not is_inside(Path(labels), within):
         raise refuse(path.name, "it is one array, and true labels are another", "the file of the labels: labels=...")
     arrays = {path.stem: mapped(path), "labels": mapped(check_file(Path(labels), _LABELS))}
     return from_named(arrays, kind, path.stem, "labels")
 
 
-def _contained(lies: Container, kind: OutputKind | None, outputs: str | None, labels: str | None) -> Ensemble:
+def _contained(
+    lies: Container, kind: OutputKind | None, outputs: str | None, labels: str | None, within: Path | None
+) -> Ensemble:
     names = lies.names
     if NAME in names or f"{NAME}.npy" in names or any(_SET.fullmatch(name) for name in names):
         return read_format(lies, kind=kind)
@@ -116,10 +135,10 @@ def _contained(lies: Container, kind: OutputKind | None, outputs: str | None, la
         return old_exports.read_export(lies)
     if isinstance(lies, Folder) and (both := _archive_and_labels(lies, labels)):
         archive, truth = both
-        return _contained(opened(archive), kind, outputs, str(truth))
+        return _contained(opened(archive), kind, outputs, str(truth), within)
     arrays, others = _arrays(lies), [name for name in names if not name.endswith((".npy", ".npz"))]
     found = {name.removesuffix(".npy"): array for name, array in arrays.items()}
-    labels = _named(lies, found, labels)
+    labels = _named(lies, found, labels, within)
     try:
         files = from_files(found, kind, outputs, labels, numbered=lies.name.lower().endswith(".npz"))
         if files is not None:
@@ -180,7 +199,7 @@ def _arrays(lies: Container) -> dict[str, Array]:
     return found
 
 
-def _named(lies: Container, found: dict[str, Array], labels: str | None) -> str | None:
+def _named(lies: Container, found: dict[str, Array], labels: str | None, within: Path | None) -> str | None:
     """Which array the true labels are: one of those, by its name or its path, or a file elsewhere, which joins them."""
     if labels is None:
         return None
@@ -188,7 +207,7 @@ def _named(lies: Container, found: dict[str, Array], labels: str | None) -> str 
     if bare in found:
         return bare
     path = Path(labels)
-    if not path.exists():
+    if not is_inside(path, within) or not path.exists():
         return labels
     check_file(path, _LABELS)
     if isinstance(lies, Folder) and path.resolve().is_relative_to(lies.root.resolve()):

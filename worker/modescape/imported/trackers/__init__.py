@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from modescape.imported.ensemble import Ensemble, OutputKind
+from modescape.imported.ensemble import Ensemble
 from modescape.imported.trackers import csv_logs, mlflow_database, mlflow_folder, tensorboard_events
 from modescape.imported.trackers.logged import Asked, Logs, assembled
 
@@ -21,21 +21,11 @@ _READERS: tuple[Callable[[Path, Asked], Logs | None], ...] = (
 )  # fmt: skip
 
 
-def read_logs(
-    path: Path,
-    *,
-    kind: OutputKind | None = None,
-    experiment: str | None = None,
-    outputs: str | None = None,
-    labels: str | None = None,
-) -> Ensemble | None:
+def read_logs(path: Path, asked: Asked = Asked()) -> Ensemble | None:
     """The runs that were logged at a path; None where no reader knows what lies there.
 
-    kind: of predictions, None: as they look; experiment: which, where there are several with runs; outputs, labels:
-    which files among the runs' own hold predictions and true labels, where their names do not say it.
     Raises InvalidInput naming the file, Unclear where there are several experiments.
     """
-    asked = Asked(kind, experiment, outputs, labels)
     for find in _READERS:
         if (logs := find(path, asked)) is not None:
             return assembled(path, logs, asked)

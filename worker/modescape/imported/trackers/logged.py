@@ -34,12 +34,18 @@ _LONGEST = 200  # letters of a run's name
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user said of logs, None where nothing (see `read_logs`)."""
+    """What the user said of logs, None where nothing.
+
+    kind: of predictions, None: as they look; experiment: which, where there are several with runs; outputs, labels:
+    which files among the runs' own hold predictions and true labels, where their names do not say it; within: the
+    folder beyond which no place that logs name is looked at.
+    """
 
     kind: OutputKind | None = None
     experiment: str | None = None
     outputs: str | None = None
     labels: str | None = None
+    within: Path | None = None
 
 
 @dataclass(frozen=True)

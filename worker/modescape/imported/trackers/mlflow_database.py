@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from modescape.imported.arrays import refuse
+from modescape.imported.containers import is_inside
 from modescape.imported.ensemble import Curve
 from modescape.imported.trackers.logged import MOST_POINTS, Asked, LoggedRun, Logs, curve, one_experiment, value_of
 
@@ -77,7 +78,7 @@ def _logs(path: Path, database: sqlite3.Connection, asked: Asked) -> Logs:
         if status not in (None, "FINISHED"):
             remarks.append(f"Run {title} had not finished; it is read as far as it came")
         params = {key: value_of(value) for key, value in _texts(database, _PARAMS, run).items()}
-        runs.append(LoggedRun(run, title, params, _curves(path, database, run), _folder(path, files)))
+        runs.append(LoggedRun(run, title, params, _curves(path, database, run), _folder(path, files, asked.within)))
     return Logs(named[chosen], tuple(runs), tuple(left_out), tuple(remarks))
 
 
@@ -101,7 +102,7 @@ def _curves(path: Path, database: sqlite3.Connection, run: str) -> dict[str, Cur
     return {name: curve(found) for name, found in points.items()}
 
 
-def _folder(database: Path, address: str | None) -> Path | None:
+def _folder(database: Path, address: str | None, within: Path | None) -> Path | None:
     """Where a run keeps its files, if that is on this machine: as it was noted, or beside the database."""
     if not address:
         return None
@@ -110,4 +111,5 @@ def _folder(database: Path, address: str | None) -> Path | None:
         return None
     noted = Path(unquote(parsed.path))
     beside = database.parent.joinpath(*noted.parts[-4:])  # mlruns or mlartifacts / experiment / run / artifacts
-    return next((one for one in (noted, beside) if one.is_absolute() and one.is_dir()), beside)
+    found = (one for one in (noted, beside) if one.is_absolute() and is_inside(one, within) and one.is_dir())
+    return next(found, beside if is_inside(beside, within) else None)
