@@ -689,11 +689,11 @@ def test_chains_are_represented_by_the_ends_of_their_cycles() -> None:
     options = {"cycles": 3, "epochs_per_cycle": 3, "samples_per_cycle": 2, "noise_epochs": 1}
     assert CyclicalOptions.model_validate(options).best_first == [5, 3, 1, 4, 2, 0]
     kept = [SimpleNamespace(method="sgmcmc", sample_set="typical", index=i) for i in range(6)]
-    context: Any = SimpleNamespace(
+    results: Any = SimpleNamespace(
         spec=parse({"methods": [{"method": "sgmcmc", "options": options}]}),
-        results=lambda: SimpleNamespace(solutions=lambda run: kept, averaged=lambda method, run: kept),
-    )
-    assert [s.index for s in groups.members(context, 0, "sgmcmc", 4)] == [5, 3, 1, 4]
+        solutions=lambda run: kept, averaged=lambda method, run: kept, places=lambda method: Results.places(results, method),
+    )  # fmt: skip
+    assert [s.index for s in Results.group(results, "sgmcmc", 0, 4)] == [5, 3, 1, 4]
     said = "Cyclical SG-MCMC: the last samples of its cycles, latest cycle first."
     assert said_of_chains(["independent", "random", "sgmcmc"]) == [said]
 

@@ -204,9 +204,9 @@ class Results:
     def places(self, method: str) -> dict[int, int]:
         """Of a method whose chain starts afresh: the place of each sample by its index, those first that stand for it
         where there is room for a few; {} of others, whose samples are alike."""
-        entry = self.spec.method(method)
-        if entry.trained != "fresh":
+        if method not in methods or methods[method].trained != "fresh":  # one that a plug-in brought may be gone
             return {}
+        entry = methods[method]
         chosen = next(one for one in self.spec.methods if one.method == method)
         options = entry.options.model_validate(chosen.options)
         assert isinstance(options, FreshOptions)  # what `Method.trained` promises
