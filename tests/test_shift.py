@@ -32,7 +32,6 @@ from modescape.registry import figures, presets
 from modescape.results import Results
 from modescape.settings import Settings
 from modescape.spec import check, parse, sizes
-from modescape.stages import groups
 from modescape.stages import stage as real
 from modescape.stages.stage import Task
 from modescape.studies.shift import stages as shift_stages
@@ -691,8 +690,10 @@ def test_chains_are_represented_by_the_ends_of_their_cycles() -> None:
     kept = [SimpleNamespace(method="sgmcmc", sample_set="typical", index=i) for i in range(6)]
     results: Any = SimpleNamespace(
         spec=parse({"methods": [{"method": "sgmcmc", "options": options}]}),
-        solutions=lambda run: kept, averaged=lambda method, run: kept, places=lambda method: Results.places(results, method),
-    )  # fmt: skip
+        solutions=lambda run: kept,
+        averaged=lambda method, run: kept,
+        places=lambda method: Results.places(results, method),
+    )
     assert [s.index for s in Results.group(results, "sgmcmc", 0, 4)] == [5, 3, 1, 4]
     said = "Cyclical SG-MCMC: the last samples of its cycles, latest cycle first."
     assert said_of_chains(["independent", "random", "sgmcmc"]) == [said]
