@@ -15,17 +15,23 @@ from modescape.settings import read_settings
 RESULTS = Path(__file__).parent / "results"
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
+def timed(call: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> tuple[float, Any]:
+    start = clock()
     found = call()
-    return time.perf_counter() - start, found
+    return clock() - start, found
 
 
-def beside(rounds: int, ours: Callable[[], Any], other: Callable[[], Any], same: Callable[[Any, Any], None]) -> Any:
+def beside(
+    rounds: int,
+    ours: Callable[[], Any],
+    other: Callable[[], Any],
+    same: Callable[[Any, Any], None],
+    clock: Callable[[], float] = time.perf_counter,
+) -> Any:
     """Both in turn, `rounds` times after one that is not counted; medians in seconds, ratios other / ours, range."""
     pairs = []
     for number in range(rounds + 1):
-        (mine, found), (theirs, expected) = timed(ours), timed(other)
+        (mine, found), (theirs, expected) = timed(ours, clock), timed(other, clock)
         if number == 0:
             same(found, expected)
         else:

@@ -12,7 +12,6 @@ ours: above 1 ours is faster. Functions are random walks around several centres,
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from modescape.science import similarity
 from modescape.science.predictions import log_softmax, softmax
+from modescape.science.tsne import tsne
 
 Floats = NDArray[np.float64]
 
@@ -105,7 +105,7 @@ def maps(count: int, examples: int, classes: int, rounds: int) -> Any:
             found[f"trustworthiness of {name}"] = round(float(near), 4)
 
     row = beside(
-        rounds, lambda: similarity.tsne(squares, start, perplexity=30.0),
+        rounds, lambda: tsne(squares, start, perplexity=30.0),
         lambda: TSNE(init="pca", random_state=0, n_jobs=1).fit_transform(raw), same,
     )  # fmt: skip
     together = round(row["other"] / (row["ours"] + gram_seconds), 2)
@@ -141,4 +141,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -152,7 +152,7 @@ def _theirs(photo: Pixels, name: str, intensity: int) -> Pixels:
 def _with_five(call: Callable[[], Pixels]) -> Pixels:
     """Its frost, drawing from five photographs instead of six."""
     draw = np.random.randint
-    np.random.randint = lambda *given, **named: draw(5) if given == (6,) else draw(*given, **named)
+    np.random.randint = lambda *given, **named: draw(5) if given == (6,) else draw(*given, **named)  # type: ignore[assignment]
     try:
         return call()
     finally:
@@ -179,7 +179,7 @@ def _authors_elastic(picture: Pixels, alpha: float, sigma: float, jitter: float)
     rows, columns = np.mgrid[:side, :side]
     places = [rows + down, columns + across]
     channels = [map_coordinates(warped[..., c], places, order=1, mode="reflect") for c in range(3)]
-    return (np.clip(np.stack(channels, axis=-1), 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.clip(np.stack(channels, axis=-1), 0, 1) * 255).astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from modescape.claims.evidence import (
 )
 from modescape.claims.judging import judge
 from modescape.claims.record import ClaimRecord
-from modescape.science import equal_accuracy
+from modescape.science import isotonic
 from modescape.science.confidence import OverRuns
 
 Floats = NDArray[np.float64]
@@ -242,9 +242,9 @@ mean half-width.
 
 def _tell(condition: str, replicates: int, seed: int, begun: float) -> None:
     population = POPULATIONS[condition]
-    equal_accuracy.REDRAWS = 50  # a truth needs no interval
+    isotonic.REDRAWS = 50  # a truth needs no interval
     known = truths(population)
-    equal_accuracy.REDRAWS = REDRAWS
+    isotonic.REDRAWS = REDRAWS
     counts: dict[tuple[str, int], Counts] = defaultdict(Counts)
     for units in UNITS:
         for replicate in range(replicates):

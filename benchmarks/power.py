@@ -172,8 +172,10 @@ def chains(rng: np.random.Generator, count: int, images: int) -> ChainEvidence:
 def half_widths(claims: Iterable[ClaimRecord]) -> Iterator[tuple[str, float]]:
     """(claim, half-width), for (d1) and (d2) by how strengths were drawn; NaN where a gate is closed."""
     for claim in claims:
-        parts = [(f.method, f.estimate if not f.gate else None, f.parts) for f in claim.methods]
-        for method, found, numbers in parts or [("", claim, claim.parts)]:
+        told: list[tuple[str, Any, Any]] = [
+            (one.method, None if one.gate else one.estimate, one.parts) for one in claim.methods
+        ] or [("", claim, claim.parts)]
+        for method, found, numbers in told:
             name = f"{claim.id}/{method}" if method in ("graded", "uniform") else claim.id
             if found is None or found.low is None or found.high is None:
                 yield name, math.nan

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,14 +38,18 @@ def twin(network: nn.Module) -> nn.Module:
         return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     layers: list[nn.Module] = []
     for block in network.blocks:
-        layers += [copy.deepcopy(block.conv).to(memory_format=torch.contiguous_format), nn.MaxPool2d(2, ceil_mode=True)]
+        conv = copy.deepcopy(block.conv)
+        assert isinstance(conv, nn.Conv2d)
+        layers += [conv.to(memory_format=torch.contiguous_format), nn.MaxPool2d(2, ceil_mode=True)]
         layers += [nn.ReLU()] if block.relu else []
     return nn.Sequential(*layers, nn.Flatten(), copy.deepcopy(network.head)).eval()
 
 
 def in_batches(functions: Sequence[Callable[[torch.Tensor], torch.Tensor]], images: torch.Tensor) -> Any:
     with torch.no_grad():
-        return np.stack([torch.cat([f(part.float() / 255) for part in images.split(BATCH)]).numpy() for f in functions])
+        return np.stack(
+            [torch.cat([f(part.float() / 255) for part in torch.split(images, BATCH)]).numpy() for f in functions]
+        )
 
 
 def row(architecture: str, count: int, functions: int, shape: Shape, rounds: int) -> dict[str, Any]:
@@ -58,17 +61,20 @@ def row(architecture: str, count: int, functions: int, shape: Shape, rounds: int
     twins, example = [twin(network) for network in networks], images[:BATCH].float() / 255
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        traced = [torch.jit.optimize_for_inference(torch.jit.trace(one, example)) for one in twins]
+        traced = [torch.jit.optimize_for_inference(torch.jit.trace(one, example)) for one in twins]  # type: ignore[no-untyped-call]
     last = [copy.deepcopy(one).to(memory_format=torch.channels_last) for one in twins]
 
     def ours() -> Any:
         return predict_each(networks, split, UNIT) if functions > 1 else predict(networks[0], split, UNIT)[None]
 
+    def in_turn(functions: Sequence[Callable[[torch.Tensor], torch.Tensor]]) -> Callable[[], Any]:
+        return lambda: in_batches(functions, images)
+
     def same(mine: Any, other: Any) -> None:
         np.testing.assert_allclose(mine, other, atol=1e-4 * abs(other).max())
 
-    frozen = beside(rounds, ours, lambda: in_batches(traced, images), same)
-    plain = [beside(rounds, ours, lambda ways=ways: in_batches(ways, images), same) for ways in (twins, last)]
+    frozen = beside(rounds, ours, in_turn(traced), same)
+    plain = [beside(rounds, ours, in_turn(ways), same) for ways in (twins, last)]
     eager = min(plain, key=lambda found: found["ratio"])
     rates = {name: round(functions * count / frozen[name]) for name in ("ours", "other")}
     return {"images a second": rates, **frozen, "eager": {name: eager[name] for name in ("ratio", "range")}}
@@ -103,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -227,7 +227,7 @@ def main() -> None:
 
 def _machine() -> str:
     """Its class, for a reader: processor family, cores, and whether it multiplies bfloat16; no name."""
-    from modescape.science.training import has_cpu_bfloat16
+    from modescape.science.arithmetic import has_cpu_bfloat16
 
     return f"{platform.machine()}, {os.cpu_count()} cores, {'bfloat16' if has_cpu_bfloat16() else 'no bfloat16'}"
 

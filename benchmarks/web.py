@@ -3,7 +3,7 @@
     python benchmarks/web.py [--experiments 10000] [--requests 200]
 
 Starts the server as users do (`modescape serve`) over a SQLite database filled through the store, and asks it over one
-keep-alive connection. Prints p50 and p95 in milliseconds with n, and the machine.
+keep-alive connection. Prints p50 and p95 in milliseconds with n, and keeps results/web.json.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import http.client
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -21,7 +20,9 @@ import time
 import urllib.request
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+from _beside import keep
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
@@ -144,12 +145,12 @@ def main() -> None:
         settings = Settings(home=Path(home), port=free_port())
         upgrade(settings.database)
         fill(settings, chosen.experiments)
-        seconds = []
+        first: list[float] = []
         for _ in range(chosen.starts):
             process, taken = start(settings)
-            seconds.append(taken)
+            first.append(taken)
             idle = resident_megabytes(process)
-            if len(seconds) < chosen.starts:
+            if len(first) < chosen.starts:
                 process.terminate()
                 process.wait()
         results = {name: ask(settings, path, chosen.requests) for name, path in QUESTIONS.items()}
@@ -157,15 +158,17 @@ def main() -> None:
         process.terminate()
         process.wait()
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    machine = platform.processor() or platform.machine()
-    middle, worst = statistics.median(seconds), max(seconds)
-    print(f"{machine}, {os.cpu_count()} cores, Python {platform.python_version()}, load {load}")
-    print(f"first answer after start, s: median {middle:.2f}, worst {worst:.2f} (n = {len(seconds)})")
+    start_seconds = {"n": len(first), "median": round(statistics.median(first), 2), "worst": round(max(first), 2)}
+    print(f"load {load}; first answer after start, s: {start_seconds}")
     print(f"resident memory, MB: idle {idle:.0f}, after all requests {used:.0f}")
     print(f"{chosen.experiments} experiments, milliseconds a request, n = {chosen.requests}, one connection")
-    for name, taken in results.items():
-        cut = statistics.quantiles(taken, n=20)
-        print(f"  {name:34} p50 {statistics.median(taken):7.1f}   p95 {cut[-1]:7.1f}")
+    rows: dict[str, Any] = {}
+    for name, each in results.items():
+        p95 = statistics.quantiles(each, n=20)[-1]
+        rows[name] = {"n": len(each), "p50": round(statistics.median(each), 1), "p95": round(p95, 1)}
+        print(f"  {name:34} p50 {rows[name]['p50']:7.1f}   p95 {rows[name]['p95']:7.1f}")
+    resident = {"idle": round(idle), "after": round(used)}
+    keep("web", rows, unit="ms", experiments=chosen.experiments, load=load, start_s=start_seconds, resident_mb=resident)
 
 
 if __name__ == "__main__":
