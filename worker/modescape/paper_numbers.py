@@ -239,9 +239,9 @@ def beside(store: Store) -> Paper:
 
 
 def _kept() -> dict[str, Repeated]:
-    """By the keys of printed numbers."""
+    """By the keys of printed numbers; of a figure done twice, as in the preset before shortened."""
     found = {}
-    for one in reproduced().values():
+    for one in sorted(reproduced().values(), key=lambda one: not one.shortened):
         by = f"with Modescape, preset {one.preset}, {one.date}, {one.numerics}, {one.machine}"
         for key, number in one.numbers.items():
             found[key] = Repeated(

@@ -16,7 +16,7 @@ from modescape.presets.thumbnails import TRAJECTORIES
     thumbnail=TRAJECTORIES,
 )
 def figure_2() -> Json:
-    return experiment(base.CIFAR, "small-cnn", base.ADAM_40, runs=3, splits=["validation", "test"])
+    return experiment(base.CIFAR_SMALL, "small-cnn", base.SMALL_40, runs=3, splits=["validation", "test"])
 
 
 @short(

@@ -16,7 +16,7 @@ from modescape.presets.thumbnails import SIMILARITY
     thumbnail=SIMILARITY,
 )
 def figure_3() -> Json:
-    return experiment(base.CIFAR, "small-cnn", base.ADAM_40, runs=10, splits=["validation", "test"])
+    return experiment(base.CIFAR_SMALL, "small-cnn", base.SMALL_40, runs=10, splits=["validation", "test"])
 
 
 @short(

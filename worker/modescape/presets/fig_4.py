@@ -17,7 +17,9 @@ from modescape.presets.thumbnails import ISLANDS
 )
 def figure_4() -> Json:
     methods = [{**method, "spread": 0, "typical": 30} for method in base.PAPER_METHODS]
-    return experiment(base.CIFAR, "small-cnn", base.ADAM_40, runs=3, methods=methods, splits=["validation", "test"])
+    return experiment(
+        base.CIFAR_SMALL, "small-cnn", base.SMALL_40, runs=3, methods=methods, splits=["validation", "test"]
+    )
 
 
 @short(

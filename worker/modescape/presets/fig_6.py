@@ -14,7 +14,7 @@ from modescape.presets.base import Json, experiment, preset, short
     place=100,
 )
 def figure_6() -> Json:
-    return experiment(base.CIFAR, "small-cnn", {**base.ADAM_HALVED, "epochs": 10}, runs=10, methods=base.PAPER_METHODS)
+    return experiment(base.CIFAR_SMALL, "small-cnn", base.SMALL_10, runs=10, methods=base.PAPER_METHODS)
 
 
 @short(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from modescape.presets.base import (
-    ADAM_40,
-    CIFAR,
+    CIFAR_SMALL,
     DIGITS,
     FEW_DIGITS,
     PAPER,
     SHORT_DIGITS,
+    SMALL_40,
     Json,
     experiment,
     preset,
@@ -28,7 +28,7 @@ from modescape.presets.thumbnails import SEEDS
 )
 def instability() -> Json:
     studies = {"instability": {"epochs": [0, 1, 2, 3, 5, 10, 20, 30]}}
-    return experiment(CIFAR, "small-cnn", ADAM_40, runs=3, studies=studies)
+    return experiment(CIFAR_SMALL, "small-cnn", SMALL_40, runs=3, studies=studies)
 
 
 @short(

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from modescape.presets.base import ADAM_40, CIFAR, DIGITS, FEW_DIGITS, SHORT_DIGITS, Json, experiment, preset, short
+from modescape.presets.base import (
+    CIFAR_SMALL,
+    DIGITS,
+    FEW_DIGITS,
+    SHORT_DIGITS,
+    SMALL_40,
+    Json,
+    experiment,
+    preset,
+    short,
+)
 from modescape.presets.thumbnails import SEEDS
 
 
@@ -16,7 +26,7 @@ from modescape.presets.thumbnails import SEEDS
     thumbnail=SEEDS,
 )
 def s4() -> Json:
-    return experiment(CIFAR, "small-cnn", ADAM_40, runs=3, studies={"seeds": {}})
+    return experiment(CIFAR_SMALL, "small-cnn", SMALL_40, runs=3, studies={"seeds": {}})
 
 
 @short(
