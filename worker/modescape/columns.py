@@ -140,7 +140,8 @@ class Fields(Columns[Row]):
     """The columns of a list that can be asked for some of its rows.
 
     key: unique column that breaks ties; sort: the order when none is asked for; texts: columns that `text` searches,
-    searchable: these in words ("": no `q`); selectable: `sel=12-40,77` picks by number.
+    searchable: these in words ("": no `q`); text_index: SQLite's index of them, with `text_index`_row from its rows to
+    keys; selectable: `sel=12-40,77` picks by number.
     """
 
     noun: str
@@ -149,6 +150,7 @@ class Fields(Columns[Row]):
     sort_words: Mapping[str, str]
     searchable: str = ""
     texts: tuple[Attribute, ...] = ()
+    text_index: str = ""
     selectable: bool = False
     beside: Callable[[str], Field | None] = lambda name: None  # columns that are computed: of names that none here has
 
@@ -211,6 +213,7 @@ EXPERIMENTS = Fields[Experiment](
     sort_words={"-created": "newest first", "created": "oldest first"},
     searchable="name or notes",
     texts=(Experiment.name, Experiment.slug, Experiment.notes),
+    text_index="experiment_text",
     beside=_stored_value,
     all=(
         Field("id", Kind.TEXT, Experiment.id),

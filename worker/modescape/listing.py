@@ -16,7 +16,22 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar, overload
 
 import orjson
-from sqlalchemy import ColumnElement, Select, and_, cast, exists, false, func, literal, not_, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    cast,
+    exists,
+    false,
+    func,
+    inspect,
+    literal,
+    not_,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -27,6 +42,8 @@ from modescape.errors import InvalidInput
 T = TypeVar("T")
 
 MAX_LIMIT = 1000
+_LETTERS = 3  # that SQLite's index of texts is made of
+_FEW = 1000
 
 
 @dataclass(frozen=True)
@@ -151,19 +168,19 @@ class Listing(Generic[Row]):
         return Page(rows, mark, total or 0, shown)
 
     def where(self, conditions: Sequence[Condition | AnyOf], session: Session) -> list[ColumnElement[bool]]:
-        postgres = session.get_bind().dialect.name == "postgresql"
-        return [self._one(condition, postgres) for condition in conditions]
+        return [self._one(condition, session) for condition in conditions]
 
-    def _one(self, condition: Condition | AnyOf, postgres: bool) -> ColumnElement[bool]:
+    def _one(self, condition: Condition | AnyOf, session: Session) -> ColumnElement[bool]:
+        postgres = session.get_bind().dialect.name == "postgresql"
         if isinstance(condition, AnyOf):
-            return or_(false(), *(self._one(part, postgres) for part in condition.conditions))
+            return or_(false(), *(self._one(part, session) for part in condition.conditions))
         name, value = condition.field, condition.value
         if condition.operator not in OPERATORS:
             raise InvalidInput(
                 f"there is no operator {condition.operator!r}", field=name, allowed="one of " + ", ".join(OPERATORS)
             )
         if name == "text" and self.fields.texts:
-            return self._text(condition)
+            return self._text(condition, session)
         if name in self.fields.lists:
             return self._in_list(condition, postgres)
         column, value = self._column(name, name), _normal(value)
@@ -177,7 +194,7 @@ class Listing(Generic[Row]):
             if column.type.python_type is not str:
                 allowed = "eq, ne, gt, gte, lt, lte, in, notin, null"
                 raise InvalidInput(f"{name} is not a text", field=name, allowed=allowed)
-            found = column.icontains(str(value), autoescape=True)
+            found = _contains(column, str(value), postgres)
             return found if condition.operator == "contains" else or_(not_(found), column.is_(None))
         value = _checked(column, name, value)
         if condition.operator == "eq":
@@ -188,12 +205,31 @@ class Listing(Generic[Row]):
         compared: ColumnElement[bool] = _COMPARISONS[condition.operator](column, value)
         return compared
 
-    def _text(self, condition: Condition) -> ColumnElement[bool]:
+    def _text(self, condition: Condition, session: Session) -> ColumnElement[bool]:
         if condition.operator not in ("eq", "contains", "notcontains"):
             raise InvalidInput("text can only be searched", field="text", allowed="contains, notcontains")
         said = names.normal(str(condition.value))
-        found = or_(*(column.icontains(said, autoescape=True) for column in self.fields.texts))
+        postgres = session.get_bind().dialect.name == "postgresql"
+        keys = None if postgres else self._by_index(said, session)
+        if keys is None:
+            found = or_(*(_contains(column, said, postgres) for column in self.fields.texts))
+        else:
+            found = self.fields.key.in_(keys)
         return not_(found) if condition.operator == "notcontains" else found
+
+    def _by_index(self, said: str, session: Session) -> list[str] | None:
+        """Keys of the rows with that text, by SQLite's index of three letters each. None: it has no such index, the
+        text is shorter, or so many rows have it that reading them in the list's order is faster."""
+        index = self.fields.text_index
+        if len(said) < _LETTERS or not index or not inspect(session.connection()).has_table(index):
+            return None
+        phrase = '"' + said.replace('"', '""') + '"'
+        rows = text(f"SELECT rowid FROM {index} WHERE {index} MATCH :phrase LIMIT :most")
+        numbers = session.scalars(rows, {"phrase": phrase, "most": _FEW + 1}).all()
+        if len(numbers) > _FEW:
+            return None
+        numbered = text(f"SELECT id FROM {index}_row WHERE row IN :numbers")
+        return list(session.scalars(numbered.bindparams(bindparam("numbers", numbers, expanding=True))))
 
     def _in_list(self, condition: Condition, postgres: bool) -> ColumnElement[bool]:
         column = self.fields.lists[condition.field]
@@ -251,6 +287,17 @@ def _names(conditions: Sequence[Condition | AnyOf]) -> Iterator[str]:
 def _may_be_null(column: Any) -> bool:
     """Whether rows may have no value; of a computed column they always may."""
     return bool(getattr(column, "nullable", True))
+
+
+def _contains(column: Any, part: str, postgres: bool) -> ColumnElement[bool]:
+    """Whatever the case: of SQLite's LIKE it is none of ASCII's letters, and PostgreSQL's ILIKE can use an index."""
+    if not postgres:
+        found: ColumnElement[bool] = column.contains(part, autoescape=True)
+        return found
+    for special in ("/", "%", "_"):
+        part = part.replace(special, f"/{special}")
+    like: ColumnElement[bool] = column.ilike(f"%{part}%", escape="/")
+    return like
 
 
 def _holds(column: Attribute, value: str, postgres: bool) -> ColumnElement[bool]:

@@ -143,6 +143,15 @@ class Experiment(Base):
             "archived_at",
             sqlite_where=_SHOWN,
         ).ddl_if(dialect="sqlite"),
+        Index(  # of three letters each, for the search; SQLite's is a table of its own (migration 0014)
+            "ix_experiment_text",
+            "name",
+            "slug",
+            "notes",
+            postgresql_using="gin",
+            postgresql_ops=dict.fromkeys(("name", "slug", "notes"), "gin_trgm_ops"),
+            postgresql_with={"fastupdate": False},
+        ).ddl_if(dialect="postgresql"),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
