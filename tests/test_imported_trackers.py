@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -242,6 +243,30 @@ def test_a_database_that_was_sent_is_not_followed_to_other_folders(database: Pat
     assert [member.id for member in found.members] == ["net-0", "net-1", "net-2"]
     (tmp_path / "mlruns").rename(alone / "mlruns")
     assert read(alone / "mlflow.db", within=alone).test.outputs.shape == (3, 40, 3)
+
+
+URI_NAMES = [
+    "%2e%2e%2fmlflow.db",
+    "mlflow.db#",
+    "mlflow.db?mode=rwc#",
+    "x%2f..%2f..%2fmlflow.db",
+    "50%25.db",
+    "a#b?c=d&e.db",
+]
+
+
+@pytest.mark.parametrize("name", URI_NAMES)
+def test_whatever_a_database_is_called_it_alone_is_opened(name: str, database: Path, tmp_path: Path) -> None:
+    """A name is not a URI: beside the folder lies another database that some of these would be."""
+    alone = tmp_path / "runs#1 50%25"
+    alone.mkdir()
+    shutil.copy(database, alone / name)
+    with closing(sqlite3.connect(alone / name)) as sent, sent:
+        sent.execute("UPDATE runs SET name = 'sent-' || name")
+    before = set(tmp_path.rglob("*"))
+    found = read(alone / name, within=alone)
+    assert [member.id for member in found.members] == ["sent-net-0", "sent-net-1", "sent-net-2"]
+    assert set(tmp_path.rglob("*")) == before, "and none is made"
 
 
 def test_the_folder_that_mlflow_was_run_in_is_read_by_its_database(database: Path, tmp_path: Path) -> None:

@@ -49,9 +49,11 @@ def find(path: Path, asked: Asked) -> Logs | None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """Only to read, and also while MLflow writes."""
+    """Only to read, and also while MLflow writes. Its name may be a stranger's: what it says to a URI is written out,
+    or it would name another file or mode; and what the tables' own definitions would call is not trusted."""
     try:
-        with closing(sqlite3.connect(f"file:{path.absolute().as_posix()}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            database.execute("PRAGMA trusted_schema = OFF")
             yield database
     except sqlite3.DatabaseError as error:
         raise refuse(path.name, f"it cannot be read ({error})", "a whole database of MLflow") from error

@@ -95,6 +95,8 @@ def _splits(folder: Path) -> dict[Place, Any]:
             allowed="after pip install 'modescape[huggingface]'",
         ) from missing  # fmt: skip
     _look_inside(folder)
+    if "::" in str(folder):  # their library takes what stands behind it for another place
+        raise refuse_arrays(f"{printable(folder)} has :: in its path", allowed="a path without")
     try:
         found = load_from_disk(str(folder))
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
