@@ -8,6 +8,7 @@ import math
 import re
 import sys
 import zipfile
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from real_data import real
 from modescape.errors import InvalidInput
 from modescape.imported.digest import set_digest
 from modescape.imported.door import examine
-from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe, SetRole, Unclear
+from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe, SetRole, Unclear, sets_of
 from modescape.imported.globs import members_of, read_glob
 from modescape.imported.memory import Samples, from_arrays
 from modescape.imported.reading import read
 from modescape.imported.two_arrays import natural
+from modescape.imported.writing import write
 from modescape.importing import analyse
+from modescape.records import SampleSet
 
 M, N, K = 12, 30, 3
 RANDOM = np.random.default_rng(0)
@@ -740,3 +743,46 @@ def test_names_in_an_archive_that_does_not_say_they_are_utf_8(tmp_path: Path) ->
     with zipfile.ZipFile(tmp_path / "e.zip") as archive:
         assert "größe/läuf_0.npy" not in archive.namelist(), "so Python alone reads it"
     assert [one.id for one in read(tmp_path / "e.zip").members] == ["läuf_0", "läuf_1", "läuf_2"]
+
+
+# --- sets of one method ---
+
+
+def test_samples_of_one_method_are_told_by_the_endings_of_their_names() -> None:
+    """swag-spread beside swag-typical; a name that only ends so is a method's own."""
+    spread, typical, fair, last = SampleSet.SPREAD, SampleSet.TYPICAL, SampleSet.FAIR, SampleSet.LAST
+    assert sets_of(["swag-last", "swag-spread", "swag-typical", "x-fair"]) == {
+        "swag": {last: "swag-last", spread: "swag-spread", typical: "swag-typical"}, "x": {fair: "x-fair"},
+    }  # fmt: skip
+    for alone in ("dropout", "swa-last", "-typical", "low-rank", "epoch-30"):
+        assert sets_of([alone]) == {alone: {typical: alone}}
+    assert sets_of(["a", "a-spread"]) == {"a": {typical: "a"}, "a-spread": {typical: "a-spread"}}
+
+
+@pytest.mark.parametrize(
+    ("better", "says"),
+    [
+        (np.zeros((M, 1), np.uint8), "it is uint8"),
+        (np.full(M, 2), "more than 0 and 1"),
+        (np.ones(M - 1, bool), "are told"),
+    ],
+)
+def test_which_last_iterates_are_better_is_told_of_every_member(better: np.ndarray, says: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    drawn = {
+        name: Samples(rng.normal(size=(M, count, N, K)))
+        for name, count in (("swag-typical", 4), ("swag-last", 1))
+    }  # fmt: skip
+    told = {**drawn, "swag-last": replace(drawn["swag-last"], better=np.arange(M) % 2)}
+    logits, labels = rng.normal(size=(M, N, K)), rng.integers(0, K, N)
+    write(from_arrays(logits, labels, samples=told), tmp_path / "whole")
+    assert read(tmp_path / "whole").samples["swag-last"].better.tolist() == [i % 2 == 1 for i in range(M)]
+    np.save(tmp_path / "whole" / "samples" / "swag-last" / "better.npy", better)
+    with pytest.raises(InvalidInput, match=says):
+        refused(read(tmp_path / "whole"))
+
+
+def refused(ensemble: Ensemble) -> None:
+    """As whatever takes an ensemble in."""
+    if found := examine(ensemble).refused:
+        raise InvalidInput(found[0].sentence)

@@ -111,6 +111,10 @@ def kept_epochs(epochs: int, every: int) -> list[int]:
 
 def sample_sets(spec: ExperimentSpec, chosen: MethodSpec) -> list[tuple[str, int]]:
     """The (set, count) pairs a method's choice asks for; what a method itself decides how many of are typical."""
+    if spec.imported is not None:
+        carried = spec.carried(chosen.method)
+        counts = {SampleSet.SPREAD: chosen.spread, SampleSet.TYPICAL: chosen.typical, SampleSet.FAIR: carried.fair}
+        return [(name, count) for name, count in counts.items() if count]
     method = spec.method(chosen.method)
     if not method.sampled:
         return [(SampleSet.TYPICAL, method.count(method.options.model_validate(chosen.options)))]
@@ -125,8 +129,10 @@ def fair_sets(spec: ExperimentSpec, validation: int) -> dict[str, int]:
     """Method -> samples of its fair set, as many for one as for another; {} where strengths are not chosen.
 
     validation: images of that split that are held out. Methods that are asked for no narrow samples are averaged
-    nowhere.
+    nowhere. Of imported samples those that were chosen before.
     """
+    if spec.imported is not None:
+        return {one.method: fair for one in spec.methods if (fair := spec.carried(one.method).fair)}
     if spec.evaluation.averaged != "fair" or validation < FAIR_IMAGES:
         return {}
     asked = {m.method: m.typical for m in spec.methods if spec.method(m.method).sampled and m.typical}

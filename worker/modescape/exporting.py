@@ -22,8 +22,18 @@ import numpy as np
 from modescape.artifacts import Artifacts
 from modescape.errors import NotFound
 from modescape.imported import old_exports, parts
-from modescape.imported.arrays import Array, held, mapped, picked, refuse, stacked
-from modescape.imported.ensemble import TEST, Ensemble, ExampleSet, Labels, OutputKind, Recipe, Tensors, place_of
+from modescape.imported.arrays import Array, held, mapped, padded, picked, refuse, stacked
+from modescape.imported.ensemble import (
+    TEST,
+    Ensemble,
+    ExampleSet,
+    Labels,
+    MethodSamples,
+    OutputKind,
+    Recipe,
+    Tensors,
+    place_of,
+)
 from modescape.imported.ensemble import SetRole as Of
 from modescape.imported.manifest import NAME
 from modescape.imported.reading import read_format
@@ -125,6 +135,11 @@ def _logged(results: Results) -> Iterator[tuple[str, str]]:
                 yield f"{CURVES}/{members[stage.params['run']]['id']}/{name}.npy", digest
 
 
+def _stage_of(method: str, which: str, run: int) -> tuple[str, str]:
+    """Kind and key of the stage that made a run's samples."""
+    return ("last", f"{run}/{method}") if which == SampleSet.LAST else ("sample", f"{run}/{method}/{which}")
+
+
 def tensors_at(name: str, path: Path) -> Tensors:
     return Tensors(name, path.stat().st_size, lambda: path.open("rb"), path)
 
@@ -150,6 +165,7 @@ class _Trained:
         self.used |= {one.weights for one in solutions if one.weights and one.role == "optimum"}
         imported = self.results.spec.imported
         found = self._with_sets(replace(found, name=self.results.experiment.name, classes=tuple(self._classes())))
+        found = replace(found, samples={name: self._whole(one, found) for name, one in found.samples.items()})
         rest = dict(self._rest(solutions))
         recipe = Recipe.SAME if imported is None else Recipe(imported.recipe)
         kind = OutputKind.LOGITS if self.results.spec.has_probabilities else OutputKind.LABELS
@@ -172,6 +188,23 @@ class _Trained:
         files = (self.results.artifacts.path(one) for one in digests if self.results.artifacts.exists(one))
         places = {f"artifacts/{path.name}": path.stem for path in files}
         return Stored(self.results.experiment.name, self.results.artifacts, texts, places)
+
+    def _whole(self, samples: MethodSamples, ensemble: Ensemble) -> MethodSamples:
+        """With what they were drawn around, where that is not their member, and of last iterates which are better."""
+        method, _, which = samples.method.rpartition("-")
+        extras = [self.results.extra(*_stage_of(method, which, int(one.id))) or {} for one in ensemble.members]
+        if which == SampleSet.LAST:
+            told = [one.get("better") for one in extras]
+            return samples if None in told else replace(samples, better=np.array(told, np.bool_))
+        centre = {}
+        for split in samples.outputs:
+            digests = [one.get("centre", {}).get(split) for one in extras]
+            if None not in digests:
+                centre[split] = stacked(
+                    f"the centres of {samples.method}", [self._array(split, one) for one in digests]
+                )
+                self.used.update(digests)
+        return replace(samples, centre=centre)
 
     # ---- other images ----
 
@@ -196,7 +229,8 @@ class _Trained:
             name = f"{group}-{self.results.averaged_set(group)}"
             if name not in samples or any(not self._are_first(group, run, array) for run, array in rows.items()):
                 continue  # without a broken one, say: matrices
-            array = stacked(f"{place} of {group}", [rows[run] for run in runs])
+            functions = [[picked(rows[run], i) for i in range(rows[run].shape[0])] for run in runs]
+            array = padded(f"{place} of {group}", functions)
             samples[name] = replace(samples[name], outputs={**samples[name].outputs, place: array})
             placed.add((group, place))
         elsewhere = {one for key, some in digests.items() if key not in placed for one in some}

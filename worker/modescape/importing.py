@@ -37,6 +37,7 @@ from modescape.imported.ensemble import (
     SetRole,
     Tensors,
     Unclear,
+    sets_of,
 )
 from modescape.imported.manifest import NAME as MANIFEST
 from modescape.imported.memory import ArrayLike, Outputs, Samples, ShiftKey, WithLabels, array_of, from_arrays
@@ -45,7 +46,7 @@ from modescape.imported.tensors import header_of
 from modescape.imported.two_arrays import kind_of
 from modescape.names import key_of, keys_of
 from modescape.pieces import KEPT, MOST_EMBEDDED, Piece, PieceMember, Strange, compared, together
-from modescape.records import About, ArtifactInfo, Json
+from modescape.records import About, ArtifactInfo, Json, SampleSet
 
 if TYPE_CHECKING:  # the process that reads what strangers sent loads no database
     from modescape.laboratory import Lab, Laboratory
@@ -187,8 +188,26 @@ def analyse(
     return lab
 
 
-def _method_keys(ensemble: Ensemble) -> dict[str, str]:
-    return keys_of(ensemble.samples)
+@dataclass(frozen=True)
+class _Method:
+    """Samples of one method. sets: set -> their name in the ensemble; places: the same as stages name places."""
+
+    key: str
+    title: str
+    sets: Mapping[SampleSet, str]
+    places: Mapping[SampleSet, str]
+
+    @property
+    def averaged(self) -> str | None:
+        """The name of the set that is averaged and compared."""
+        return self.sets.get(SampleSet.FAIR, self.sets.get(SampleSet.TYPICAL))
+
+
+def _methods(ensemble: Ensemble) -> list[_Method]:
+    found, places = sets_of(ensemble.samples), keys_of(ensemble.samples)
+    keys = keys_of(found)
+    return [_Method(keys[one], one, sets, {which: places[name] for which, name in sets.items()})
+            for one, sets in found.items()]  # fmt: skip
 
 
 def _set_keys(ensemble: Ensemble) -> dict[str, str]:
@@ -224,17 +243,26 @@ def spec_of(ensemble: Ensemble, copies: Sequence[str] = (), *, digest: str = "")
         "network": {"architecture": "imported"},
         "ensemble": {"runs": len(ensemble.members)},
         "evaluation": {"splits": [TEST, *labelled], "embed_runs": min(MOST_EMBEDDED, len(ensemble.members))},
-        "methods": [_method(ensemble, name) for name in ensemble.samples],
+        "methods": [_method(ensemble, one) for one in _methods(ensemble)],
         "shift": _shift(ensemble),
         "ood": [_other_images(ensemble, one) for one in ensemble.sets.values() if one.role is SetRole.OOD],
     }
 
 
-def _method(ensemble: Ensemble, name: str) -> Json:
-    samples = ensemble.samples[name]
-    count = samples.outputs[TEST].shape[1]
-    options = {"title": name, "strength": samples.strength is not None, "centre": TEST in samples.centre}
-    return {"method": _method_keys(ensemble)[name], "spread": 0, "typical": count, "options": options}
+def _method(ensemble: Ensemble, one: _Method) -> Json:
+    given = {which: ensemble.samples[name] for which, name in one.sets.items()}
+    counts = {which: samples.outputs[TEST].shape[1] for which, samples in given.items()}
+    wide = given.get(SampleSet.SPREAD, given.get(SampleSet.TYPICAL, given.get(SampleSet.FAIR)))
+    assert wide is not None  # as `sets_of` has it
+    options = {
+        "title": one.title,
+        "strength": wide.strength is not None,
+        "centre": TEST in wide.centre,
+        "sets": {} if one.places == {SampleSet.TYPICAL: one.key} else dict(one.places),
+        "fair": counts.get(SampleSet.FAIR, 0),
+    }
+    return {"method": one.key, "spread": counts.get(SampleSet.SPREAD, 0), "typical": counts.get(SampleSet.TYPICAL, 0),
+            "options": options}  # fmt: skip
 
 
 def _other_images(ensemble: Ensemble, examples: ExampleSet) -> Json:
@@ -267,9 +295,10 @@ def _titles(ensemble: Ensemble) -> dict[str, str]:
 
 def _compared(ensemble: Ensemble, role: SetRole) -> int:
     """Functions of a group that are compared on such sets: as many as every method has samples on each of them."""
+    averaged = [ensemble.samples[name] for one in _methods(ensemble) if (name := one.averaged) is not None]
     counts = [
         min(array.shape[1] for place, array in one.outputs.items() if place == TEST or place.startswith(f"{role}/"))
-        for one in ensemble.samples.values()
+        for one in averaged
     ]
     return compared(len(ensemble.members), counts)
 
@@ -289,7 +318,7 @@ class _Kept:
         self._artifacts, self._is_labels = artifacts, ensemble.kind is OutputKind.LABELS
         self._found = contents(ensemble)
         self._path_of = {id(one): path for path, one in self._found.items()}
-        methods, sets = _method_keys(ensemble), _set_keys(ensemble)
+        methods, sets = keys_of(ensemble.samples), _set_keys(ensemble)
         at = {place: _key_of_set(examples, sets) for place, examples in ensemble.sets.items()}
         for place, examples in ensemble.sets.items():
             self._outputs(at[place], examples.outputs)
@@ -305,6 +334,8 @@ class _Kept:
                 self._outputs(f"{below}/centre/{at[place]}", centre)
             if samples.strength is not None:
                 self._by_member(f"{below}/strength", iter(samples.strength))
+            if samples.better is not None:
+                self._by_member(f"{below}/better", iter(samples.better.astype(np.uint8)))
         if ensemble.trajectory is not None:
             for place, outputs in ensemble.trajectory.outputs.items():
                 self._outputs(f"trajectory/{place}", outputs)

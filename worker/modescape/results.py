@@ -178,7 +178,7 @@ class Results:
 
     def averaged_set(self, method: str) -> SampleSet:
         """The set of a method's samples that is averaged and compared: fair where a strength is chosen for it."""
-        chosen = any((s.kind, s.key) == ("strength", method) for s in self.planned)
+        chosen = any(s.kind == "sample" and s.key.endswith(f"/{method}/{SampleSet.FAIR}") for s in self.planned)
         return SampleSet.FAIR if chosen else SampleSet.TYPICAL
 
     def averaged(self, method: str, run: int) -> list[Solution]:
@@ -204,7 +204,7 @@ class Results:
     def places(self, method: str) -> dict[int, int]:
         """Of a method whose chain starts afresh: the place of each sample by its index, those first that stand for it
         where there is room for a few; {} of others, whose samples are alike."""
-        if method not in methods or methods[method].trained != "fresh":  # one that a plug-in brought may be gone
+        if not self._is_apart(method):
             return {}
         entry = methods[method]
         chosen = next(one for one in self.spec.methods if one.method == method)
@@ -215,7 +215,7 @@ class Results:
     def last_iterate(self, method: str, run: int) -> Solution | None:
         """Where a method's own training beside a run ended; None for methods that train nothing."""
         entry = self.spec.method(method)
-        if entry.trained == "continued":
+        if entry.trained == "continued" or self.spec.imported is not None:
             return next(iter(self.solutions(run=run, method=method, sample_set=SampleSet.LAST)), None)
         if entry.trained == "fresh":
             return max(self.solutions(run=run, method=method), key=lambda sample: sample.index, default=None)

@@ -35,6 +35,7 @@ from pydantic import (
 from modescape.errors import InvalidInput, Problem
 from modescape.names import meant
 from modescape.pydantic_errors import LARGEST_WHOLE, invalid
+from modescape.records import SampleSet
 from modescape.registry import RECIPE, Entry, Method, Options, architectures, datasets, methods
 from modescape.science.data.tensors import ChannelOrder, InputScale
 from modescape.versions import STORED, Added, Versioned, is_imported, is_stored, renamed
@@ -373,6 +374,16 @@ class ImportedSamples(Options):
     title: str = Field("", max_length=200, description="The method's name as it was given; empty: as ours.")
     strength: bool = Field(False, description="Whether a strength was given of each.")
     centre: bool = Field(False, description="Whether they lie around another function than their member.")
+    sets: Annotated[dict[SampleSet, str], Added] = Field(
+        default_factory=dict, description="Where each set of its samples lies; empty: all are typical, under its name."
+    )
+    fair: Annotated[int, Added] = Field(0, ge=0, description="Samples at one strength that were chosen to be averaged.")
+
+    def place(self, method: str, sample_set: SampleSet | None = None) -> str:
+        """Where a set's arrays lie, as stages name places; None: of the set that is averaged and compared."""
+        if sample_set is None:
+            sample_set = SampleSet.FAIR if SampleSet.FAIR in self.sets else SampleSet.TYPICAL
+        return f"samples/{self.sets.get(sample_set, method)}"
 
 
 class MethodSpec(Part):
@@ -390,7 +401,7 @@ class MethodSpec(Part):
     def _resolve(cls, data: Any, info: ValidationInfo) -> Any:
         if is_imported(info):
             options = read_by(ImportedSamples, data.get("options") or {}, "options", is_stored(info))
-            return {**data, "options": options.model_dump()}
+            return {**data, "options": keyed(options)}
         return _resolve_options(data, "method", methods, None, is_stored(info))
 
 
@@ -545,17 +556,23 @@ class BaseSpec(Part):
         """Whether functions say more than the class they predict."""
         return self.imported is None or self.imported.kind != "labels"
 
+    def carried(self, name: str) -> ImportedSamples:
+        """What imported samples of a method carry; nothing where they are drawn here."""
+        if self.imported is None:
+            return ImportedSamples()
+        return ImportedSamples.model_validate(next((one.options for one in self.methods if one.method == name), {}))
+
     def method(self, name: str) -> Method:
         """What a method is to this experiment: of imported samples only what they carry. Raises InvalidInput."""
         if self.imported is None:
             return methods[name]
-        chosen = next((one.options for one in self.methods if one.method == name), {})
-        carried = ImportedSamples.model_validate(chosen)
+        carried = self.carried(name)
         title = carried.title or methods.title(name)
         return Method(
             name=name, title=title, summary=f"{title}, imported", source="", options=ImportedSamples,
             call=_unknown_here, look=None, centre="mean" if carried.centre else "optimum",
             strength="scale" if carried.strength else None,
+            sampled=not carried.sets or name not in methods or methods[name].sampled,
         )  # fmt: skip
 
 

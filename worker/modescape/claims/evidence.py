@@ -70,6 +70,9 @@ class Promised(Protocol):
     @property
     def seeds(self) -> Repeated | None: ...
 
+    @property
+    def imported(self) -> Part | None: ...
+
     def digest(self) -> str: ...
 
 
@@ -458,7 +461,8 @@ class ChainEvidence(Units):
 
     @classmethod
     def is_planned(cls, spec: Promised) -> bool:
-        return any(one.method in methods and methods[one.method].trained == "fresh" for one in spec.methods)
+        own = spec.methods if spec.imported is None else ()
+        return any(one.method in methods and methods[one.method].trained == "fresh" for one in own)
 
     @property
     def _trained(self) -> Labels:

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from modescape.claims.telling import AtEqualAccuracy, equal_accuracy
+from modescape.draft import sample_sets
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import (
@@ -294,8 +295,11 @@ def _partial(
 
 
 def _wide(results: Results, method: str) -> SampleSet:
-    """The set of samples that the plane shows: all there are of a method whose samples were brought."""
-    if results.spec.imported is not None or (method in all_methods and not all_methods[method].sampled):
+    """The set of samples that the plane shows: wide ones, else those there are."""
+    if results.spec.imported is not None:
+        chosen = next((one for one in results.spec.methods if one.method == method), None)
+        return SampleSet(sample_sets(results.spec, chosen)[0][0]) if chosen is not None else SampleSet.TYPICAL
+    if method in all_methods and not all_methods[method].sampled:
         return SampleSet.TYPICAL
     return SampleSet.SPREAD
 
@@ -303,7 +307,7 @@ def _wide(results: Results, method: str) -> SampleSet:
 def _planned(results: Results, chosen: MethodSpec) -> int:
     """Points a run that a method gives the plane."""
     if results.spec.imported is not None:
-        return chosen.typical
+        return sample_sets(results.spec, chosen)[0][1]
     if chosen.method not in all_methods or all_methods[chosen.method].sampled:
         return chosen.spread
     entry = all_methods[chosen.method]

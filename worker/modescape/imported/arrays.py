@@ -309,6 +309,16 @@ def stacked(name: str, parts: Sequence[Array]) -> Array:
     return Array(name, (len(parts), *first.shape), dtype, _Stacked(tuple(parts), dtype))
 
 
+def padded(name: str, rows: Sequence[Sequence[Array]]) -> Array:
+    """Rows of arrays of one shape, [rows, longest row, ...]; a shorter row ends in NaN, of integers in 0."""
+    longest = max(len(row) for row in rows)
+    first = next(one for row in rows for one in row)
+    empty = np.nan if first.dtype.kind == "f" else 0
+    nothing = held(f"nothing in {name}", np.broadcast_to(np.asarray(empty, first.dtype), first.shape))
+    whole = ([*row, *[nothing] * (longest - len(row))] for row in rows)
+    return stacked(name, [stacked(f"{name}[{i}]", row) for i, row in enumerate(whole)])
+
+
 def picked(array: Array, index: int) -> Array:
     """One row of an array along its first axis, which must have that many."""
     if not 0 <= index < array.shape[0]:

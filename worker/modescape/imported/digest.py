@@ -45,6 +45,8 @@ def contents(ensemble: Ensemble, *, with_name: bool = True) -> dict[str, Content
         found |= {f"{at}/centre/{place}.{what}.npy": array for place, array in samples.centre.items()}
         if samples.strength is not None:
             found[f"{at}/strength.npy"] = held("strength", samples.strength)
+        if samples.better is not None:
+            found[f"{at}/better.npy"] = held("better", samples.better.astype(np.uint8))
     if ensemble.trajectory is not None:
         found["trajectory.epochs.npy"] = held("epochs", ensemble.trajectory.epochs)
         found |= {f"trajectory.{place}.{what}.npy": array for place, array in ensemble.trajectory.outputs.items()}

@@ -184,6 +184,9 @@ def _refused(ensemble: Ensemble) -> Iterator[Oddity]:
         all_of = max(counts.values())
         if samples.strength is not None and samples.strength.shape != (len(ensemble.members), all_of):
             yield _refuse(Odd.SHAPES, f"the samples {method!r} and their strengths are of different numbers, M or S")
+        if samples.better is not None and len(samples.better) != len(ensemble.members):
+            said = f"of the samples {method!r} {len(samples.better)} are told to be better or not"
+            yield _refuse(Odd.SHAPES, said, f"samples/{method}/better")
         for place, count in counts.items():
             if count < all_of and place in (TEST, VALIDATION):  # of other sets the first few will do
                 said = f"the samples {method!r} are {all_of} a member, and on {place} {count}"

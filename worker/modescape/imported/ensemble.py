@@ -13,7 +13,7 @@ shift/<type>/<intensity>.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
 from modescape.imported.arrays import Array
+from modescape.records import SampleSet
 
 Labels = NDArray[np.int64]
 Curve: TypeAlias = NDArray[np.float64]  # [P, 3]: step (increasing), value, Unix time (NaN: nobody noted it)
@@ -168,13 +169,34 @@ class MethodSamples:
 
     outputs: place -> [M, S, N, K], on shifted and other images perhaps of the first few alone; strength: [M, S], how
     far from the member, taken as given; centre: place -> [M, N, K], what the samples were drawn around where that is
-    not the member.
+    not the member; better: bool [M], of last iterates whether each predicts held-out images better than its member.
     """
 
     method: str
     outputs: Mapping[str, Array]
     strength: NDArray[np.float64] | None = None
     centre: Mapping[str, Array] = field(default_factory=dict)
+    better: NDArray[np.bool_] | None = None
+
+
+_SETS = (SampleSet.SPREAD, SampleSet.TYPICAL, SampleSet.FAIR)  # each is enough to know a method's sets by
+
+
+def sets_of(names: Collection[str]) -> dict[str, dict[SampleSet, str]]:
+    """Which of the samples of these names are one method's: method -> set -> name, in the order of the names.
+
+    swag-spread, swag-typical and swag-fair are sets of one method, swag-last where a method of one of those trained on
+    to; any other name is a method whose samples are all typical.
+    """
+    found: dict[str, dict[SampleSet, str]] = {}
+    for name in names:
+        method, _, ending = name.rpartition("-")
+        is_set = bool(method) and ending in list(SampleSet) and method not in names
+        if is_set and any(f"{method}-{one}" in names for one in _SETS):
+            found.setdefault(method, {})[SampleSet(ending)] = name
+        else:
+            found[name] = {SampleSet.TYPICAL: name}
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,8 @@ class Samples:
 
     outputs: on the test set, [M, S, N, K] ([M, S, N] of labels); strength: [M, S], how far each is from its member;
     centre: [M, N, K], what they were drawn around, where that is not the member; validation, ood, shift: the same
-    samples' outputs on those sets, by the same names.
+    samples' outputs on those sets, by the same names; better: bool [M], of where a method trained on to ("swag-last"),
+    whether it predicts held-out images better than the member.
     """
 
     outputs: ArrayLike
@@ -56,6 +57,7 @@ class Samples:
     validation: ArrayLike | None = None
     ood: Mapping[str, ArrayLike] = field(default_factory=dict)
     shift: Mapping[ShiftKey, ArrayLike] = field(default_factory=dict)
+    better: ArrayLike | None = None
 
 
 def from_arrays(
@@ -272,6 +274,7 @@ def _samples(
         },
         None if one.strength is None else parts.strength(array_of(f"{name}.strength", one.strength)),
         {} if one.centre is None else {TEST: parts.outputs(array_of(f"{name}.centre", one.centre), kind)},
+        None if one.better is None else parts.better(array_of(f"{name}.better", one.better)),
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from modescape.imported import parts
-from modescape.imported.arrays import Array, picked, refuse, stacked
+from modescape.imported.arrays import Array, padded, picked, refuse, stacked
 from modescape.imported.containers import Container, text
 from modescape.imported.ensemble import (
     TEST,
@@ -160,7 +160,7 @@ class _Export:
         return {
             method: self._method(method, by_run, runs, splits)
             for method, by_run in sorted(groups.items())
-            if len({len(some) for some in by_run.values()}) == 1 and _all_have(by_run, TEST)
+            if _all_have(by_run, TEST)
         }
 
     def _method(
@@ -168,12 +168,16 @@ class _Export:
     ) -> MethodSamples:
         strengths = [[one.strength for one in by_run[run]] for run in runs]
         known = all(value is not None for some in strengths for value in some)
+        longest = max(len(some) for some in strengths)
+        strengths = [[*some, *[0.0] * (longest - len(some))] for some in strengths]  # of none that is there
         outputs = {split: self._nested(by_run, runs, split) for split in splits if _all_have(by_run, split)}
         return MethodSamples(method, outputs, np.array(strengths, np.float64) if known else None)
 
     def _nested(self, by_run: Mapping[int, list[_Solution]], runs: Sequence[int], split: str) -> Array:
-        rows = [self._outputs(by_run[run], split) for run in runs]
-        return stacked(f"the {split} predictions of {SOLUTIONS}", rows)
+        """[runs, most of one run, N, K]: a run of which fewer were kept ends in NaN, which count nowhere."""
+        rows = [[self._row(one.predictions[split]) for one in by_run[run]] for run in runs]
+        name = f"the {split} predictions of {SOLUTIONS}"
+        return parts.outputs(padded(name, rows), OutputKind.LOGITS, lead=2)
 
     def _left_out(self) -> tuple[str, ...]:
         used = {where.artifact for one in self.solutions for where in one.predictions.values()}

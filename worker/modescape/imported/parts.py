@@ -109,6 +109,16 @@ def strength(array: Array) -> NDArray[np.float64]:
     return found
 
 
+def better(array: Array) -> NDArray[np.bool_]:
+    """bool [M], whether each last iterate is better than its member. Raises InvalidInput."""
+    if len(array.shape) != 1 or array.dtype.kind not in "biu":
+        raise refuse(array.name, f"it is {array.dtype} {list(array.shape)}", "true or false [members]")
+    found = np.asarray(values(array))
+    if not np.isin(found, (0, 1)).all():
+        raise refuse(array.name, "it holds more than 0 and 1", "true or false [members]")
+    return found.astype(np.bool_)
+
+
 def epochs(array: Array) -> NDArray[np.float64]:
     """float64 [T], increasing. Raises InvalidInput."""
     if len(array.shape) != 1 or array.dtype.kind not in "iuf" or not array.shape[0]:

@@ -55,7 +55,7 @@ _SET = re.compile(rf"(?P<place>{_PLACE})\.(?P<what>{_OUTPUTS}|labels|ids)\.npy")
 _IMAGES = re.compile(rf"images/(?P<place>{_PLACE})\.npy")
 _TRAJECTORY = re.compile(rf"trajectory\.(?:(?P<place>{_PLACE})\.(?P<what>{_OUTPUTS})|epochs)\.npy")
 _SAMPLES = re.compile(
-    rf"samples/(?P<method>[^/]+)/(?:strength\.npy|(?P<centre>centre[/.])?(?:(?P<place>{_PLACE})\.)?(?P<what>{_OUTPUTS})\.npy)"
+    rf"samples/(?P<method>[^/]+)/(?:strength\.npy|better\.npy|(?P<centre>centre[/.])?(?:(?P<place>{_PLACE})\.)?(?P<what>{_OUTPUTS})\.npy)"
 )
 _WEIGHTS = re.compile(r"weights/(?P<member>[^/]+)\.safetensors")
 _CURVES = re.compile(r"curves/(?P<member>[^/]+)/(?P<name>.+)\.npy")
@@ -370,7 +370,7 @@ class _Format:
         return parts.true_labels(self.lies.array(self.labels[place])) if place in self.labels else None
 
     def _samples(self, method: str) -> MethodSamples:
-        strength = f"samples/{method}/strength.npy"
+        strength, better = f"samples/{method}/strength.npy", f"samples/{method}/better.npy"
         if not self.samples[method]:
             raise refuse(
                 strength, "there are no outputs of these samples", f"samples/{method}/test.logits.npy beside it"
@@ -380,6 +380,7 @@ class _Format:
             {place: self._outputs(one, lead=2) for place, one in sorted(self.samples[method].items())},
             parts.strength(self.lies.array(strength)) if strength in self.lies.names else None,
             {place: self._outputs(one) for place, one in sorted(self.centres.get(method, {}).items())},
+            parts.better(self.lies.array(better)) if better in self.lies.names else None,
         )
 
     def _trajectory(self) -> Trajectory | None:

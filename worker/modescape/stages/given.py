@@ -25,11 +25,14 @@ from modescape.records import Json, PredictedRun, Role, SampleSet
 from modescape.results import sure_of
 from modescape.science.blocks import blocks
 from modescape.science.health import NOT_FINITE, finite, run_failure
+from modescape.science.predictions import nll
 from modescape.stages.stage import Context, Task
 from modescape.tables import Solution
 
 GIVEN = "given"
+PLACE = "place"  # of a stage's samples, where that is not the method's name
 ELSEWHERE = "elsewhere"  # arrays that another stage reads, and that decide whether a function has failed
+LAST_IMAGES = 5000  # of the validation images, at most, by which it is told whether a last iterate is better
 _VALUES = 1 << 20  # logits converted at a time: 4 MB
 
 
@@ -55,6 +58,18 @@ def elsewhere(draft: Draft, run: int, below: str = "") -> Json:
         if (at.startswith(sets) or at in aside) and not at.endswith(("/labels", "/names"))
     }
     return {ELSEWHERE: found} if found else {}
+
+
+def samples_to(draft: Draft, run: int, method: str, sample_set: SampleSet) -> Json:
+    """The params of a stage that reads one set of a method's samples around a member."""
+    below = draft.spec.carried(method).place(method, sample_set)
+    asked = [f"{below}/{what}" for what in (*draft.spec.evaluation.splits, "centre", "strength", "better")]
+    place = {} if below == f"samples/{method}" else {PLACE: below}
+    return {
+        **place,
+        **given_to(draft, run, *draft.spec.evaluation.splits, *asked),
+        **elsewhere(draft, run, f"{below}/"),
+    }
 
 
 def given_parts(task: Task) -> Json:
@@ -208,15 +223,32 @@ def predict(context: Context) -> None:
         context.output.extra["origins"] = names
 
 
+def last(context: Context) -> None:
+    """Where a method trained on to from a member, as `last` leaves it: what was told of which of them is better, else
+    what they say on validation images."""
+    sample(context)
+    given, below = Given(context), context.params[PLACE]
+    found: Json = {"images": 0, "nll": None, "better": False}
+    places = ("validation", f"{below}/validation")
+    if f"{below}/better" in given:
+        found["better"] = bool(given.array(f"{below}/better"))
+    elif all(place in given for place in (*places, "validation/labels")):
+        labels = given.labels(["validation"])["validation"][:LAST_IMAGES]
+        final, iterate = (nll(given.logits(given.functions(place)[-1][:LAST_IMAGES]), labels) for place in places)
+        found = {"images": len(labels), "nll": {"final": final, "last": iterate}, "better": iterate < final}
+    context.output.extra |= found
+
+
 def sample(context: Context) -> None:
-    """A member's samples of one method, as `sample` leaves them: all of them typical, with the strengths given."""
+    """A set of a member's samples of one method, as `sample` leaves them, with the strengths given."""
     spec, params = context.spec, context.params
     given, name, splits = Given(context), params["method"], spec.evaluation.splits
+    below = params.get(PLACE, f"samples/{name}")
     labels = given.labels(splits)
     answers = given.answers(splits[0])
-    strengths = given.array(f"samples/{name}/strength") if f"samples/{name}/strength" in given else None
-    kept = {split: given.keep(context, given.functions(f"samples/{name}/{split}")) for split in splits}
-    centres = {split: place for split in splits if (place := f"samples/{name}/centre/{split}") in given}
+    strengths = given.array(f"{below}/strength") if f"{below}/strength" in given else None
+    kept = {split: given.keep(context, given.functions(f"{below}/{split}")) for split in splits}
+    centres = {split: place for split in splits if (place := f"{below}/centre/{split}") in given}
     broken = given.broken()
     if not all(given.is_finite(given.array(place)) for place in centres.values()):
         broken = set(range(params["count"]))  # nothing can be said of samples around a function that is none
@@ -230,7 +262,7 @@ def sample(context: Context) -> None:
             run=params["run"],
             role=Role.SAMPLE,
             method=name,
-            sample_set=SampleSet.TYPICAL,
+            sample_set=SampleSet(params["sample_set"]),
             index=i,
             strength=None if strengths is None else float(strengths[i]),
             predictions={split: {"artifact": digest, "index": i} for split, digest in kept.items()},

@@ -398,7 +398,7 @@ def _gains(context: Context, results: Results, evidence: Evidence, split: str, m
         averaged = float(np.mean([scores_together(group, evidence.truth)["brier"] for group in groups]))
         last, better = _last_of(context, results, evidence, name, had, split)
         before = np.where(better, last, single) if last else single
-        best = (context.wanted("strength", name) if results.averaged_set(name) == SampleSet.FAIR else None) or {}
+        best = _chosen(context, results, name) or {}
         found.append(
             Gain(
                 method=name,
@@ -458,7 +458,7 @@ def _method_evidence(context: Context, results: Results, name: str, runs: Sequen
         kept = [context.need("sample", f"{r}/{name}/{drawn_set}") for r in runs]
         centre = np.stack([context.artifacts.array(extra["centre"][split]).argmax(-1) for extra in kept])
     images = len(results.true_labels(split))
-    best = context.wanted("strength", name) if results.averaged_set(name) == SampleSet.FAIR else None
+    best = _chosen(context, results, name)
     drawn = min(len(results.averaged(name, r)) for r in runs) if best else None
     if best and best["strength"] == 0 and drawn:
         drawn = best["samples"]  # all of them one function, which is kept once
@@ -480,6 +480,17 @@ def _method_evidence(context: Context, results: Results, name: str, runs: Sequen
         strength=best["strength"] if best else None,
         last=_last(context, results, name, runs, split),
     )
+
+
+def _chosen(context: Context, results: Results, name: str) -> Json | None:
+    """What chose the strength of a method's averaged samples; of imported ones the strength alone; None without any."""
+    if results.averaged_set(name) != SampleSet.FAIR:
+        return None
+    if context.spec.imported is None:
+        return context.wanted("strength", name)
+    strengths = {one.strength for one in results.solutions(method=name, sample_set=SampleSet.FAIR)}
+    known = len(strengths) == 1 and None not in strengths
+    return {"strength": strengths.pop(), "samples": context.spec.carried(name).fair} if known else None
 
 
 def _family(results: Results) -> Family:

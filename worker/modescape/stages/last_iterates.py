@@ -19,16 +19,19 @@ from modescape.records import Role, SampleSet
 from modescape.registry import methods
 from modescape.science.predictions import nll
 from modescape.spec_parts import keyed
+from modescape.stages import given
 from modescape.stages.around import Around
+from modescape.stages.given import GIVEN, LAST_IMAGES, given_parts
 from modescape.stages.predict import geometry
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_method
-
-IMAGES = 5000  # of the validation images at most
 
 
 @planner("last", after="sample-fair")
 def plan(draft: Draft) -> None:
-    images = min(draft.n.held_out, IMAGES)
+    images = min(draft.n.held_out, LAST_IMAGES)
+    if draft.spec.imported is not None:
+        _plan_given(draft)
+        return
     for chosen in draft.spec.methods:
         entry = draft.spec.method(chosen.method)
         if entry.trained is None:
@@ -43,7 +46,17 @@ def plan(draft: Draft) -> None:
             draft.add("last", f"{r}/{entry.name}", params, work, needs=needs, solutions=own)
 
 
+def _plan_given(draft: Draft) -> None:
+    for chosen in draft.spec.methods:
+        for run in draft.runs if SampleSet.LAST in draft.spec.carried(chosen.method).sets else ():
+            params = {"run": run, "method": chosen.method, "sample_set": SampleSet.LAST, "count": 1}
+            params |= given.samples_to(draft, run, chosen.method, SampleSet.LAST)
+            draft.add("last", f"{run}/{chosen.method}", params, Work(), needs=[("predict", f"{run}")], solutions=1)
+
+
 def _parts(task: Task) -> Json:
+    if GIVEN in task.params:
+        return given_parts(task)
     part = keyed(task.spec)
     own: Json = {name: task.params[name] for name in ("method", "held_out") if name in task.params}
     return {"data": part["data"], "splits": part["evaluation"]["splits"], **own}
@@ -52,6 +65,9 @@ def _parts(task: Task) -> Json:
 @stage("last", parts=_parts, brought=(the_method,))
 def last(context: Context) -> None:
     """NLL of a run's final and of the method's last iterate on the validation images; None without any."""
+    if GIVEN in context.params:
+        given.last(context)
+        return
     run, entry = context.params["run"], methods[context.params["method"]]
     around = Around(context, run)
     final = _on_validation(context, around)
@@ -62,7 +78,7 @@ def last(context: Context) -> None:
         _add_solution(context, around, run, entry.name, kept)
     context.output.extra = {"images": 0, "nll": None, "better": False}
     if final is not None and iterate is not None:
-        labels = context.split("validation").numpy_labels()[:IMAGES]
+        labels = context.split("validation").numpy_labels()[:LAST_IMAGES]
         found = {"final": nll(final, labels), "last": nll(iterate, labels)}
         context.output.extra = {
             "images": len(labels),
@@ -77,7 +93,7 @@ def _on_validation(context: Context, around: Around) -> NDArray[np.float32] | No
     """Logits of the network as it is."""
     if not len(context.splits.validation) or not context.is_held_out:
         return None
-    return context.logits(around.network, "validation", limit=IMAGES)
+    return context.logits(around.network, "validation", limit=LAST_IMAGES)
 
 
 def _add_solution(context: Context, around: Around, run: int, method: str, kept: Json) -> None:

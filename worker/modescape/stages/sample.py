@@ -20,11 +20,10 @@ from modescape.registry import Method, Options, methods
 from modescape.science.health import failure, finite
 from modescape.science.predictions import ActivationMask
 from modescape.science.seeds import stream_seed
-from modescape.spec import ExperimentSpec
 from modescape.spec_parts import keyed
 from modescape.stages import given
 from modescape.stages.around import Around, options_of
-from modescape.stages.given import GIVEN, elsewhere, given_parts, given_to
+from modescape.stages.given import GIVEN, given_parts
 from modescape.stages.predict import geometry
 from modescape.stages.stage import Context, Json, Task, every_method, planner, stage, the_data, the_method, the_network
 
@@ -42,10 +41,9 @@ def plan(draft: Draft) -> None:
                 params = {"run": r, "method": chosen.method, "sample_set": sample_set, "count": count}
                 run, needs = stands_on(entry, r)
                 key = f"{r}/{chosen.method}/{sample_set}"
-                read = given_to(draft, r, *draft.spec.evaluation.splits, *_places(draft.spec, chosen.method))
-                if read:
-                    read |= elsewhere(draft, r, f"samples/{chosen.method}/")
-                    draft.add("sample", key, params | read, Work(), needs=[("predict", f"{r}")], solutions=count)
+                if draft.spec.imported is not None:
+                    params |= given.samples_to(draft, r, chosen.method, SampleSet(sample_set))
+                    draft.add("sample", key, params, Work(), needs=[("predict", f"{r}")], solutions=count)
                 elif entry.trained == "fresh":  # networks of its own, which the run stands beside
                     draft.add("sample", key, params, work, needs=needs, wants=run, solutions=count)
                 else:
@@ -55,6 +53,8 @@ def plan(draft: Draft) -> None:
 @planner("sample-fair", after="strength")
 def plan_fair(draft: Draft) -> None:
     """Samples at the strengths that the stages `strength` choose; planned after those."""
+    if draft.spec.imported is not None:
+        return
     for name, count in fair_sets(draft.spec, draft.n.held_out).items():
         for r in draft.runs:
             params = {"run": r, "method": name, "sample_set": SampleSet.FAIR, "count": count}
@@ -72,11 +72,6 @@ def stands_on(entry: Method, run: int) -> tuple[list[Need], list[Need]]:
     if entry.of is not None:
         others.append(("sample", f"{run}/{entry.of}/{SampleSet.TYPICAL}"))
     return [("train", f"{run}"), ("predict", f"{run}")], others
-
-
-def _places(spec: ExperimentSpec, name: str) -> list[str]:
-    """Where the imported samples of a method are, as far as this stage reads them."""
-    return [f"samples/{name}/{what}" for what in (*spec.evaluation.splits, "centre", "strength")]
 
 
 def _parts(task: Task) -> Json:

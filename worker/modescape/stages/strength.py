@@ -34,6 +34,8 @@ _HELD_BYTES = 1e9  # of weights and snapshots of several runs in memory
 
 @planner("strength", after="sample")
 def plan(draft: Draft) -> None:
+    if draft.spec.imported is not None:
+        return
     fair = fair_sets(draft.spec, draft.n.held_out)
     if draft.spec.evaluation.averaged == "fair" and not fair and any(m.typical for m in draft.spec.methods):
         why = (

@@ -44,8 +44,14 @@ def plan(draft: Draft) -> None:
         checks = [(PICTURE_CHECK, f"ood.{i}")] if study.dataset == "folder" else []
         groups = planned(draft, study)
         for run in draft.runs:
-            read = given_to(draft, run, *(at for name in names(draft.spec, study) for at in _places(study, name)))
-            own = [group for group in groups if group.run == run and (not read or _is_given(study, group.name, read))]
+            read = given_to(
+                draft, run, *(at for name in names(draft.spec, study) for at in _places(draft.spec, study, name))
+            )
+            own = [
+                group
+                for group in groups
+                if group.run == run and (not read or _is_given(draft.spec, study, group.name, read))
+            ]
             functions = sum(group.size for group in own)
             wants = list(dict.fromkeys(need for group in own for need in (*group.needs, *group.wants)))
             params = {"set": i, "run": run, "groups": {group.name: group.size for group in own}, **read}
@@ -61,14 +67,14 @@ def plan(draft: Draft) -> None:
         draft.predictions += total * count
 
 
-def _places(study: OodSpec, group: str) -> tuple[str, ...]:
+def _places(spec: ExperimentSpec, study: OodSpec, group: str) -> tuple[str, ...]:
     """Where the outputs of a group on these images are, of an imported ensemble."""
-    own = "" if group_name(group) == Group.INDEPENDENT else f"samples/{group}/"
+    own = "" if group_name(group) == Group.INDEPENDENT else f"{spec.carried(group).place(group)}/"
     return (f"{own}ood/{study.dataset}",)
 
 
-def _is_given(study: OodSpec, group: str, read: Json) -> bool:
-    return all(place in read[GIVEN] for place in _places(study, group))
+def _is_given(spec: ExperimentSpec, study: OodSpec, group: str, read: Json) -> bool:
+    return all(place in read[GIVEN] for place in _places(spec, study, group))
 
 
 def _parts(task: Task) -> Json:
@@ -134,7 +140,7 @@ def _read(context: Context, study: OodSpec) -> None:
     chosen = {name: members(context, run, name, size) for name, size in context.params["groups"].items()}
     read = {}
     for name, functions in chosen.items():
-        place = _places(study, name)[0]
+        place = _places(context.spec, study, name)[0]
         if functions and (there := given.among(functions, place)):
             read[name] = given.of(place, there)
     if not read:

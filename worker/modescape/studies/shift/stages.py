@@ -36,6 +36,7 @@ from modescape.science.confidence import Estimate, OverPairs, OverRuns, Quantity
 from modescape.science.data import Split
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
+from modescape.spec import ExperimentSpec
 from modescape.spec_parts import DataSpec, ImportedSpec, keyed
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
@@ -110,7 +111,7 @@ def _plan_imported(draft: Draft, study: ShiftSpec, imported: ImportedSpec) -> No
     cells, count = imported.cells, study.count(draft.n.test)
     params: Json = {"types": list(study.corruptions), "images": count, "cells": cells}
     for group in groups.planned(draft, study):
-        below = _below(group.name)
+        below = _below(draft.spec, group.name)
         places = [f"{below}{place}" for place in ("test", *(_place(cell) for cell in cells))]
         others = [_place(cell) for cell in imported.own_images]
         read = given_to(draft, group.run, *places, f"{below}validation", *(f"{below}{place}" for place in others),
@@ -128,9 +129,9 @@ def _place(cell: Cell) -> str:
     return f"shift/{cell[0]}/{cell[1]}"
 
 
-def _below(group: str) -> str:
+def _below(spec: ExperimentSpec, group: str) -> str:
     """Where the arrays of a group are, of an imported ensemble."""
-    return "" if group_name(group) == Group.INDEPENDENT else f"samples/{group}/"
+    return "" if group_name(group) == Group.INDEPENDENT else f"{spec.carried(group).place(group)}/"
 
 
 def _plan_images(
@@ -423,7 +424,7 @@ def _validated(context: Context, networks: groups.Networks, solutions: Sequence[
 
 def _read(context: Context, solutions: Sequence[Solution], cells: Sequence[Cell]) -> None:
     """The same of functions that were evaluated elsewhere."""
-    given, own, count = Given(context), _below(context.params["group"]), context.params["images"]
+    given, own, count = Given(context), _below(context.spec, context.params["group"]), context.params["images"]
     places = [f"{own}{'test' if name is None else f'shift/{name}/{intensity}'}" for name, intensity in cells]
     others = [f"{own}{_place(cell)}" for cell in context.params.get(OWN, ())]
     solutions = given.among(solutions, *places, *others)
@@ -447,7 +448,7 @@ def _read(context: Context, solutions: Sequence[Solution], cells: Sequence[Cell]
 
 def _read_own(context: Context, given: Given, cell: Cell, solutions: Sequence[Solution]) -> Json:
     """What they said of a set with images of its own, as logits [S, 1, n, K], and its labels."""
-    outputs = given.of(f"{_below(context.params['group'])}{_place(cell)}", solutions)
+    outputs = given.of(f"{_below(context.spec, context.params['group'])}{_place(cell)}", solutions)
     labels = np.asarray(given.array(f"{_place(cell)}/labels"), np.int64)
     return {
         "cell": list(cell),
