@@ -22,6 +22,7 @@ import modescape as ms
 from modescape import power
 from modescape.claims import CLAIMS
 from modescape.claims.repeated_looks import Look, looked, looking_ahead
+from modescape.client.records import Claim
 from modescape.database import downgrade, migrations_folder, upgrade
 from modescape.finding import Finding
 from modescape.laboratory import export
@@ -146,6 +147,15 @@ def test_no_level_gives_a_word_that_five_percent_does_not() -> None:
     assert shown["at_look"]["word"] == "cannot tell"
     [row] = claims.answered(Finding.from_json({"claims": {"b": open_}}), ("similarity-runs",), Look(3, 3, 6))
     assert row.at_look.startswith("at 1.7 %: cannot tell (")
+
+
+def test_lines_of_commands_notebooks_and_clients_say_the_word_of_a_later_look_as_the_page_does() -> None:
+    found = Finding.from_json({"claims": {"b": B}})
+    for look in (Look(1, 3, 6), Look(2, 3, 6)):
+        [one], [row] = found.told(look), claims.answered(found, (), look)
+        assert str(Claim.from_json(one.to_json())).partition(": ")[2] == repr(one).partition(": ")[2]
+        assert repr(one).endswith(f"; look 2, {row.at_look}" if look.number == 2 else "times)")
+    assert "at 2.5 %: " in repr(one)
 
 
 def test_the_first_look_says_nothing_of_looks() -> None:

@@ -94,6 +94,7 @@ class Answer:
     interval: str
     level: str
     decides: str
+    at_look: str = ""
 
 
 class Difference(NamedTuple):
@@ -217,11 +218,15 @@ class Comparison:
             for n in self.numbers
         ]
         lines += [
-            (f"({letter}) {title}", *(f"{a.glyph} {a.word}" if a else "not asked" for a in answers))
+            (f"({letter}) {title}", *(_in_a_cell(a) if a else "not asked" for a in answers))
             for letter, title, answers in self.claims
         ]
         differs = [f"{field}: {' / '.join(values)}" for field, values in self.differs]
         return "\n".join([*_aligned(lines), "", "Differs in", *(differs or ["nothing"]), *self.cautions])
+
+
+def _in_a_cell(answer: Answer) -> str:
+    return f"{answer.glyph} {answer.word}{f'; {answer.at_look}' if answer.at_look else ''}"
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
@@ -256,7 +261,7 @@ def _compared(experiments: Sequence[Results]) -> Comparison:
         rows=tuple(Compared(row.slug, row.name) for row in rows),
         differs=tuple(differing([_promised(row, said=all(map(_is_imported, rows))) for row in rows])),
         numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))], voice)),
-        claims=tuple(_claims(rows, voice)),
+        claims=tuple(_claims(experiments, voice)),
         cautions=(_OF_SCALE,) if len({row.input_scale for row in rows if not _is_imported(row)}) > 1 else (),
         shared=shared,
     )
@@ -504,10 +509,11 @@ def _mean_pair(matrix: Floats, runs: Runs) -> float:
 # ---- claims ----
 
 
-def _claims(rows: Sequence[Experiment], voice: Voice) -> list[Answers]:
+def _claims(experiments: Sequence[Results], voice: Voice) -> list[Answers]:
     """Every claim that one of them answers."""
-    findings = [Finding.of(row) for row in rows]
-    told = [{one.record.id: one for one in found.told()} for found in findings]
+    findings = [Finding.of(one.experiment) for one in experiments]
+    looks = [one.store.experiments.look(one.experiment) for one in experiments]
+    told = [{one.record.id: one for one in found.told(look)} for found, look in zip(findings, looks, strict=True)]
     titles = {letter: one.record.title for answers in told for letter, one in answers.items()}
     return [
         Answers(letter, voice(titles[letter]), tuple(
@@ -528,4 +534,5 @@ def _answer(told: Told, so_far: SoFar | None) -> Answer:
         interval=told.interval,
         level=f"{100 * told.bar.confidence:.3g} %",
         decides=told.bar.decides,
+        at_look=told.later,
     )

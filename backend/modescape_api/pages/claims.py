@@ -93,11 +93,7 @@ class Row:
     def at_look(self) -> str:
         """The word at the level left for this look at the same trainings, of what waits for members the interval alone;
         "" at the first."""
-        known = self.told.at_look
-        if known.look == 1 or (self.told.waits and not known.interval):
-            return ""
-        interval = f" ({known.interval})" if known.interval else ""
-        return f"at {100 * known.level:.2g} %: {known.interval if self.told.waits else f'{known.word}{interval}'}"
+        return self.told.later
 
     @property
     def rests(self) -> str:

@@ -57,16 +57,37 @@ class AtLook:
             "high": self.bar.high, "interval": self.interval,
         }  # fmt: skip
 
+    @staticmethod
+    def words(known: Mapping[str, Any]) -> str:
+        """Of what `to_json` gives, at 2.5 %: cannot tell (1.2 to 2.1 times); without a word the interval alone, and ""
+        at the first look."""
+        word, interval = known["word"], known["interval"]
+        if known["look"] == 1 or not (word or interval):
+            return ""
+        within = f" ({interval})" if interval else ""
+        return f"at {100 * known['level']:.2g} %: {f'{word}{within}' if word else interval}"
+
 
 def in_a_line(
-    letter: str, title: str, word: Word | None, *, survives: bool, effect: str, interval: str, because: str
+    letter: str,
+    title: str,
+    word: Word | None,
+    *,
+    survives: bool,
+    effect: str,
+    interval: str,
+    because: str,
+    look: int = 1,
+    at_look: str = "",
 ) -> str:
     """(d) Ensembles gain more: ✓ holds *, 2.1 points (1.4 to 2.8). Of what cannot be told, why, and of what has no word
-    before a seal, how far it is. survives: the word stands with Holm's correction, which the star says."""
+    before a seal, how far it is. survives: the word stands with Holm's correction, which the star says; at_look: of a
+    later look at the same trainings the word at its level."""
     measured = f"{effect} ({interval})" if effect and interval else effect
     told = filter(None, (measured, because if word in (Word.CANNOT_TELL, None) else ""))
     said = "no word yet" if word is None else f"{word.glyph} {word}{' *' if survives else ''}"
-    return ", ".join((f"({letter}) {title}: {said}", *told))
+    later = f"; look {look}, {at_look}" if at_look else ""
+    return ", ".join((f"({letter}) {title}: {said}", *told)) + later
 
 
 def star(claims: Iterable[Claimed]) -> str:
@@ -110,8 +131,13 @@ class Told:
         return in_a_line(
             self.record.id, self.claim.title, None if self.waits else self.record.word, survives=self.survives,
             effect=self.effect if self.bar.value is not None else "", interval=self.interval,
-            because=self.record.because,
+            because=self.record.because, look=self.at_look.look, at_look=self.later,
         )  # fmt: skip
+
+    @property
+    def later(self) -> str:
+        """Of a later look, the word at its level, of what waits for members the interval alone; "" at the first."""
+        return AtLook.words(self.at_look.to_json() | ({"word": None} if self.waits else {}))
 
     @property
     def effect(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.claims.telling import in_a_line
+from modescape.claims.telling import AtLook, in_a_line
 from modescape.finding import Unanswered
 from modescape.records import Json, StageState, Status
 from modescape.science.confidence import Word
@@ -23,7 +23,8 @@ class Claim:
 
     effect, interval: in words, of the method that decides (`decides`, "" of a claim that is not over methods); value,
     low, high: the same in the estimand's unit, None where there is none; confidence: of the interval; p: None of what
-    was not tested; survives: the word stands with Holm's correction for all claims that were tested; n: of `unit`.
+    was not tested; survives: the word stands with Holm's correction for all claims that were tested; n: of `unit`;
+    look: which at these trainings; at_look: of a later one, the word and the interval at the level that is left for it.
     """
 
     letter: str
@@ -45,6 +46,8 @@ class Claim:
     decides: str
     qualifier: str
     note: str
+    look: int
+    at_look: str
 
     @classmethod
     def from_json(cls, told: Json) -> Self:
@@ -55,6 +58,8 @@ class Claim:
             word=None if told["word"] is None else Word(told["word"]),
             glyph=told["glyph"] or "",
             value=told["estimate"],
+            look=told["at_look"]["look"],
+            at_look=AtLook.words(told["at_look"]),
             **{name: told[name] for name in names},
         )
 
@@ -62,6 +67,7 @@ class Claim:
         return in_a_line(
             self.letter, self.title, self.word, survives=self.survives,
             effect="" if self.value is None else self.effect, interval=self.interval, because=self.because,
+            look=self.look, at_look=self.at_look,
         )  # fmt: skip
 
 

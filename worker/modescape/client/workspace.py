@@ -436,10 +436,11 @@ def _names_a_file(text: str) -> bool:
 
 def _cells(claim: Claim) -> tuple[str, ...]:
     stands = " *" if claim.survives else ""
+    later = f"; look {claim.look}, {claim.at_look}" if claim.at_look else ""
     return (
         f"({claim.letter})",
         claim.title,
-        f"{claim.glyph} {claim.word}{stands}" if claim.word is not None else "no word yet",
+        f"{claim.glyph} {claim.word}{stands}{later}" if claim.word is not None else f"no word yet{later}",
         claim.effect,
         claim.interval,
     )

@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import defer
 
 from modescape import columns, names
+from modescape.claims.repeated_looks import Look
 from modescape.errors import Conflict, NotFound
 from modescape.listing import Listing, ListQuery, Page
 from modescape.records import About, ArtifactInfo, EventKind, PlannedStage, StageState, Status, Wish
@@ -120,6 +121,10 @@ class Experiments(Subject):
         with self.database.reading() as session:
             rows = session.execute(select(Experiment.id, Experiment.finding).where(Experiment.id.in_(ids)))
             return {id_: bool(found.get("claims")) for id_, found in rows}
+
+    def look(self, row: Experiment) -> Look:
+        """Which look at its trainings an experiment is."""
+        return Look.of(row, self.judged([one["id"] for one in row.earlier]))
 
     def get(self, reference: str) -> Experiment:
         """By id or slug. Raises NotFound."""
