@@ -290,7 +290,11 @@ def test_the_tables_say_what_the_claims_say(swept: Swept) -> None:
     assert {row["training.learning_rate"] for row in rows} == {"0.001", "0.003"}
     for row in rows:
         claim = next(claim for claim in claims if claim.letter == row["claim"])
-        assert row["word"] == claim.cells[int(row["cell"]) - 1].word
+        cell = claim.cells[int(row["cell"]) - 1]
+        assert row["word"] == cell.word
+        if claim.letter == "b" and cell.value is not None:  # a ratio, as the page, LaTeX and the other table have it
+            assert float(row["estimate"]) == pytest.approx(math.exp(cell.value))
+            assert f"{float(row['estimate']):.3g} times" == cell.effect
     table = swept.latex()
     assert table.count(r"\\") == 6  # head, cells, all cells
     assert table.count("{") == table.count("}")
@@ -407,7 +411,7 @@ def test_a_sweep_is_launched_read_acted_on_and_deleted_over_http(site: Served) -
         found = client.get(base).json()
         assert {cell["experiment"]["status"] for cell in found["cells"]} == {"succeeded"}
         numbers = client.get(f"{base}/numbers").json()["items"]
-        assert {(row["number"], row["cell"]) for row in numbers} >= {("accuracy", 0), ("accuracy", 1)}
+        assert {(row["number"], row["cell"]) for row in numbers} >= {("accuracy", 1), ("accuracy", 2)}
         figure = client.get(f"{base}/figure.json", params={"y": "accuracy"}).json()
         assert figure["data"][0]["x"] == [0.001, 0.003]
         assert client.get(f"{base}/claims.csv").text.startswith("claim,title,cell,training.learning_rate,experiment")
@@ -474,11 +478,11 @@ def test_a_paired_difference_says_of_which_runs_it_is_and_ends_where_it_can_be(
         ]
         assert [sorted(run for run, value in one.items() if value is not None) for one in both] == [[0, 1, 2], [0, 2]]
         gap = np.array([both[1][run] - both[0][run] for run in (0, 2)])
-        assert accuracy[1]["difference"] == pytest.approx(gap.mean())
-        assert accuracy[1]["difference_runs"] == 2
+        assert accuracy[2]["difference"] == pytest.approx(gap.mean())
+        assert accuracy[2]["difference_runs"] == 2
         half = stats.t.ppf(0.975, 1) * abs(gap[1] - gap[0]) / 2
-        assert accuracy[1]["difference_low"] == pytest.approx(max(gap.mean() - half, -1))
-        assert accuracy[1]["difference_high"] == pytest.approx(min(gap.mean() + half, 1))
+        assert accuracy[2]["difference_low"] == pytest.approx(max(gap.mean() - half, -1))
+        assert accuracy[2]["difference_high"] == pytest.approx(min(gap.mean() + half, 1))
         page = " ".join(html.unescape(client.get(f"/{place}").text).split())
         assert re.search(r"Δ [^<]* of the 2 common runs", page)
         said = client.get(f"/api/{place}/figure.json?difference=true").json()["words"]["summary"]

@@ -93,7 +93,7 @@ def as_document(here: Site, sweep: KeptSweep) -> Json:
         "archived_at": sweep.row.archived_at,
         **sweep.row.document,
         "cells": [
-            {"number": cell.number, "varied": cell.varied,
+            {"number": cell.number + 1, "varied": cell.varied,
              "experiment": None if cell.experiment is None else EXPERIMENTS.document(cell.experiment)}
             for cell in sweep.cells
         ],
@@ -171,7 +171,7 @@ def as_estimate(prepared: PreparedSweep) -> Json:
     return {
         **asdict(prepared.price),
         "each": [
-            {"number": one.cell.number, "varied": one.cell.varied, "seconds": one.prepared.plan.seconds,
+            {"number": one.cell.number + 1, "varied": one.cell.varied, "seconds": one.prepared.plan.seconds,
              "stages": len(one.prepared.plan.stages), "here": one.prepared.plan.here,
              "digest": one.prepared.spec.digest()}
             for one in prepared.cells
@@ -263,7 +263,7 @@ def _rows(found: Numbers) -> list[Json]:
             value, less = found.value(place, quantity.name), found.difference(place, quantity.name)
             if value is not None:
                 rows.append({
-                    "number": quantity.name, "title": quantity.title, "cell": place, "value": value.value,
+                    "number": quantity.name, "title": quantity.title, "cell": cell.number + 1, "value": value.value,
                     "low": value.low, "high": value.high,
                     "difference": None if less is None else less.value,
                     "difference_low": None if less is None else less.low,

@@ -35,6 +35,14 @@ class Bar:
     confidence: float
     decides: str = ""
 
+    def read(self, claim: Claim[Any]) -> tuple[float | None, float | None, float | None]:
+        """(low, value, high) as people read them: ratios, where the estimand is a ratio's logarithm."""
+        low, value, high = (
+            math.exp(min(end, 700.0)) if claim.ratio and end is not None else end
+            for end in (self.low, self.value, self.high)
+        )
+        return low, value, high
+
     def words(self, claim: Claim[Any]) -> str:
         if self.low is None or self.high is None:
             return ""

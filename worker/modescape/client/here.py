@@ -189,8 +189,8 @@ class Here:
 
     def cells(self, sweep: str) -> tuple[SweepCell, ...]:
         return tuple(
-            SweepCell(one.number, dict(one.varied), None, None) if (row := one.experiment) is None else
-            SweepCell(one.number, dict(one.varied), row.slug, row.status, row.stages_done, row.stages_total)
+            SweepCell(one.number + 1, dict(one.varied), None, None) if (row := one.experiment) is None else
+            SweepCell(one.number + 1, dict(one.varied), row.slug, row.status, row.stages_done, row.stages_total)
             for one in self._store.sweeps.get(sweep).cells
         )  # fmt: skip
 

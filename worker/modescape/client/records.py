@@ -166,8 +166,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class SweepCell:
-    """One cell of a sweep as it stands. varied: field -> its value; experiment, status: None once it was purged; done,
-    of: stages."""
+    """One cell of a sweep as it stands. number: from 1; varied: field -> its value; experiment, status: None once it
+    was purged; done, of: stages."""
 
     number: int
     varied: Json

@@ -223,10 +223,7 @@ class Numbers:
 
 
 def _of_bar(one: Told) -> Value:
-    low, value, high = (
-        None if end is None else math.exp(min(end, 700.0)) if one.claim.ratio else end
-        for end in (one.bar.low, one.bar.value, one.bar.high)
-    )
+    low, value, high = one.bar.read(one.claim)
     return Value(value=math.nan if value is None else value, low=low, high=high, runs=one.record.n)
 
 

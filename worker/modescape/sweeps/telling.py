@@ -44,7 +44,7 @@ class Verdict(StrEnum):
 class CellAnswer:
     """What one cell says of one claim. word: None where it was not judged; mark: how the cell stands, then, in a word
     or two; because: why it was not judged, or cannot be told; stands: whether the word stands with Holm's correction
-    over the cells tested; p: of the word's own test."""
+    over the cells tested; p: of the word's own test; read: (low, value, high) with ratios as ratios."""
 
     label: str
     word: Word | None
@@ -59,6 +59,7 @@ class CellAnswer:
     effect: str = "–"
     interval: str = ""
     mark: str = "not judged"
+    read: tuple[float | None, float | None, float | None] = (None, None, None)
 
     @property
     def glyph(self) -> str:
@@ -116,7 +117,7 @@ def _answer(kept: KeptCell, one: Told | None) -> CellAnswer:
     return CellAnswer(
         name, record.word, mark="", because=record.because if record.word is Word.CANNOT_TELL else "", p=record.p,
         tested=record.p is not None, value=one.bar.value, low=one.bar.low, high=one.bar.high,
-        confidence=one.bar.confidence, effect=one.effect, interval=one.interval,
+        confidence=one.bar.confidence, effect=one.effect, interval=one.interval, read=one.bar.read(one.claim),
     )  # fmt: skip
 
 
@@ -221,7 +222,7 @@ def _marked(cells: Sequence[CellAnswer], mark: str) -> str:
 
 
 def csv(sweep: KeptSweep, claims: Sequence[ClaimTold]) -> str:
-    """A row for each claim of each cell, floats in full precision."""
+    """A row for each claim of each cell, floats in full precision, ratios as ratios."""
     fields = list(sweep.cells[0].varied) if sweep.cells else []
     text = io.StringIO()
     table = csv_module.writer(text, lineterminator="\n")
@@ -230,9 +231,9 @@ def csv(sweep: KeptSweep, claims: Sequence[ClaimTold]) -> str:
     for claim in claims:
         for kept, one in zip(sweep.cells, claim.cells, strict=True):
             slug = kept.experiment.slug if kept.experiment is not None else ""
+            low, value, high = one.read
             table.writerow((claim.letter, claim.title, kept.number + 1, *map(said, kept.varied.values()), slug,
-                            one.word or one.mark, one.stands, one.value, one.low, one.high, one.confidence,
-                            one.p))  # fmt: skip
+                            one.word or one.mark, one.stands, value, low, high, one.confidence, one.p))  # fmt: skip
     return text.getvalue()
 
 
