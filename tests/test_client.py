@@ -187,6 +187,8 @@ def test_what_is_misspelt_is_answered_with_what_was_meant(both: tuple[Workspace,
             lambda lab=lab: lab.experiments(datset="digits"),
             lambda lab=lab: lab.experiments(columns=["acuracy"]),
             lambda lab=lab: lab.experiments(sort="acuracy"),
+            lambda lab=lab: lab.experiments(sort="-spec.training.epoch"),
+            lambda lab=lab: lab.experiments(columns=["spec.training.epoch"]),
             lambda lab=lab: lab.experiments(accuracy="high"),
             lambda lab=lab: lab.experiment("one").solutions["acuracy"],
         ):
@@ -201,7 +203,9 @@ def test_what_is_misspelt_is_answered_with_what_was_meant(both: tuple[Workspace,
         messages.append(said)
     assert messages[0] == messages[1]
     assert messages[0][0] == (NotFound, "there is no experiment 'on'; did you mean one? There are waiting, other, one.")
-    assert [kind for kind, _ in messages[0][3:7]] == [InvalidInput, NotFound, InvalidInput, InvalidInput]
+    kinds = [InvalidInput, NotFound, InvalidInput, InvalidInput, NotFound, InvalidInput]
+    assert [kind for kind, _ in messages[0][3:9]] == kinds
+    assert all("did you mean" in said and "training.epochs" in said for _, said in messages[0][6:8])
 
 
 def test_what_is_held_shows_its_public_names_and_can_be_looked_at(both: tuple[Workspace, Workspace]) -> None:

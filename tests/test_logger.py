@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from sklearn.neural_network import MLPClassifier
 from test_doors import Door, Process, along, member, truth
 
 import modescape as ms
+from modescape import sending
 from modescape.cli import main
 from modescape.errors import Conflict, InvalidInput
 from modescape.exporting import ensemble_of
@@ -243,7 +245,7 @@ def test_a_process_that_is_killed_loses_nothing_that_it_logged(
 def test_a_server_that_goes_away_and_comes_back_has_all_of_it(
     mine: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "_WAITS", (0.2,) * 100)
+    monkeypatch.setattr(sending, "_WAITS", (0.2,))
     server = Process(tmp_path / "theirs")
     try:
         with ms.ensemble("outage", truth(), recipe="same", planned=3, server=server.url, settings=mine) as e:
@@ -284,6 +286,20 @@ def test_a_server_that_stays_away_holds_nobody_up_and_the_rest_is_kept(
     delivery.Delivery(spool, ServerDoor(door.site.url)).run(is_last=True)
     (found,) = door.client.get("/api/imports").json()["items"]
     assert (found["state"], found["here"]) == ("sealed", 1)
+
+
+@pytest.mark.parametrize("patience", [0.0, 3.0, 60.0, 100.0])
+def test_a_server_is_waited_for_as_long_as_is_said(patience: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that only waiting moves: the pauses grow and fill the time to its end, and no longer."""
+    now = [1000.0]
+    monkeypatch.setattr(sending, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    waited = []
+    for pause in sending.pauses(patience):
+        waited.append(pause)
+        now[0] += pause
+    assert sum(waited) == pytest.approx(patience)
+    assert waited[:-1] == sorted(waited[:-1])
+    assert max(waited, default=0) <= 30
 
 
 def test_points_that_were_on_their_way_are_sent_with_the_same_bounds_again(mine: Settings) -> None:

@@ -20,8 +20,9 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
 from test_celery_queue import LEASE_SECONDS, chains, expected, frozen, house
 
-from modescape import celery_queue, outage
+from modescape import celery_queue, outage, supervisor
 from modescape.database import is_away, open_database
+from modescape.errors import ConfigurationError
 from modescape.outage import OnceAMinute, Outage
 from modescape.store import Store
 
@@ -254,3 +255,51 @@ def test_one_launch_finds_out_that_the_broker_hangs_and_the_others_believe_it(
     assert not bell.is_silent, "it is tried again after a while"
     mute.close()
     made.close()
+
+
+# --- another Modescape has the home -----------------------------------------------------------------------------------
+
+HOLDS = """
+import fcntl, sys, time
+lock = open(sys.argv[1], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@contextlib.contextmanager
+def holder(home: Path, seconds: float) -> Iterator[None]:
+    """Another process has the home's lock for so long, as one that is stopping its workers has."""
+    command = [sys.executable, "-c", HOLDS, str(home / "lock"), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_a_home_is_waited_for_while_another_process_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "url").write_text("http://127.0.0.1:9", encoding="utf-8")  # nobody answers there any more
+    with holder(tmp_path, 1.0):
+        lock = supervisor._lock_of_one_that_ends(tmp_path)
+    assert lock is not None
+    lock.close()
+    assert "does not answer; waiting" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_home_whose_server_answers_is_not_waited_for(tmp_path: Path) -> None:
+    with served(tmp_path / "other") as site, holder(tmp_path, 60.0):
+        (tmp_path / "url").write_text(site.url, encoding="utf-8")
+        assert supervisor._lock_of_one_that_ends(tmp_path) is None
+
+
+@pytest.mark.slow
+def test_a_home_that_neither_ends_nor_answers_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "READY_SECONDS", 0.5)
+    with holder(tmp_path, 60.0), pytest.raises(ConfigurationError, match="another Modescape has"):
+        supervisor._lock_of_one_that_ends(tmp_path)

@@ -17,6 +17,7 @@ from scipy.optimize import minimize_scalar
 from serving import served
 
 from modescape import plan as planning
+from modescape.claims import CLAIMS
 from modescape.corruptions.corruption import corrupt
 from modescape.database import upgrade
 from modescape.datasets import here
@@ -773,3 +774,14 @@ def test_a_folder_in_the_layout_of_imagenet_goes_through_every_stage(tmp_path: P
     found = run(lab, spec)
     assert lab.store.experiments.get(found.experiment.id).status == "succeeded"
     assert found.artifacts.array(left(found, "shift", "1/random")["logits"]).shape == (2, 2, 10, 2)
+
+
+def test_the_claim_under_shift_is_promised_over_five_intensities_and_no_fewer() -> None:
+    for intensities, promised in (([1, 2, 3, 4, 5], True), ([2, 4], False), ([5], False)):
+        asked = parse({
+            "data": {"dataset": "digits"}, "methods": [{"method": "random"}],
+            "shift": {"corruptions": ["contrast"], "intensities": intensities},
+        })  # fmt: skip
+        claim = CLAIMS["f2"]
+        assert (claim.decided_by.is_promised(asked), claim.evidence.is_planned(asked)) == (promised, promised)
+    assert "intensities 1 to 5" in claim.decided_by.words

@@ -17,9 +17,11 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from modescape.columns import Kind
+from modescape import stored_values
+from modescape.columns import EXPERIMENTS, Kind
 from modescape.errors import InvalidInput, Problem
 from modescape.listing import MAX_LIMIT, Condition, ListQuery
+from modescape.names import meant
 
 
 @dataclass(frozen=True)
@@ -286,13 +288,18 @@ class _Reader:
             self._wrong(key, f"is not a time: {text[:40]!r}", "ISO 8601, such as 2026-11-22 or 2026-11-22T20:45:00Z")
             return None
 
+    def _sorted_by(self, text: str) -> list[str]:
+        """What somebody may have meant to sort by."""
+        named = [field.name for field in self.fields.asked.values() if field.sortable]
+        return [*named, *(stored_values.known() if self.fields is EXPERIMENTS and "." in text else ())]
+
     def _sort(self, text: str) -> str | None:
-        allowed = [field.name for field in self.fields.asked.values() if field.sortable]
+        allowed = self._sorted_by("")
         found = self.fields.find(text.removeprefix("-"))
         if found is None or not found.sortable:
             self._wrong(
                 "sort",
-                f"cannot sort by {text[:60]!r}",
+                f"cannot sort by {text[:60]!r}{meant(text.removeprefix('-'), self._sorted_by(text))}",
                 ", ".join(allowed) + "; with - before it for descending",
             )
             return None

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -50,6 +51,16 @@ class ServerRefused(ModescapeError):
 
 class ServerAway(ServerRefused):
     """The server is away for too long; what was asked may be asked again later."""
+
+
+def pauses(patience: float) -> Iterator[float]:
+    """Seconds to wait before a server is asked again, ever more; the last one ends when patience does."""
+    ends = time.monotonic() + patience
+    for wait in chain(_WAITS, repeat(_WAITS[-1])):
+        left = ends - time.monotonic()
+        if left <= 0:
+            return
+        yield min(wait, left)
 
 
 class Server:
@@ -89,7 +100,7 @@ class Server:
 
     def ask(self, method: str, path: str, **how: Any) -> httpx.Response:
         """One request, whatever the answer is below 500. Raises ServerRefused once patience is at its end."""
-        ends, waits, why = time.monotonic() + self._patience, self._waits(), ""
+        waits, why = pauses(self._patience), ""
         while True:
             try:
                 answer = self._client.request(method, self.url + path, **how)
@@ -98,10 +109,10 @@ class Server:
                 why = f"it says {answer.status_code}"
             except httpx.TransportError as error:
                 why = str(error) or type(error).__name__
-            wait = next(waits)
-            if time.monotonic() + wait > ends:
+            wait = next(waits, None)
+            if wait is None:
                 raise ServerAway(f"{self.url} does not answer ({why})")
-            self.tell(f"{self.url} does not answer ({why}); trying again in {wait:g} s")
+            self.tell(f"{self.url} does not answer ({why}); trying again in {wait:.2g} s")
             time.sleep(wait)
 
     @contextmanager
@@ -115,12 +126,6 @@ class Server:
 
     def close(self) -> None:
         self._client.close()
-
-    @staticmethod
-    def _waits() -> Iterator[float]:
-        yield from _WAITS
-        while True:
-            yield _WAITS[-1]
 
 
 class ServerDoor:

@@ -36,9 +36,9 @@ GRACE_SECONDS = 20.0  # a worker hands its stage back after its current step
 def up(settings: Settings) -> int:
     """Run the product until told to stop; 0 after an orderly end, also when it was running already (and says where)."""
     home = _own_home(settings.home)
-    lock = _lock(home)
+    lock = _lock(home) or _lock_of_one_that_ends(home)
     if lock is None:
-        print(f"Modescape is already running at {(home / 'url').read_text(encoding='utf-8')}", flush=True)
+        print(f"Modescape is already running at {_address(home)}", flush=True)
         return 0
     if not settings.is_loopback and settings.token is None:
         raise ConfigurationError(
@@ -84,6 +84,45 @@ def _lock(home: Path) -> IO[str] | None:
         handle.close()
         return None
     return handle
+
+
+def _address(home: Path) -> str:
+    """Where the one that has the lock said it is; "" before it has said so."""
+    try:
+        return (home / "url").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _lock_of_one_that_ends(home: Path) -> IO[str] | None:
+    """The lock of another process, once that has ended; None as soon as it answers where it said it would.
+
+    One that was told to stop keeps the lock until its workers have handed their stages back. Raises ConfigurationError
+    where it neither answers nor ends.
+    """
+    deadline, told = time.monotonic() + READY_SECONDS, False
+    while time.monotonic() < deadline:
+        url = _address(home)
+        if url and _answers(url):
+            return None
+        if not told:
+            print(f"Another Modescape has {home} and does not answer; waiting until it does, or has ended", flush=True)
+            told = True
+        time.sleep(0.2)
+        if (lock := _lock(home)) is not None:
+            return lock
+    raise ConfigurationError(
+        f"another Modescape has {home} and did not answer within {READY_SECONDS:.0f} s; end it (`ps` shows "
+        "`modescape up`), or use another MODESCAPE_HOME"
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:  # not listening
+        return False
 
 
 def _check_port(settings: Settings) -> None:
@@ -245,8 +284,4 @@ def _answering(url: str, store: Store, family: _Family) -> set[str]:
     except UNAVAILABLE as error:
         DATABASE.away(error)
         return set()
-    try:
-        with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:
-            return found | {"server"} if answer.status == 200 else found
-    except (urllib.error.URLError, OSError):
-        return found  # not listening yet
+    return found | {"server"} if _answers(url) else found

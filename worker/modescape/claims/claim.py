@@ -23,9 +23,9 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from modescape.claims.evidence import Promised, Units
+from modescape.claims.evidence import Promised, Units, is_whole_shift
 from modescape.claims.record import ClaimRecord
 from modescape.records import Json
 from modescape.science.confidence import Word
@@ -102,6 +102,9 @@ class DecidedBy:
             training, along = spec.training, spec.imported or spec.weights
             kept = math.ceil(training.epochs / training.checkpoint_every) if along is None else len(along.epochs) + 1
             return kept >= MIN_CHECKPOINTS
+        shift = getattr(spec, "shift", None)  # the spec with its studies stands above claims
+        if shift is not None and self.add == "shift" and not is_whole_shift(cast(Promised, spec)):
+            return False
         samples = self.add not in ("methods", "shift") or any(chosen.typical for chosen in spec.methods)
         return samples and spec.ensemble.runs >= self.runs
 

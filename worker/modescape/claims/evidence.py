@@ -39,9 +39,15 @@ SUBSETS = 100
 _VALUES = 1 << 19  # probabilities handled at a time
 
 
+INTENSITIES = (1, 2, 3, 4, 5)
+
+
 class Shifted(Protocol):
     @property
     def images(self) -> int | None: ...
+
+    @property
+    def intensities(self) -> tuple[int, ...]: ...
 
 
 class Repeated(Protocol):
@@ -380,6 +386,13 @@ class OwnImages:
         return OwnImages(_fewer(self.between, unit), {name: _less(own, unit) for name, own in self.within.items()})
 
 
+def is_whole_shift(spec: Promised) -> bool:
+    """Whether the study of shift gives the mean of claim (f2): over all five intensities, of an ensemble made elsewhere
+    over those that came with it."""
+    shift = spec.shift
+    return shift is not None and (spec.imported is not None or tuple(shift.intensities) == INTENSITIES)
+
+
 @dataclass(frozen=True, eq=False)
 class ShiftEvidence(OfRuns):
     """Jensen-Shannon divergences of pairs, per image, on clean and on corrupted images (claim f2).
@@ -405,7 +418,7 @@ class ShiftEvidence(OfRuns):
 
     @classmethod
     def is_planned(cls, spec: Promised) -> bool:
-        return spec.shift is not None
+        return is_whole_shift(spec)
 
     @classmethod
     def planned_examples(cls, spec: Promised, sizes: Sizes) -> int:

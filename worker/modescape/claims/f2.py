@@ -54,7 +54,7 @@ def _left_open(margin: float, half_width: float) -> str:
     left_open=_left_open,
     figures=("shift",),
     decided_by=DecidedBy(
-        words="the study of shift, and subspace samples around every run",
+        words="the study of shift at intensities 1 to 5, and subspace samples around every run",
         add="shift",
         stages=("shift-compare",),
         runs=MIN_UNITS,

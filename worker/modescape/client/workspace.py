@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from modescape import stored_values
 from modescape.claims.telling import star
 from modescape.client.nearest import Suggesting, raise_unknown, unknown
 from modescape.client.records import (
@@ -73,7 +74,8 @@ class Workspace(Suggesting):
         """
         for name in columns:
             if name not in EXPERIMENTS.keys and EXPERIMENTS.beside(name) is None:
-                raise_unknown("column", name, EXPERIMENTS.keys)
+                computed = stored_values.known() if "." in name else ()
+                raise_unknown("column", name, (*EXPERIMENTS.keys, *computed))
         fields = list(dict.fromkeys([*EXPERIMENTS.keys, *columns])) if columns else []
         asked = [("q", text)] if text else []
         asked += [("sort", sort)] if sort else []

@@ -10,6 +10,7 @@ digests, a member by its id. So a process may end anywhere, and the next one goe
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -19,13 +20,12 @@ import orjson
 from modescape.errors import Conflict, InvalidInput, ModescapeError
 from modescape.logger.spool import POINTS, Spool, SpooledMember, Waiting
 from modescape.records import Json
-from modescape.sending import ServerAway, ServerDoor, ServerRefused
+from modescape.sending import ServerAway, ServerDoor, ServerRefused, pauses
 
 log = logging.getLogger("modescape.logger")
 
 MOST_VALUES = 12_000  # of a batch: with their steps and times well below the 1 MB that a server takes
 _EVERY = 0.5  # seconds between two looks at what is new
-_WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
 
 class Delivery:
@@ -187,27 +187,27 @@ class Courier:
         spool. Raises what the server refuses."""
         self._stop.set()
         self._thread.join()
-        ends, waits = time.monotonic() + patience, iter(_WAITS)
+        waits = pauses(patience)
         while self._refused is None:
             try:
                 self.delivery.run(is_last=True)
                 return True
             except ServerAway as away:
-                wait = next(waits, _WAITS[-1])
-                if time.monotonic() + wait > ends:
+                wait = next(waits, None)
+                if wait is None:
                     log.warning("%s", away)
                     return False
                 time.sleep(wait)
         raise self._refused
 
     def _run(self) -> None:
-        waits, pause, is_away = iter(_WAITS), _EVERY, False
+        waits, pause, is_away = pauses(math.inf), _EVERY, False
         while not self._stop.wait(pause):
             try:
                 self.delivery.run()
-                waits, pause, is_away = iter(_WAITS), _EVERY, False
+                waits, pause, is_away = pauses(math.inf), _EVERY, False
             except ServerAway as away:
-                pause = next(waits, _WAITS[-1])
+                pause = next(waits)
                 if not is_away:
                     is_away = True
                     log.warning("%s; until it does, what is logged is kept in %s", away, self.delivery.spool.folder)

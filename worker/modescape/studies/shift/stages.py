@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.claims.evidence import OwnImages, ShiftEvidence
+from modescape.claims.evidence import OwnImages, ShiftEvidence, is_whole_shift
 from modescape.claims.record import number
 from modescape.corruptions import corruption as corrupting
 from modescape.corruptions.frost import frost_fingerprint
@@ -682,9 +682,8 @@ class _Compared:
     @property
     def evident(self) -> bool:
         """Whether claim (f2) is about these data: several runs, samples inside them, and intensities 1 to 5."""
-        spec = self.context.spec
-        every = spec.imported is not None or tuple(needed(spec.shift).intensities) == (1, 2, 3, 4, 5)
-        return every and bool(self.methods or self.alike) and len(self.groups[Group.INDEPENDENT]) > 1
+        has_samples, units = bool(self.methods or self.alike), len(self.groups[Group.INDEPENDENT])
+        return is_whole_shift(self.context.spec) and has_samples and units > 1
 
     def add(self, cell: int) -> None:
         """Take in one cell of every group, a block of images at a time."""
