@@ -15,10 +15,12 @@ from scipy import stats
 from serving import SPEC, Served, served
 
 import modescape as ms
-from modescape.comparing import BOUNDS, Reading, differing
+from modescape.comparing import BOUNDS, Reading, differing, told_apart
 from modescape.errors import InvalidInput, NotFound
 from modescape.executor import Executor
 from modescape.results import Results
+from modescape.store import Store
+from modescape.testing.stores import create
 
 LEARNING = {**SPEC["training"], "batch_size": 5, "learning_rate": 0.003}  # enough steps to leave chance behind
 THREE = {**SPEC, "training": LEARNING, "ensemble": {"runs": 3, "seed": 3}}
@@ -317,3 +319,9 @@ def test_the_page_asks_for_what_is_missing_and_shows_the_rest(site: Served) -> N
     assert 'data-figure="plane"' not in page  # only one of them has samples
     assert (asked.status_code, asked.headers["location"]) == (303, "/compare?e=one&e=other")
     assert forged.status_code == 403
+
+
+def test_experiments_of_one_name_are_told_apart_by_what_they_are_found_by(store: Store) -> None:
+    rows = [store.experiments.get(create(store, name=name).id) for name in ("Looks", "Looks", "Another")]
+    assert told_apart(rows) == [f"Looks ({rows[0].slug})", f"Looks ({rows[1].slug})", "Another"]
+    assert told_apart(rows[1:]) == ["Looks", "Another"]

@@ -13,6 +13,7 @@ their differences get no interval.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -229,6 +230,12 @@ def _in_a_cell(answer: Answer) -> str:
     return f"{answer.glyph} {answer.word}{f'; {answer.at_look}' if answer.at_look else ''}"
 
 
+def told_apart(rows: Sequence[Experiment]) -> list[str]:
+    """Names; of those that are alike with what the experiments are found by."""
+    alike = Counter(row.name for row in rows)
+    return [row.name if alike[row.name] == 1 else f"{row.name} ({row.slug})" for row in rows]
+
+
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     columns = max(map(len, lines))
     padded = [(*line, *[""] * (columns - len(line))) for line in lines]
@@ -258,7 +265,7 @@ def _compared(experiments: Sequence[Results]) -> Comparison:
     voice = voice_of_all(rows)
     with_first = {found.second for found in shared if found.first == 0}
     return Comparison(
-        rows=tuple(Compared(row.slug, row.name) for row in rows),
+        rows=tuple(Compared(row.slug, name) for row, name in zip(rows, told_apart(rows), strict=True)),
         differs=tuple(differing([_promised(row, said=all(map(_is_imported, rows))) for row in rows])),
         numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))], voice)),
         claims=tuple(_claims(experiments, voice)),

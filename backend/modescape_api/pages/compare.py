@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
-from modescape.comparing import MOST, compare, voice_of_all
+from modescape.comparing import MOST, compare, told_apart, voice_of_all
 from modescape.drawing.figure import Legend, of_experiment
 from modescape.listing import ListQuery
 from modescape.registry import Figure, figures, studies
@@ -47,18 +47,21 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
         for row in rows:
             legend |= {entry.group: entry for entry in legend_of(stored(row.spec), voice)}
     newest = here.store.experiments.page(ListQuery(limit=100)).items if len(rows) < MOST else []
+    others = [row for row in newest if row.slug not in slugs]
+    listed = [*rows, *others]
     return render(
         request,
         here,
         "compare.html",
         section="/compare",
         rows=rows,
+        named=dict(zip([row.slug for row in listed], told_apart(listed), strict=True)),
         found=found,
         voice=voice,
         groups=groups,
         legend=list(legend.values()),
         without=[beside([name for name in slugs if name != slug]) for slug in slugs],
-        others=[row for row in newest if row.slug not in slugs],
+        others=others,
         last_event=here.store.events.last_id(),
         query=urlencode([("e", slug) for slug in slugs]),
         notice=said_not_known(*rows) or None,
