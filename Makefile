@@ -34,7 +34,9 @@ check: $(VENV)/.installed-dev system
 	$(BIN)/python -m pytest tests -m check --timeout 3600 -s
 
 bench: $(VENV)/.installed-dev
-	@for file in $(filter-out benchmarks/protocol.py benchmarks/reproduce.py,$(wildcard benchmarks/[!_]*.py)); do $(BIN)/python $$file; done
+	@for file in $(filter-out benchmarks/protocol.py benchmarks/reproduce.py benchmarks/table.py,$(wildcard benchmarks/[!_]*.py)); do \
+	  $(BIN)/python $$file; done
+	@$(BIN)/python benchmarks/table.py
 
 reproduce: $(VENV)/.installed-dev system
 	$(BIN)/python benchmarks/reproduce.py $(or $(FIGURES),--list)
