@@ -148,6 +148,28 @@ def test_one_number_that_is_none_fails_its_member_on_whatever_set(value: float, 
     assert not found.refused
 
 
+@pytest.mark.parametrize(("kind", "nothing"), [("probs", 0.0), ("log-probs", -np.inf)])
+@pytest.mark.parametrize("place", ["test", "validation", "ood", "shift"])
+def test_a_row_whose_probabilities_are_all_0_fails_its_member_on_whatever_set(
+    kind: str, nothing: float, place: str
+) -> None:
+    def made(seed: int, of: str) -> np.ndarray:
+        odds = softmax(logits(truth(), seed=seed)).astype(np.float32)
+        odds[1, 17, odds[1, 17].argmin()] = 0  # of one class alone: told, and no failure
+        found = odds if kind == "probs" else np.log(odds, where=odds > 0, out=np.full_like(odds, -np.inf))
+        if of == place:
+            found[2, 17] = nothing
+        return found
+
+    sets = {"validation": (made(2, "validation"), truth()), "ood": {"a": made(3, "ood")},
+            "shift": {("fog", 3): made(4, "shift")}}  # fmt: skip
+    found = examine(ensemble(made(1, "test"), kind=kind, **sets))
+    assert set(found.failed) == {"2"}
+    assert "whose probabilities sum to 0" in found.failed["2"]
+    assert not found.refused
+    assert not found.asked
+
+
 def test_a_member_at_chance_has_failed_and_the_others_have_not() -> None:
     given = logits(truth())
     given[1] = np.random.default_rng(5).normal(size=(N, K))
@@ -247,19 +269,40 @@ def test_one_member_of_another_kind_is_named() -> None:
     assert refused.sentence.startswith("Member 3: outputs on test")
 
 
-@pytest.mark.parametrize("classes", [2, 6, 100])
-def test_probabilities_of_two_decimals_are_asked_about_and_taken_as_what_they_are(classes: int) -> None:
-    random = np.random.default_rng(1)
-    labels = random.integers(0, classes, N)
-    z = random.normal(size=(3, N, classes))
-    z[:, np.arange(N), labels] += 3
-    rounded = softmax(2 * z).round(2).astype(np.float32)
-    assert looks_like(rounded[0]) is (OutputKind.PROBS if classes == 2 else OutputKind.LOGITS)
+@pytest.mark.parametrize(
+    ("classes", "whole", "decimals"),
+    [
+        (2, 1, 2),
+        (6, 1, 2),
+        (100, 1, 2),
+        (1000, 1, 3),
+        (1000, 1, 4),
+        (10, 1, 1),
+        (6, 100, 0),
+        (10, 100, 1),
+        (10, 100, 9),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_rounded_probabilities_are_asked_about_and_taken_as_what_they_are(
+    classes: int, whole: int, decimals: int, dtype: str
+) -> None:
+    random, rows = np.random.default_rng(1), min(N, 50_000 // classes)
+    labels = random.integers(0, classes, rows)
+    z = random.normal(size=(3, rows, classes))
+    z[:, np.arange(rows), labels] += 3
+    rounded = (whole * softmax(2 * z)).round(decimals).astype(dtype)
+    is_exact = classes == 2  # which are rounded to sum to 1
+    assert looks_like(rounded[0]) is (OutputKind.PROBS if is_exact else OutputKind.LOGITS)
     (asked,) = examine(ensemble(rounded, labels)).asked
     assert [choice.value for choice in asked.choices] == ["probs", "logits"]
     found = examine(ensemble(rounded, labels, kind="probs"))
     assert not found.asked
-    assert (Odd.KIND in whats(found, Level.TOLD)) is (classes > 2)
+    assert (Odd.KIND in whats(found, Level.TOLD)) is not is_exact
+    kept = softmax(logits_of(OutputKind.PROBS, rounded))
+    assert kept == pytest.approx(rounded / rounded.sum(-1, keepdims=True, dtype=float), abs=2e-3)
+    steps = rounded * (1 + random.uniform(0.1, 0.4, rounded.shape)).astype(dtype)  # neither of those decimals nor sums
+    assert not examine(ensemble(steps, labels)).asked
     scaled = softmax(2 * z) * 1.2  # as logits that happen to be small and positive
     assert not examine(ensemble(scaled, labels)).asked
 

@@ -545,6 +545,41 @@ def test_a_member_that_is_not_finite_on_other_images_counts_nowhere(tmp_path: Pa
     assert numbers(lab) == numbers(whole)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["test", "validation", "ood", "shift"])
+@pytest.mark.parametrize("kind", ["probs", "log-probs"])
+def test_a_member_that_fails_by_a_row_without_any_probability_counts_nowhere(
+    tmp_path: Path, kind: str, place: str
+) -> None:
+    logits, labels = made()
+    odds = {at: softmax(scale * logits, axis=-1) for at, scale in
+            {"test": 1.0, "validation": 0.9, "ood": 0.5, "shift": 0.8}.items()}  # fmt: skip
+    odds[place][1, 17] = 0
+    with np.errstate(divide="ignore"):
+        sets = {at: np.log(one) if kind == "log-probs" else one for at, one in odds.items()}
+    lab = analysed(
+        tmp_path, sets["test"], labels, kind=kind, validation=(sets["validation"], labels), ood={"noise": sets["ood"]},
+        shift={("fog", 3): sets["shift"]},
+    )  # fmt: skip
+    assert set(lab.failed) == {1}
+    assert [line for line in lab.odd if line.startswith("Counts as failed: Member 1")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["probs", "log-probs"])
+def test_a_checkpoint_and_a_sample_with_a_row_without_any_probability_count_nowhere(tmp_path: Path, kind: str) -> None:
+    logits, labels = made()
+    odds = softmax(np.stack([0.5 * logits, logits], 1), axis=-1)
+    odds[1, 0, 17] = 0
+    with np.errstate(divide="ignore"):
+        along = np.log(odds) if kind == "log-probs" else odds
+    lab = analysed(tmp_path, along[:, 1], labels, kind=kind, samples={"swag": along}, trajectory=along)
+    assert not lab.failed
+    assert [one.index for one in lab.solutions(run=1, method="swag")] == [1]
+    assert [one.index for one in lab.solutions(run=0, method="swag")] == [0, 1]
+    assert [len(lab.solutions(run=run, role="checkpoint")) for run in (0, 1)] == [2, 1]
+
+
 def numbers(lab: Lab) -> dict[Any, Any]:
     rows = lab.laboratory.store.results.group_measurements(lab.experiment.id)
     return {(row.subject, row.metric, row.corruption, row.intensity): row.value for row in rows}

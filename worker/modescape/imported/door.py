@@ -28,12 +28,14 @@ from modescape.errors import InvalidInput
 from modescape.imported.arrays import Array
 from modescape.imported.ensemble import TEST, VALIDATION, Choice, Ensemble, ExampleSet, OutputKind, Recipe, SetRole
 from modescape.imported.kinds import (
-    are_rounded_probabilities,
     clipped,
     logits_of,
     looks_like,
+    of_nothing,
     of_one_number,
     predicted,
+    telling,
+    whole_of_rounded,
 )
 from modescape.imported.tensors import TensorHeader, header_of, matched, unmatched
 from modescape.names import checked
@@ -314,19 +316,20 @@ def _refused_array(ensemble: Ensemble, name: str, place: str, array: Array, lead
 
 @dataclass
 class _Seen:
-    """What rows can only be, put together piece by piece. kind: None before the first; is_rounded: probabilities that
-    sum to 1 only as far as two decimals do."""
+    """What rows can only be, put together piece by piece. kind: None before the first; rounded: what probabilities sum
+    to, 1 or 100, that do so only as far as their rounding lets them."""
 
     kind: OutputKind | None = None
-    is_rounded: bool = False
+    rounded: int | None = None
 
     def add(self, rows: Values) -> None:
         """rows [n, K], finite. One row that is nothing else decides."""
-        if self.kind is OutputKind.LOGITS:
+        rows = telling(rows)
+        if self.kind is OutputKind.LOGITS or not len(rows):
             return
         like = looks_like(rows)
-        if like is OutputKind.LOGITS and are_rounded_probabilities(rows):
-            like, self.is_rounded = OutputKind.PROBS, True
+        if like is OutputKind.LOGITS and (whole := whole_of_rounded(rows)):
+            like, self.rounded = OutputKind.PROBS, max(whole, self.rounded or 0)
         self.kind = like if self.kind in (None, like) else OutputKind.LOGITS
 
 
@@ -436,14 +439,14 @@ def _look_at_numbers(look: _Look, some: Values, kind: OutputKind, truth: Labels 
 
 
 def _is_finite(some: Values, kind: OutputKind) -> bool:
-    """Infinities of float16 logits did not fit, a log-probability may be minus infinity; all else must be finite."""
+    """Infinities of float16 logits did not fit, a log-probability may be minus infinity, though not all of a row, and
+    no more may all probabilities be 0; all else must be finite."""
     if kind is OutputKind.LABELS:
         return True
     if kind is OutputKind.LOGITS:
         return bool(np.isfinite(clipped(some)).all())
-    if kind is OutputKind.LOG_PROBS:
-        return not (np.isnan(some).any() or np.isposinf(some).any() or np.isneginf(some).all(axis=-1).any())
-    return bool(np.isfinite(some).all())
+    are_numbers = some < np.inf if kind is OutputKind.LOG_PROBS else np.isfinite(some)
+    return bool(are_numbers.all()) and not of_nothing(some, kind).any()
 
 
 def _fit(into: dict[int, float], number: int, block: Values, truth: Labels, kind: OutputKind) -> None:
@@ -490,17 +493,26 @@ def _refused_predictions(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]
             )
 
 
+_BROKEN = {
+    OutputKind.LOGITS: "NaN or infinities",
+    OutputKind.PROBS: "NaN, infinities or rows of nothing but 0, whose probabilities sum to 0,",
+    OutputKind.LOG_PROBS: "NaN, infinities above 0 or rows of nothing but -inf, whose probabilities sum to 0,",
+}
+
+
 def _not_finite(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
     """A run with one number that is none has failed, on whatever set (health.run_failure)."""
     for place, looks in looked.sets.items():
         if numbers := [number for number, look in enumerate(looks) if not look.is_finite]:
             names = _names(ensemble, numbers)
-            sentence = f"{_listed(names)}: NaN or infinities among the outputs on {place}; {NOT_FINITE}"
+            sentence = f"{_listed(names)}: {_BROKEN[ensemble.kind]} among the outputs on {place}; {NOT_FINITE}"
             yield Oddity(Level.FAILED, Odd.NOT_FINITE, sentence, names, place)
     for (what, place), numbers in looked.others.items():
         if numbers:
             names = _names(ensemble, numbers)
-            sentence = f"{_listed(names)}: NaN or infinities in {what} on {place}; those functions count as failed"
+            sentence = (
+                f"{_listed(names)}: {_BROKEN[ensemble.kind]} in {what} on {place}; those functions count as failed"
+            )
             yield Oddity(Level.TOLD, Odd.NOT_FINITE, sentence, names, place)
 
 
@@ -509,7 +521,10 @@ _ROWS = {
     OutputKind.LOG_PROBS: "are logarithms of rows that sum to 1",
     OutputKind.LOGITS: "do not sum to 1",
 }
-_ROUNDED = "are from 0 to 1 and sum to 1 as far as two decimals do, as rounded probabilities do"
+_ROUNDED = {
+    1: "are from 0 to 1 and sum to 1 as far as their decimals let them, as rounded probabilities do",
+    100: "are from 0 to 100 and sum to 100 as far as their decimals let them, as probabilities in percent do",
+}
 
 
 def _refused_kinds(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
@@ -563,10 +578,13 @@ def _kind(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
     if ensemble.kind is OutputKind.LABELS:
         return
     like, logits = _could_be(ensemble.kind, looked), OutputKind.LOGITS
-    is_rounded = any(seen.is_rounded for _, _, _, seen in looked.kinds() if seen.kind is OutputKind.PROBS)
+    wholes = [seen.rounded or 0 for _, _, _, seen in looked.kinds() if seen.kind is OutputKind.PROBS]
+    rounded = max(wholes, default=0)
     if like is ensemble.kind:
-        if like is OutputKind.PROBS and is_rounded:
-            said = "Some rows sum to 1 only as far as rounded probabilities do; they were divided by their sums"
+        if like is OutputKind.PROBS and rounded:
+            said = (
+                f"Some rows sum to {rounded} only as far as rounded probabilities do; they were divided by their sums"
+            )
             yield Oddity(Level.TOLD, Odd.KIND, said)
         return
     as_called = Choice(ensemble.kind.value, f"they are {ensemble.kind.value}, as they were called")
@@ -574,8 +592,10 @@ def _kind(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
         yield _among_logits(ensemble, looked, as_called)
         return
     # What does not sum to 1 cannot be probabilities; rows that do may be logits.
-    choices = (Choice(like.value, f"they are {like.value}"), *([as_called] if ensemble.kind is logits else []))
-    what = _ROUNDED if like is OutputKind.PROBS and is_rounded else _ROWS[like]
+    is_rounded = like is OutputKind.PROBS and bool(rounded)
+    made = f"they are {like.value}{', and every row is divided by its sum' if is_rounded else ''}"
+    choices = (Choice(like.value, made), *([as_called] if ensemble.kind is logits else []))
+    what = _ROUNDED[rounded] if is_rounded else _ROWS[like]
     sentence = f"The outputs are called {ensemble.kind.value}, but their rows {what}. What are they?"
     yield Oddity(Level.ASKED, Odd.KIND, sentence, place=TEST, choices=choices)
 

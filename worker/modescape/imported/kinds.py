@@ -23,10 +23,13 @@ Floats = NDArray[np.float64]
 # pass. Float16's smallest step of 2^-24 adds up over classes.
 _SUM = 2**-8
 _STEP = 2**-24
-# Two decimals round each probability by up to .005, so a row's sum by up to that times K. Of what is from 0 to 1 and is
-# off by no more, or by .02 whatever its decimals, in every row, it is asked whether it was rounded.
-_ROUNDED, _NEARLY = 0.005, 0.02
-_OF_A_STEP = 0.03  # that a number of two decimals may be off, in hundredths: float16 rounds to 2^-12
+# Probabilities of d decimals are multiples of 10^-d, each off by up to half of that: what is from 0 to 1, or in percent
+# from 0 to 100, and sums to no more than that from 1 or 100 in every row, is asked about. So is what is off by no more
+# than .02, whatever its decimals.
+_DECIMALS = {1: range(1, 7), 100: range(5)}  # of what a whole is; of none only percentages are more than labels
+_NEARLY = 0.02
+_OF_ITSELF = 2**-11  # that a rounded number may be off by being kept in float16
+_NOTHING = {OutputKind.PROBS: 0.0, OutputKind.LOG_PROBS: -math.inf}  # a probability of 0
 # The smallest positive number of each: what is 0 in it may have been anything up to half of this.
 SMALLEST = {2: 2.0**-24, 4: 2.0**-149, 8: 2.0**-1074}
 
@@ -44,15 +47,27 @@ def are_probabilities(rows: Values) -> bool:
     return bool(np.abs(sums - 1).max() <= _SUM + rows.shape[-1] * _STEP)
 
 
-def are_rounded_probabilities(rows: Values) -> bool:
-    """Whether rows [n, K] are from 0 to 1 and sum to 1 as far as probabilities of two decimals do, see `_ROUNDED`."""
-    if rows.size == 0 or not np.isfinite(rows).all() or float(rows.min()) < 0 or float(rows.max()) > 1 + _SUM:
-        return False
-    off = float(np.abs(rows.sum(axis=-1, dtype=np.float64) - 1).max())
-    if off <= _NEARLY:
-        return True
-    steps = rows * np.float64(100)
-    return off <= _ROUNDED * rows.shape[-1] + _SUM and bool(np.abs(steps - np.rint(steps)).max() <= _OF_A_STEP)
+def whole_of_rounded(rows: Values) -> int | None:
+    """What rows [n, K] sum to, 1, or 100 of percentages, as far as probabilities do that were rounded; None: they are
+    none. See `_DECIMALS`."""
+    if rows.size == 0 or not np.isfinite(rows).all() or float(rows.min()) < 0:
+        return None
+    whole = 1 if float(rows.max()) <= 1 + _SUM else 100
+    if float(rows.max()) > whole * (1 + _SUM):
+        return None
+    sums = rows.sum(axis=-1, dtype=np.float64)
+    if float(np.abs(sums - whole).max()) <= _NEARLY * whole:
+        return whole
+    values = rows.astype(np.float64)
+    for decimals in _DECIMALS[whole]:
+        # What is 0 may have been up to half a step, and what is not may have been less by as much.
+        half, slack = 0.5 * 10.0**-decimals, _SUM * whole
+        low, high = sums - half * np.count_nonzero(rows, axis=-1), sums + half * rows.shape[-1]
+        sums_fit = (low <= whole + slack).all() and (high >= whole - slack).all()
+        steps = values * 10.0**decimals
+        if sums_fit and (np.abs(steps - np.rint(steps)) <= _OF_ITSELF * steps).all():
+            return whole
+    return None
 
 
 def are_log_probabilities(rows: Values) -> bool:
@@ -64,10 +79,26 @@ def are_log_probabilities(rows: Values) -> bool:
     return bool(np.abs(sums - 1).max() <= _SUM * max(1.0, math.log(rows.shape[-1])) + rows.shape[-1] * _STEP)
 
 
+def of_nothing(rows: Values, kind: OutputKind) -> NDArray[np.bool_]:
+    """Which of rows [..., K] are no distribution, for their probabilities are all 0: [...]."""
+    if kind not in _NOTHING:
+        return np.zeros(rows.shape[:-1], bool)
+    found: NDArray[np.bool_] = rows[..., 0] == _NOTHING[kind]
+    return np.all(rows == _NOTHING[kind], axis=-1) if found.any() else found
+
+
+def telling(rows: Values) -> Values:
+    """Rows [n, K] but for those of nothing but 0 or minus infinity, which are no probabilities and may be logits."""
+    nothing = of_nothing(rows, OutputKind.PROBS) | of_nothing(rows, OutputKind.LOG_PROBS)
+    return rows[~nothing] if nothing.any() else rows
+
+
 def looks_like(rows: Values) -> OutputKind:
-    """What rows [n, K] can only be: logits are whatever is nothing else. Integers are labels."""
+    """What rows [n, K] can only be: logits are whatever is nothing else. Integers are labels. Rows that say nothing of
+    probabilities (`of_nothing`) are none of those that tell."""
     if rows.dtype.kind != "f":
         return OutputKind.LABELS
+    rows = telling(rows)
     if are_probabilities(rows):
         return OutputKind.PROBS
     return OutputKind.LOG_PROBS if are_log_probabilities(rows) else OutputKind.LOGITS
@@ -97,7 +128,7 @@ def logits_of(kind: OutputKind, outputs: Values) -> Values:
     network's own number was finite and did not fit. Probabilities and their logarithms become float32
     log-probabilities, normalised, in which a probability of 0 is the smallest positive number of the dtype it came in
     (float16 6.0e-8, float32 1.4e-45, float64 4.9e-324): it was rounded from something no larger, and its logarithm
-    stays finite. Ties and order of classes stay.
+    stays finite. A row of nothing else is no distribution and becomes NaN. Ties and order of classes stay.
     """
     if kind is OutputKind.LABELS:
         return outputs
@@ -123,7 +154,8 @@ def _log_probabilities(kind: OutputKind, outputs: Values) -> NDArray[np.float32]
     else:
         lowest = math.log(SMALLEST[max(outputs.dtype.itemsize, 4)])  # they were taken of float32 at least
         logs = np.where(np.isneginf(values), lowest, values)
+    logs[of_nothing(values, kind)] = np.nan
     top = logs.max(axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore"):  # rows of infinities, whose members count as failed
+    with np.errstate(invalid="ignore"):  # rows that are no numbers, whose members count as failed
         logs -= top + np.log(np.exp(logs - top).sum(axis=-1, keepdims=True))
     return logs.astype(np.float32)

@@ -33,6 +33,7 @@ GIVEN = "given"
 PLACE = "place"  # of a stage's samples, where that is not the method's name
 ELSEWHERE = "elsewhere"  # arrays that another stage reads, and that decide whether a function has failed
 LAST_IMAGES = 5000  # of the validation images, at most, by which it is told whether a last iterate is better
+_CONVERSION = 2  # of probabilities; 2: a row of nothing but 0 is no number
 _VALUES = 1 << 20  # logits converted at a time: 4 MB
 
 
@@ -79,6 +80,7 @@ def given_parts(task: Task) -> Json:
     return {
         "is_copy": task.params["run"] in imported.copies,
         "kind": imported.kind,
+        **({"conversion": _CONVERSION} if imported.kind in (OutputKind.PROBS, OutputKind.LOG_PROBS) else {}),
         "classes": len(imported.classes),
         "splits": list(task.spec.evaluation.splits),
         **{name: value for name, value in task.params.items() if name not in ("run", "first_number")},
