@@ -353,6 +353,33 @@ def test_labels_that_lie_elsewhere_on_the_server_are_not_opened(shared: Door, tm
         assert answer.text.replace("secret", "none") == missing.text, "nor is it told whether there is such a file"
 
 
+@pytest.mark.parametrize("form", ["folder", "zip", "npz", "a file a member"])
+@pytest.mark.parametrize("field", ["labels", "outputs"])
+def test_a_name_of_no_array_is_refused_with_those_that_are_there(shared: Door, form: str, field: str) -> None:
+    arrays = {"preds": np.stack([member(i) for i in range(3)]), "y": truth()}
+    if form == "a file a member":
+        arrays = {**{f"m{i}": member(i) for i in range(3)}, "y": truth()}
+    file = io.BytesIO()
+    if form == "zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                archive.writestr(f"{name}.npy", npy(array))
+    else:
+        np.savez(file, **arrays)
+    packed = [shared.send(file.getvalue(), f"x.{form}")]
+    files = packed if form in ("zip", "npz") else [shared.send(npy(one), f"e/{at}.npy") for at, one in arrays.items()]
+    for path in ("/api/imports/look", "/api/imports"):
+        answer = shared.client.post(path, json={"name": "x", "files": files, field: "gone"})
+        assert answer.status_code == 422, answer.text
+        (problem,) = answer.json()["errors"]
+        assert problem["message"] == f"gone: no array of that name is there for {field}"
+        assert problem["allowed"] == ", ".join(sorted(arrays))
+        if path.endswith("look") and form != "a file a member":
+            right = {"labels": "y.npy", "outputs": "preds.npy"}[field]
+            answer = shared.client.post(path, json={"files": files, field: right})
+            assert answer.json()["may"] is True, answer.text
+
+
 def test_an_open_question_stops_an_import_and_its_answer_lets_it_in(shared: Door) -> None:
     rows = np.stack([member(i) for i in range(3)]).astype(np.float64)
     odds = np.exp(rows) / np.exp(rows).sum(-1, keepdims=True)

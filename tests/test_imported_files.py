@@ -208,6 +208,10 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "unknown version": (logits_are(header(ROW, version=b"\x09\x00")), r"its version of \.npy is \(9, 0\)"),
     "header of no dictionary": (logits_are(header("[1, 2, 3]")), r"its header cannot be read"),
     "header that is a program": (logits_are(header("__import__('os').abort()")), r"its header cannot be read"),
+    "header that is a sum": (
+        logits_are(header(ROW.replace("3,", "3 + 4,"))),
+        r"its header cannot be read \([a-z ]+on line 1\)",
+    ),
     "header of a megabyte": (logits_are(header(ROW + " " * 1_000_000, version=b"\x02\x00")), r"header cannot be read"),
     "header without end": (logits_are(header("(" * 5000)), r"its header cannot be read"),
     "a length below 0": (logits_are(header(ROW.replace("3,", "-3,"))), r"a length below 0"),
@@ -343,11 +347,11 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "a prediction beyond all numbers": (
         file_is("t.csv", b"member,label,prediction\n0,0,1e300\n0,1,0\n"),
-        r"member '0' predicts what is no class number",
+        r"member '0' predicts what is no class number, in line 2",
     ),
     "an example twice": (
         file_is("t.csv", b"member,example,label,p_0,p_1\n0,7,1,.5,.5\n0,7,1,.5,.5\n"),
-        r"member '0' has the example '7' twice in test",
+        r"member '0' has the example '7' twice in test, in lines 2 and 3",
     ),
     "a member that lacks an example": (
         file_is("t.csv", b"member,example,label,p_0,p_1\n0,7,1,.5,.5\n0,8,1,.5,.5\n1,7,1,.5,.5\n"),

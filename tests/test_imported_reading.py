@@ -229,11 +229,37 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
 def test_a_member_of_other_examples_is_told_by_one_of_them(tmp_path: Path) -> None:
     rows = [[f"m{m}", n + 5 * (m == 1 and n == 9), n % 2, 0.25, 0.75] for m in range(2) for n in range(10)]
     with pytest.raises(
-        InvalidInput, match=r"'m1' has 10 examples of test, the first 10: '14' is of it alone, '9' is missing"
+        InvalidInput,
+        match=r"'m1' has 10 examples of test, the first 10: '14' is of it alone \(line 21\), "
+        r"'9' is missing, of which the first has \(line 11\)",
     ):
         read(_table(tmp_path / "t.csv", rows))
-    with pytest.raises(InvalidInput, match=r"'m1' has 9 examples of test, the first 10: '9' is missing"):
+    with pytest.raises(InvalidInput, match=r"'m1' has 9 examples of test, the first 10: '9' is missing, .*line 11"):
         read(_table(tmp_path / "t.csv", rows[:-1]))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_what_rows_say_against_each_other_is_told_with_both_lines(tmp_path: Path, suffix: str) -> None:
+    whole: list[list[Any]] = [[f"m{m}", f"x{n}", str(n % 2), 0.25, 0.75] for m in range(2) for n in range(10)]
+
+    def refused(number: int, **changes: Any) -> str:
+        rows = [list(row) for row in whole]
+        for column, value in changes.items():
+            rows[number][("member", "example", "label").index(column)] = value
+        with pytest.raises(InvalidInput) as said:
+            read(_table(tmp_path / f"t{suffix}", rows))
+        return str(said.value)
+
+    assert "'m1' has the example 'x3' twice in test, in lines 15 and 17" in refused(15, example="x3")
+    assert "the example 'x4' of test has the label 0 in line 6, 1 in 16" in refused(14, label="1")
+    whole = whole[:10]
+    assert "the example 'x7' of test has no label (line 9), and others have (line 2)" in refused(7, label="")
+
+
+def test_a_table_of_names_alone_is_said_to_have_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("member,example,label,p_0,p_1\n")
+    with pytest.raises(InvalidInput, match="it has a line of names and no rows"):
+        read(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])

@@ -146,6 +146,10 @@ def test_files_of_other_names_are_read_as_the_user_says(store: Path) -> None:
         (folder / "test.labels.npy").rename(folder / "y.npy")
     assert not read(store).has_outputs
     one = read(store, outputs="eval/preds.npy", labels="eval/y.npy")
+    for name in ("outputs", "labels"):
+        with pytest.raises(InvalidInput, match=r"no run has a file 'eval/gone\.npy'") as said:
+            read(store, **{"outputs": "eval/preds.npy", "labels": "eval/y.npy", name: "eval/gone.npy"})
+        assert (said.value.problems[0].field, "eval/y.npy" in (said.value.allowed or "")) == (name, True)
     assert one.test.outputs.shape == (3, 40, 3)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -186,7 +187,8 @@ def _parsed(file: IO[bytes], name: str, beginning: bytes) -> tuple[tuple[int, ..
 
 
 def _reason(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
+    said = (str(error) or type(error).__name__).splitlines()[0]
+    return re.sub(r":? *<[^<>]* object at 0x[0-9a-f]+>", "", said)[:200]  # of the parser: where something lay in memory
 
 
 def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:

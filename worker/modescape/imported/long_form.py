@@ -15,9 +15,9 @@ import importlib
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -152,9 +152,10 @@ def _other_columns(name: str, columns: Sequence[str]) -> Refused:
 
 @dataclass
 class _Outputs:
-    """What one member says of one set, in the order of its rows."""
+    """What one member says of one set, in the order of its rows. lines: where in the table those are."""
 
     values: array[float] = field(default_factory=lambda: array("d"))
+    lines: array[int] = field(default_factory=lambda: array("q"))
     examples: list[str] = field(default_factory=list)
     labels: list[int | None] = field(default_factory=list)
 
@@ -175,12 +176,15 @@ def _assembled(name: str, columns: Sequence[str], rows: Rows, kind: OutputKind |
         _add(name, number, one, row, at)
         example = str(len(one.examples)) if at.example is None else _named(name, number, columns, row, at.example)
         one.examples.append(example)
+        one.lines.append(number)
         values += len(at.outputs)
         if values > MOST_VALUES or number > MOST_ROWS:
             many = f"{MOST_VALUES:,} numbers" if values > MOST_VALUES else f"{MOST_ROWS:,} rows"
             raise refuse(name, f"it holds more than {many}", "arrays (.npy) for as many")
+    if not found:
+        raise refuse(name, "it has a line of names and no rows", "one row an example and member")
     if TEST not in found:
-        raise refuse(name, f"it has no rows of the set test, but {', '.join(found) or 'none'}", "set: test, ...")
+        raise refuse(name, f"it has no rows of the set test, but {', '.join(found)}", "set: test, ...")
     asked = next(iter(found[TEST].values())).examples
     sets = {place: _set(name, place, list(members), found[place], at, asked) for place in sorted(found)}
     sets = {place: _against(sets[TEST], one) for place, one in sets.items()}
@@ -242,11 +246,13 @@ def _set(
     for member in members:
         if member not in found:
             raise refuse(name, f"member {member!r} has no rows of the set {place}", "the same sets for every member")
+    _check_once(name, place, members[0], found[members[0]])
     first = found[members[0]].examples
-    _check_once(name, place, members[0], first)
     examples = tested if at.example is not None and set(tested) == set(first) else first
     order = {example: row for row, example in enumerate(examples)}
-    outputs = np.stack([_member(name, place, member, found[member], order, at) for member in members])
+    outputs = np.stack(
+        [_member(name, place, member, found[member], found[members[0]], order, at) for member in members]
+    )
     labels = _labels(name, place, [found[member] for member in members], order)
     ids = np.array(examples) if at.example is not None else None
     checked = parts.outputs(held(f"{place} of {name}", outputs), at.kind)
@@ -262,59 +268,72 @@ def _against(test: ExampleSet, one: ExampleSet) -> ExampleSet:
     return replace(one, labels=None, has_own_images=False)
 
 
-def _member(name: str, place: str, member: str, one: _Outputs, order: dict[str, int], at: _Columns) -> NDArray[Any]:
-    """[N, K], or [N] of labels, in the order of the first member's rows."""
-    _check_once(name, place, member, one.examples)
+def _member(
+    name: str, place: str, member: str, one: _Outputs, first: _Outputs, order: dict[str, int], at: _Columns
+) -> NDArray[Any]:
+    """[N, K], or [N] of labels, in that order. first: what the first member says."""
+    _check_once(name, place, member, one)
     rows = np.array([order.get(example, -1) for example in one.examples])
     if len(rows) != len(order) or (rows < 0).any():
-        raise _other_examples(name, place, member, one.examples, order)
+        raise _other_examples(name, place, member, one, first)
     values = np.frombuffer(one.values, np.float64).reshape(len(rows), -1)
     placed = np.empty_like(values)
     placed[rows] = values
     if at.kind is not OutputKind.LABELS:
         return placed
-    if not (np.isfinite(placed) & (placed == np.rint(placed)) & (np.abs(placed) < _LARGEST_LABEL)).all():
-        raise refuse(name, f"member {member!r} predicts what is no class number", "class numbers from 0")
+    are_labels = np.isfinite(values) & (values == np.rint(values)) & (np.abs(values) < _LARGEST_LABEL)
+    if not are_labels.all():
+        said = f"member {member!r} predicts what is no class number, in line {one.lines[int(are_labels.argmin())]}"
+        raise refuse(name, said, "class numbers from 0")
     return placed[:, 0].astype(np.int64)
 
 
-def _check_once(name: str, place: str, member: str, examples: Sequence[str]) -> None:
-    if len(set(examples)) != len(examples):
-        (twice, _), *_ = Counter(examples).most_common(1)
-        raise refuse(
-            name, f"member {member!r} has the example {twice[:80]!r} twice in {place}", "one row an example and member"
-        )
+def _check_once(name: str, place: str, member: str, one: _Outputs) -> None:
+    if len(set(one.examples)) != len(one.examples):
+        (twice, _), *_ = Counter(one.examples).most_common(1)
+        lines = [str(line) for example, line in zip(one.examples, one.lines, strict=True) if example == twice]
+        said = f"member {member!r} has the example {twice[:80]!r} twice in {place}, in lines {' and '.join(lines[:2])}"
+        raise refuse(name, said, "one row an example and member")
 
 
-def _other_examples(name: str, place: str, member: str, found: Sequence[str], first: Mapping[str, int]) -> Refused:
-    """found, first: the examples of this member, and of the first."""
-    there = set(found)
-    more, fewer = (
-        next((one for one in found if one not in first), None),
-        next((o for o in first if o not in there), None),
-    )
-    counts = f"{len(found)} examples of {place}, the first {len(first)}"
+def _other_examples(name: str, place: str, member: str, found: _Outputs, first: _Outputs) -> Refused:
+    """found, first: what this member says, and the first."""
     which = [
-        f"{one[:80]!r} {what}" for one, what in ((more, "is of it alone"), (fewer, "is missing")) if one is not None
+        f"{example[:80]!r} {what} (line {line})"
+        for one, other, what in ((found, first, "is of it alone"), (first, found, "is missing, of which the first has"))
+        for example, line in islice(_only(one, other), 1)
     ]
+    counts = f"{len(found.examples)} examples of {place}, the first {len(first.examples)}"
     return refuse(name, f"member {member!r} has {counts}: {', '.join(which)}", "the same for all")
+
+
+def _only(one: _Outputs, other: _Outputs) -> Iterator[tuple[str, int]]:
+    """Examples that `other` lacks, each with its line."""
+    there = set(other.examples)
+    return ((example, line) for example, line in zip(one.examples, one.lines, strict=True) if example not in there)
 
 
 def _labels(name: str, place: str, members: Sequence[_Outputs], order: dict[str, int]) -> NDArray[np.int64] | None:
     """[N] in that order, None where no row has one; every member's rows must say the same."""
-    found = np.full(len(order), -1, np.int64)
-    given = [
-        (order[e], label)
-        for one in members
-        for e, label in zip(one.examples, one.labels, strict=True)
-        if label is not None
-    ]
-    if not given:
+    found: dict[str, tuple[int, int]] = {}  # example -> label and line of the first row that has one
+    for one in members:
+        for example, label, line in zip(one.examples, one.labels, one.lines, strict=True):
+            if label is None:
+                continue
+            known, before = found.setdefault(example, (label, line))
+            if known != label:
+                said = (
+                    f"the example {example[:80]!r} of {place} has the label {known} in line {before}, {label} in {line}"
+                )
+                raise refuse(name, said, "one label")
+    if not found:
         return None
-    for row, label in given:
-        if found[row] not in (-1, label):
-            raise refuse(name, f"two rows of one example of {place} have labels {found[row]} and {label}", "one label")
-        found[row] = label
-    if len({row for row, _ in given}) != len(order):
-        raise refuse(name, f"some examples of {place} have labels and some have none", "all, or none")
-    return found
+    first = members[0]
+    for example, line in zip(first.examples, first.lines, strict=True):
+        if example not in found:
+            labelled = next(iter(found.values()))[1]
+            said = (
+                f"the example {example[:80]!r} of {place} has no label (line {line}), and others have (line {labelled})"
+            )
+            raise refuse(name, said, "labels of all examples of a set, or of none")
+    return np.array([found[example][0] for example in order], np.int64)

@@ -46,7 +46,7 @@ from modescape.imported.ensemble import (
 from modescape.imported.manifest import NAME, Manifest, members_of, parsed
 from modescape.imported.trackers import read_logs
 from modescape.imported.trackers.logged import Asked
-from modescape.imported.two_arrays import from_files, from_named, of_member
+from modescape.imported.two_arrays import check_there, from_files, from_named, of_member
 
 _WHAT = {what: kind for kind, what in FILE_OF.items()}
 _OUTPUTS = "|".join(_WHAT)
@@ -139,7 +139,10 @@ def _contained(
     arrays, others = _arrays(lies), [name for name in names if not name.endswith((".npy", ".npz"))]
     found = {name.removesuffix(".npy"): array for name, array in arrays.items()}
     labels = _named(lies, found, labels, within)
+    outputs = bare if outputs is not None and (bare := outputs.removesuffix(".npy")) in found else outputs
     try:
+        if found:
+            check_there(labels, "labels", found)
         files = from_files(found, kind, outputs, labels, numbered=lies.name.lower().endswith(".npz"))
         if files is not None:
             for name in others:  # a further member, it seems

@@ -42,9 +42,8 @@ def from_named(
     arrays: Mapping[str, Array], kind: OutputKind | None, outputs: str | None, labels: str | None
 ) -> Ensemble:
     """outputs, labels: the names of the arrays, where the user said. Raises Unclear, InvalidInput."""
-    for said, of in ((outputs, "outputs"), (labels, "labels")):
-        if said is not None and said not in arrays:
-            raise refuse(said, f"no array of that name is there for {of}", ", ".join(arrays))
+    check_there(outputs, "outputs", arrays)
+    check_there(labels, "labels", arrays)
     pairs = _pairs(arrays, outputs, labels)
     usual = [pair for pair in pairs if pair.is_usual]
     if not pairs:
@@ -54,6 +53,12 @@ def from_named(
     pair = pairs[0] if len(pairs) == 1 else usual[0]
     unread = [name for name in arrays if name not in (pair.outputs, pair.labels)]
     return replace(_ensemble(arrays[pair.outputs], arrays[pair.labels], kind), unread=tuple(unread))
+
+
+def check_there(name: str | None, of: str, arrays: Iterable[str]) -> None:
+    """Raises InvalidInput where the user named an array for `of` that is not there."""
+    if name is not None and name not in (there := list(arrays)):
+        raise refuse(name, f"no array of that name is there for {of}", ", ".join(there))
 
 
 def from_files(

@@ -127,6 +127,7 @@ def assembled(path: Path, logs: Logs, asked: Asked) -> Ensemble:
         raise refuse(path.name, "none of its runs logged anything", "runs with metrics, parameters or predictions")
     if sum(len(one) for run in runs for one in run.curves.values()) > MOST_POINTS:
         raise refuse(path.name, f"its curves have more than {MOST_POINTS:,} points", "fewer runs at a time")
+    _check_there(asked.outputs, "outputs", {name for run in runs for name in _own(run)})
     left_out = [f"run {run.name}, which logged nothing" for run in logs.runs if run not in runs]
     if predicted := [run for run in runs if TEST in _outputs_of(_own(run), asked)]:
         left_out += [f"run {run.name}, which kept no predictions" for run in runs if run not in predicted]
@@ -195,11 +196,14 @@ def _outputs_of(names: Collection[str], asked: Asked) -> dict[str, str]:
     return found | ({TEST: asked.outputs} if asked.outputs is not None and asked.outputs in names else {})
 
 
+def _check_there(name: str | None, of: str, names: Collection[str]) -> None:
+    """Raises InvalidInput where the user named a file for `of` that no run has."""
+    if name is not None and name not in names:
+        raise InvalidInput(f"no run has a file {name!r}", field=of, allowed=", ".join(sorted(names)) or "none")
+
+
 def _labels_of(names: Collection[str], asked: Asked) -> dict[str, str]:
-    if asked.labels is not None and asked.labels not in names:
-        raise InvalidInput(
-            f"no run has a file {asked.labels!r}", field="labels", allowed=", ".join(sorted(names)) or "none"
-        )
+    _check_there(asked.labels, "labels", names)
     found = {match["place"]: name for name in sorted(names) if (match := _LABELS.fullmatch(name))}
     return found | ({TEST: asked.labels} if asked.labels is not None else {})
 
