@@ -393,6 +393,51 @@ def test_an_open_question_stops_an_import_and_its_answer_lets_it_in(shared: Door
     assert let_in.json()["state"] == "sealed"
 
 
+def odds_of(number: int) -> NDArray[np.float32]:
+    rows = np.exp(member(number).astype(np.float64))
+    return np.asarray(rows / rows.sum(-1, keepdims=True), np.float32)
+
+
+def test_one_member_of_another_kind_than_was_declared_is_asked_about_by_name(shared: Door) -> None:
+    outputs = np.stack([member(0), odds_of(1), member(2)])
+    files = [shared.send(npy(outputs), "e/preds.npy"), shared.send(npy(truth()), "e/y.npy")]
+    asked = {"name": "mixed", "files": files, "kind": "logits"}
+    refused = shared.client.post("/api/imports", json=asked)
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "mixed")
+    assert refused.json()["errors"][0]["message"].startswith("Member 1: outputs on test are called logits")
+    assert shared.client.post("/api/imports/look", json=asked).json()["may"] is False
+    assert shared.client.post("/api/imports/look", json={**asked, "mixed": "keep"}).json()["may"] is True
+    assert shared.client.post("/api/imports", json={**asked, "mixed": "keep"}).status_code == 201
+
+
+def test_a_member_of_another_kind_than_was_declared_is_asked_about_when_it_comes(shared: Door) -> None:
+    id_ = shared.opened(kind="logits")
+    assert shared.add(id_, 0).status_code == 201
+    files = [shared.send(npy(odds_of(1)), "test.logits.npy")]
+    path = f"/api/imports/{id_}/members/1"
+    refused = shared.client.put(path, json={"files": files})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "mixed")
+    assert refused.json()["errors"][0]["message"].startswith("Member 1: outputs on test are called logits")
+    assert len(shared.client.get(f"/api/imports/{id_}").json()["members"]) == 1
+    other = shared.client.put(path, json={"files": files, "kind": "probs"})
+    assert (other.status_code, other.json()["errors"][0]["field"]) == (422, "kind")
+    assert shared.client.put(path, json={"files": files, "mixed": "keep"}).status_code == 201
+    assert shared.client.put(path, json={"files": files, "mixed": "keep"}).status_code == 200
+    more = {"files": [shared.send(npy(odds_of(2)), "test.logits.npy")], "kind": "logits"}
+    assert shared.client.put(f"/api/imports/{id_}/members/2", json=more).status_code == 201
+    sealed = shared.client.post(f"/api/imports/{id_}/seal").json()
+    assert any(one["sentence"].startswith("Member 1: outputs on test are called logits") for one in sealed["odd"])
+
+
+def test_a_member_whose_kind_nobody_declared_says_it_itself(shared: Door) -> None:
+    id_ = shared.opened()
+    files = [shared.send(npy(odds_of(0).round(1)), "test.logits.npy")]
+    refused = shared.client.put(f"/api/imports/{id_}/members/0", json={"files": files})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "kind")
+    said = shared.client.put(f"/api/imports/{id_}/members/0", json={"files": files, "kind": "probs"})
+    assert said.status_code == 201, said.text
+
+
 @pytest.mark.parametrize("name", ["../evil.npy", "/etc/evil.npy", "a/../../evil.npy", "..\\evil.npy", "C:/evil.npy",
                                   "a\nb.npy", "x" * 400, "."])  # fmt: skip
 def test_names_that_lead_out_are_refused_before_anything_is_read(shared: Door, name: str) -> None:

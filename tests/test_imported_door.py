@@ -250,9 +250,9 @@ def test_probabilities_among_logits_are_asked_about_on_every_set(of: str) -> Non
     whole = everywhere(np.asarray)
     assert not examine(ensemble(**whole)).asked
     (asked,) = examine(ensemble(**{**whole, of: everywhere(softmax)[of]})).asked
-    assert asked.what is Odd.KIND
+    assert asked.what is Odd.MIXED
     assert asked.place == PLACES[of][0]
-    assert [choice.value for choice in asked.choices] == ["logits"]  # no other one answer would be right of all
+    assert [choice.value for choice in asked.choices] == ["keep"]  # no kind would be right of all
     assert all(place in asked.sentence for place in PLACES[of])
     assert not examine(ensemble(**{**whole, of: everywhere(lambda z: np.log(softmax(z)))[of]})).asked
 
@@ -261,12 +261,28 @@ def test_one_member_of_another_kind_is_named() -> None:
     mixed = logits(truth())
     mixed[3] = softmax(mixed[3])
     (asked,) = examine(ensemble(mixed)).asked
-    assert (asked.what, asked.members, asked.place) == (Odd.KIND, ("3",), "test")
+    assert (asked.what, asked.members, asked.place) == (Odd.MIXED, ("3",), "test")
+    assert asked.sentence.startswith("Member 3: outputs on test are called logits")
     mixed = softmax(logits(truth()))
     mixed[3] = logits(truth())[3]
     (refused,) = examine(ensemble(mixed, kind="probs")).refused
     assert (refused.what, refused.members) == (Odd.KIND, ("3",))
     assert refused.sentence.startswith("Member 3: outputs on test")
+
+
+@pytest.mark.parametrize("decimals", [2, 15])
+def test_a_member_that_comes_alone_is_asked_about_by_what_was_said_of_all(decimals: int) -> None:
+    one, odds = logits(truth(), members=1), softmax(logits(truth(), members=1)).round(decimals)
+    made = {"logits": one, "probs": odds, "log-probs": np.log(softmax(one))}
+    for declared, given in ((a, b) for a in made for b in made):
+        alone = ensemble(made[given], kind=declared, members=["seven"])
+        found = examine(alone, is_one_of_more=True)
+        odd = [one for one in found.oddities if one.what in (Odd.KIND, Odd.MIXED) and one.level is not Level.TOLD]
+        fits = declared == given or (declared, given) == ("logits", "log-probs")
+        assert len(odd) == (0 if fits else 1), (declared, given)
+        for one_odd in odd:
+            assert one_odd.level is (Level.ASKED if declared == "logits" else Level.REFUSED)
+            assert one_odd.sentence.startswith("Member seven: outputs on test are")
 
 
 @pytest.mark.parametrize(

@@ -471,6 +471,31 @@ def test_what_is_called_logits_outright_is_and_what_cannot_be_probabilities_is_n
 
 
 @pytest.mark.slow
+def test_a_member_of_another_kind_than_the_rest_is_asked_about_whatever_was_declared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODESCAPE_HOME", str(tmp_path))
+    logits, labels = made()
+    logits[2] = softmax(logits[2], axis=-1)
+    for kind in (None, "logits"):
+        with pytest.raises(Unclear, match=r"Member 2: outputs on test are called logits, .* mixed='keep'") as asked:
+            ms.analyse(logits, labels, kind=kind, folder=tmp_path, progress=False)
+        assert asked.value.problems[0].field == "mixed"
+    with pytest.raises(InvalidInput, match="mixed is 'yes'"):
+        ms.analyse(logits, labels, mixed="yes", folder=tmp_path, progress=False)  # type: ignore[arg-type]
+    lab = analysed(tmp_path, logits, labels, kind="logits", mixed="keep")
+    assert not lab.failed
+    assert [line for line in lab.odd if line.startswith("Good to know: Member 2: outputs on test are called logits")]
+    write(from_arrays(logits, labels), tmp_path / "e.npz")
+    assert main(["import", str(tmp_path / "e.npz"), "--kind", "logits"]) == 1
+    assert "Member 2: outputs on test are called logits" in capsys.readouterr().err
+    home = ms.open(tmp_path)
+    with pytest.raises(InvalidInput, match="Member 2"):
+        home.import_(tmp_path / "e.npz", kind="logits")
+    assert home.import_(tmp_path / "e.npz", kind="logits", mixed="keep").status == "succeeded"
+
+
+@pytest.mark.slow
 def test_command_and_comparison_speak_of_members_where_all_were_made_elsewhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from serving import free_port, mainly, served
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
-from test_doors import Door, Process, along, member, truth
+from test_doors import Door, Process, along, member, odds_of, truth
 
 import modescape as ms
 from modescape import sending
@@ -193,7 +193,7 @@ KILLED = """
 import sys
 import numpy as np
 import modescape as ms
-from test_doors import member, truth
+from test_doors import member, odds_of, truth
 
 with ms.ensemble("killed", truth(), recipe="same", planned=2, server=sys.argv[1], id="killed") as e:
     for number in range(2):
@@ -526,6 +526,27 @@ def test_what_does_not_fit_is_said_where_it_is_logged(mine: Settings, wrong: Any
     with pytest.raises(InvalidInput) as refused:
         wrong(e, e.member(0))
     assert says in "; ".join(map(str, refused.value.problems))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("there", "store_url"), [(False, "sqlite"), (True, "sqlite")], indirect=["store_url"])
+def test_probabilities_logged_as_logits_are_told_at_once_and_kept_as_they_were_called(
+    door: Door, mine: Settings, capsys: pytest.CaptureFixture[str], there: bool
+) -> None:
+    where = {"server": door.site.url, "planned": 3} if there else {}
+    with ms.ensemble("odds", truth(), recipe="same", settings=mine, **where) as e:
+        for i in range(3):
+            with e.member(seed=i) as m:
+                m.predictions(1, test=odds_of(i) if i else member(i))
+                told = capsys.readouterr().err
+                assert (f"the rows of member {i}'s predictions sum to 1" in told) is (i > 0)
+                m.predictions(2, test=odds_of(i) if i else member(i))
+                assert "sum to 1" not in capsys.readouterr().err
+    lab = door.run("odds") if there else e.lab
+    assert lab is not None
+    assert lab.experiment.runs == 3
+    assert spools(mine.spool_folder) == []
+    assert any("are called logits" in line for line in lab.odd)
 
 
 def test_a_member_without_predictions_is_said_to_have_none(mine: Settings) -> None:

@@ -71,17 +71,19 @@ class Asked:
     labels: str | None = None
     name: str | None = None
     classes: tuple[str, ...] = ()
+    mixed: str | None = None
 
 
 @dataclass(frozen=True)
 class OneMember:
     """A member that comes alone, as whoever sends it calls it. labels: place -> file of the true labels that were
-    declared for all."""
+    declared for all; is_kind_of_all: what its numbers are was said of all members, and not of this one."""
 
     id: str
     seed: int | None = None
     config: Json = field(default_factory=dict)
     labels: Mapping[str, Path] = field(default_factory=dict)
+    is_kind_of_all: bool = False
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     bring.add_argument("--experiment", default=None, help="which one, of several in another tool's logs")
     bring.add_argument("--permutation", choices=("apply", "keep"), help="whether classes are put in the labels' order")
+    bring.add_argument("--mixed", choices=("keep",), help="what looks like probabilities among logits is logits")
     _weights_arguments(bring)
     commands_of_client.asks_a_server(bring)
     bring.add_argument("--look", action="store_true", help="say what is understood and what is odd, and keep nothing")
@@ -303,7 +304,7 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
         print(line, file=sys.stderr if parsed.json else sys.stdout)
     if parsed.look:
         return 0
-    answers = Answers(kind=kind, permutation=parsed.permutation, recipe=recipe)
+    answers = Answers(kind=kind, permutation=parsed.permutation, recipe=recipe, mixed=parsed.mixed)
     here = started(None, settings)
     experiment = bring_in(
         here.laboratory, ensemble, name=parsed.name or ensemble.name, answers=answers,
@@ -319,7 +320,9 @@ def _look_for_programs(parsed: argparse.Namespace, read: Callable[[], Ensemble])
     from modescape.apart import Asked
     from modescape.reading_process import looked
 
-    asked = Asked(parsed.kind, parsed.recipe, parsed.permutation, parsed.outputs, parsed.labels, parsed.name)
+    asked = Asked(
+        parsed.kind, parsed.recipe, parsed.permutation, parsed.outputs, parsed.labels, parsed.name, mixed=parsed.mixed
+    )
     commands_of_client.print_json(asdict(looked(read, asked)))
     return 0
 
@@ -434,7 +437,7 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.sending import file_of_labels, files_below, understood
 
     door = _door(settings, parsed)
-    answers = {name: getattr(parsed, name) for name in ("kind", "recipe", "permutation", "outputs", "labels")}
+    answers = {name: getattr(parsed, name) for name in ("kind", "recipe", "permutation", "mixed", "outputs", "labels")}
     with tempfile.TemporaryDirectory(prefix="modescape-") as folder:
         if _names_many(parsed):
             from modescape.imported.ensemble import OutputKind, Recipe

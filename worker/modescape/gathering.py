@@ -115,7 +115,8 @@ class Intake:
     ) -> Gathering:
         """The experiment of all members at once. planned: how many there will be, where these are the first of them;
         None seals it. Raises InvalidInput for open questions, too."""
-        request = _digest({"name": name, "files": _listed(files), "asked": asdict(asked), "planned": planned})
+        said = {at: value for at, value in asdict(asked).items() if at != "mixed" or value is not None}
+        request = _digest({"name": name, "files": _listed(files), "asked": said, "planned": planned})
         if (known := self._known(about.key, request)) is not None and known.experiment_id is not None:
             return known
         piece = self.apart.keep(self._sent(files), asked)
@@ -206,25 +207,40 @@ class Intake:
         seed: int | None = None,
         config: Mapping[str, Any] | None = None,
         permutation: str | None = None,
+        kind: str | None = None,
+        mixed: str | None = None,
         by: str = "",
         training: str | None = None,
     ) -> tuple[Gathering, bool]:
-        """Add a member; whether it is new. The same content again changes nothing. training: the one whose points are
-        its curves, None for the last that was logged.
+        """Add a member; whether it is new. The same content again changes nothing. kind: of its numbers, as was
+        declared or where nobody did; mixed: "keep" where those look like another kind and are none. training: the one
+        whose points are its curves, None for the last that was logged.
 
         Raises NotFound, InvalidInput for what cannot be read or does not fit, Conflict for other content under the same
         id, for one that is sealed, and for more than were planned.
         """
         row, pieces = self.store.get(id_), self.store.pieces(id_)
+        answers = {"kind": kind, "mixed": mixed}
         request = _digest({"member": member, "files": _listed(files), "seed": seed, "config": dict(config or {}),
-                           "permutation": permutation})  # fmt: skip
+                           "permutation": permutation, **{at: one for at, one in answers.items() if one}})  # fmt: skip
         if _is_known(pieces, member, request):
             return row, False
         _check_open(row, pieces)
         declared = Declared.from_json(row.declared)
         truth = {one.place: self.laboratory.artifacts.path(one.file.digest) for one in declared.labels}
-        asked = Asked(declared.kind, declared.recipe or "unknown", permutation, name=row.name, classes=declared.classes)
-        piece = self.apart.keep(self._sent(files), asked, OneMember(member, seed, dict(config or {}), truth))
+        if kind is not None and declared.kind not in (None, kind):
+            raise InvalidInput(
+                f"is {kind}, and all members' outputs were declared {declared.kind}", field="kind",
+                allowed=f"{declared.kind}: of probabilities p np.log(p) are logits"
+                if (kind, declared.kind) == ("probs", "logits") else declared.kind,
+            )  # fmt: skip
+        asked = Asked(
+            kind or declared.kind, declared.recipe or "unknown", permutation, name=row.name, classes=declared.classes,
+            mixed=mixed,
+        )  # fmt: skip
+        is_kind_of_all = kind is None and declared.kind is not None
+        one = OneMember(member, seed, dict(config or {}), truth, is_kind_of_all)
+        piece = self.apart.keep(self._sent(files), asked, one)
         new = _new(request, piece, self._files(files), by)
 
         def added(row: Gathering, pieces: Sequence[Gathered]) -> Gathering:

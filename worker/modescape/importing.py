@@ -57,11 +57,13 @@ if TYPE_CHECKING:  # the process that reads what strangers sent loads no databas
 @dataclass(frozen=True)
 class Answers:
     """What only the user knows, as the door asks it (`imported.door`): what the outputs are, whether classes are put in
-    the labels' order ("apply" or "keep"), how the members came about."""
+    the labels' order ("apply" or "keep"), how the members came about, that what looks like another kind among logits is
+    logits ("keep")."""
 
     kind: OutputKind | None = None
     permutation: Literal["apply", "keep"] | None = None
     recipe: Recipe | None = None
+    mixed: Literal["keep"] | None = None
 
 
 def bring_in(
@@ -83,13 +85,15 @@ def store_piece(laboratory: Laboratory, piece: Piece, *, name: str, **about: Unp
     )
 
 
-def kept_piece(artifacts: Artifacts, ensemble: Ensemble, answers: Answers = Answers()) -> Piece:
-    """Look at an ensemble and keep its arrays.
+def kept_piece(
+    artifacts: Artifacts, ensemble: Ensemble, answers: Answers = Answers(), *, is_one_of_more: bool = False
+) -> Piece:
+    """Look at an ensemble and keep its arrays. is_one_of_more: as `examine` has it.
 
     Raises InvalidInput where its arrays do not fit each other, and Unclear where they can be read in two ways.
     """
     ensemble = answered(ensemble, kind=answers.kind, recipe=answers.recipe)
-    findings = examine(ensemble)
+    findings = examine(ensemble, is_one_of_more=is_one_of_more)
     if findings.refused:
         problems = [Problem(one.sentence, one.place or one.what) for one in findings.refused]
         raise InvalidInput("; ".join(problem.message for problem in problems), problems=problems)
@@ -144,6 +148,7 @@ def analyse(
     kind: OutputKind | str | None = None,
     recipe: Recipe | str = Recipe.UNKNOWN,
     permutation: Literal["apply", "keep"] | None = None,
+    mixed: Literal["keep"] | None = None,
     name: str = "ensemble",
     members: Sequence[Member | str | int] | None = None,
     classes: Sequence[str] = (),
@@ -157,7 +162,8 @@ def analyse(
 
     logits: [members, examples, classes] (predicted labels [members, examples]), labels: [examples]; kind None: what the
     numbers can only be: predicted labels, probabilities, their logarithms, or else logits; permutation: what becomes of
-    classes in another order than the labels', where they are asked about. Raises InvalidInput naming the argument, and
+    classes in another order than the labels', and mixed: of members or sets that look like probabilities among logits,
+    where they are asked about. Raises InvalidInput naming the argument, and
     Unclear, which says the arguments that answer. What is odd is told on stderr with the progress, and stands in
     `lab.odd`.
 
@@ -169,6 +175,8 @@ def analyse(
     name = names.checked(name, field="name")
     if permutation not in (None, "apply", "keep"):
         raise InvalidInput(f"permutation is {permutation!r}", field="permutation", allowed="apply, keep")
+    if mixed not in (None, "keep"):
+        raise InvalidInput(f"mixed is {mixed!r}", field="mixed", allowed="keep")
     outputs = array_of("logits", logits)
     like = kind_of(outputs if len(outputs.shape) != 2 or outputs.dtype.kind != "f" else stacked("logits", [outputs]))
     ensemble = from_arrays(
@@ -180,7 +188,7 @@ def analyse(
         taken = f"The numbers were taken for {KINDS[ensemble.kind]}, for nobody said what they are (kind)"
         ensemble = replace(ensemble, remarks=(*ensemble.remarks, taken))
     here = started(folder, settings)
-    answers = Answers(None if kind is None else ensemble.kind, permutation)
+    answers = Answers(None if kind is None else ensemble.kind, permutation, mixed=mixed)
     experiment = bring_in(here.laboratory, ensemble, name=name, answers=answers)
     lab = here.finish(experiment, progress=progress)
     for line in lab.odd if progress else ():

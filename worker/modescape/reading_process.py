@@ -134,12 +134,12 @@ def _answer(question: Json) -> Json:
         return {"tensors": {name: _tensors(name, path) for name, path in _named(root).items()}}
     if question["action"] == "look":
         return {"look": _plain(looked(lambda: read_sent(root, asked), asked))}
-    if question["member"] is not None:
-        ensemble = one_member(root, asked, **question["member"])
-    else:
-        ensemble = read_sent(root, asked)
+    member = question["member"] or {}
+    is_one_of_more = member.pop("is_kind_of_all", False)
+    ensemble = one_member(root, asked, **member) if member else read_sent(root, asked)
     recipe = Recipe(asked.recipe) if asked.recipe else None
-    piece = kept_piece(artifacts, ensemble, Answers(_kind(asked), _permutation(asked), recipe))
+    answers = Answers(_kind(asked), _permutation(asked), recipe, _mixed(asked))
+    piece = kept_piece(artifacts, ensemble, answers, is_one_of_more=is_one_of_more)
     return {"piece": piece.to_json()}
 
 
@@ -155,6 +155,10 @@ def _kind(asked: Asked) -> OutputKind | None:
 
 def _permutation(asked: Asked) -> Any:
     return asked.permutation or None
+
+
+def _mixed(asked: Asked) -> Any:
+    return asked.mixed or None
 
 
 # --- true labels ------------------------------------------------------------------------------------------------------
@@ -362,7 +366,7 @@ def looked(read: Callable[[], Ensemble], asked: Asked) -> Look:
         )
     ensemble = answered(ensemble, kind=_kind(asked), recipe=Recipe(asked.recipe) if asked.recipe else None)
     findings = examine(ensemble)
-    answers = {"kind": asked.kind, "permutation": asked.permutation, "recipe": asked.recipe}
+    answers = {"kind": asked.kind, "permutation": asked.permutation, "recipe": asked.recipe, "mixed": asked.mixed}
     open_ = [one for one in findings.asked if one.what != "recipe" and not answers.get(one.what)]
     along = ensemble.trajectory
     return Look(

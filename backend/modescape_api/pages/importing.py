@@ -34,7 +34,7 @@ from modescape_api.resources.imports import Answered, FileSent, Import, LookAt, 
 router = APIRouter()
 
 _BLOCK = 1 << 20
-ANSWERS = ("kind", "recipe", "permutation", "outputs", "labels")
+ANSWERS = ("kind", "recipe", "permutation", "mixed", "outputs", "labels")
 KINDS = {
     "logits": "logits",
     "probs": "probabilities",

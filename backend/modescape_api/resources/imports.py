@@ -69,6 +69,9 @@ class Answered(Body):
     permutation: Literal["apply", "keep"] | None = Field(
         None, description="Whether classes are put in the labels' order, where another order fits far better."
     )
+    mixed: Literal["keep"] | None = Field(
+        None, description="That members or sets whose rows look like probabilities are logits, among others that are."
+    )
     outputs: str | None = Field(None, max_length=1000, description="Which array holds the outputs.")
     labels: str | None = Field(None, max_length=1000, description="Which array, or file, holds the true labels.")
     classes: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
@@ -76,7 +79,9 @@ class Answered(Body):
     )
 
     def asked(self, name: str | None = None) -> Asked:
-        return Asked(self.kind, self.recipe, self.permutation, self.outputs, self.labels, name, self.classes)
+        return Asked(
+            self.kind, self.recipe, self.permutation, self.outputs, self.labels, name, self.classes, self.mixed
+        )
 
     def sent(self) -> list[SentFile]:
         return [one.sent() for one in self.files]
@@ -151,6 +156,12 @@ class NewMember(Body):
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="The seed it was trained from.")
     config: dict[str, Any] = Field(default_factory=dict, max_length=200, description="Anything that is known of it.")
     permutation: Literal["apply", "keep"] | None = Field(None, description="As when an ensemble is imported at once.")
+    kind: Kind | None = Field(
+        None, description="What its numbers are: as was declared of all, or, where nobody did, of this one."
+    )
+    mixed: Literal["keep"] | None = Field(
+        None, description="That its rows, which look like another kind than was declared, are of that kind."
+    )
     by: By = ""
     training: Training = Field("", description="Whose points are its curves; empty: those that came last.")
 
@@ -399,8 +410,8 @@ def add_member(
 ) -> Response:
     sent = [one.sent() for one in asked.files]
     row, is_new = here.intake.add(
-        id, member, sent, seed=asked.seed, config=asked.config, permutation=asked.permutation, by=asked.by,
-        training=asked.training or None,
+        id, member, sent, seed=asked.seed, config=asked.config, permutation=asked.permutation, kind=asked.kind,
+        mixed=asked.mixed, by=asked.by, training=asked.training or None,
     )  # fmt: skip
     return _answered(here, changed(here, row) if is_new else row, status=201 if is_new else 200)
 

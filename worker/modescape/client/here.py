@@ -213,13 +213,14 @@ class Here:
 
         kind = OutputKind(one) if (one := _one_of("kind", answers, OutputKind)) else None
         recipe = Recipe(one) if (one := _one_of("recipe", answers, Recipe)) else None
-        permutation = _one_of("permutation", answers, ("apply", "keep"))
+        permutation = cast(Literal["apply", "keep"] | None, _one_of("permutation", answers, ("apply", "keep")))
+        mixed = cast(Literal["keep"] | None, _one_of("mixed", answers, ("keep",)))
         ensemble = read(
             path, name=name, kind=kind, recipe=recipe, outputs=answers.get("outputs"), labels=answers.get("labels")
         )
         row = bring_in(
             self._laboratory, ensemble, name=name,
-            answers=Answers(kind=kind, permutation=cast(Literal["apply", "keep"] | None, permutation), recipe=recipe),
+            answers=Answers(kind=kind, permutation=permutation, recipe=recipe, mixed=mixed),
             provenance={"path": printable(str(path.absolute()))},
         )  # fmt: skip
         Started(self._laboratory, None).finish(row, progress=False)

@@ -185,15 +185,17 @@ class Workspace(Suggesting):
     def import_(
         self, path: Path | str, *, name: str | None = None, labels: str | None = None, outputs: str | None = None,
         kind: str | None = None, recipe: str | None = None, permutation: str | None = None,
+        mixed: str | None = None,
     ) -> Experiment:  # fmt: skip
         """Bring in an ensemble made elsewhere: a folder, an archive, an .npz or a table. A home judges it here and now,
         a server has its workers do it (`watch`).
 
         labels, outputs: names of arrays in an .npz, or a file of labels; kind: logits, probs, log-probs or labels;
-        recipe: same, different or unknown; permutation: apply or keep. Raises InvalidInput.
+        recipe: same, different or unknown; permutation: apply or keep; mixed: keep. Raises InvalidInput.
         """
         path = Path(path).expanduser()
-        answers = {"labels": labels, "outputs": outputs, "kind": kind, "recipe": recipe, "permutation": permutation}
+        answers = {"labels": labels, "outputs": outputs, "kind": kind, "recipe": recipe, "permutation": permutation,
+                   "mixed": mixed}  # fmt: skip
         return self.experiment(self._source.bring(path, name or path.stem, answers))
 
     def _known(self, slug: str, ask: Callable[[], T], *slugs: str) -> T:

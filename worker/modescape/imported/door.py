@@ -77,6 +77,7 @@ class Odd(StrEnum):
     NOT_FINITE = "not-finite"
     CHANCE = "chance"
     KIND = "kind"
+    MIXED = "mixed"
     PERMUTED = "permutation"
     RECIPE = "recipe"
     COPY = "copy"
@@ -138,16 +139,18 @@ class Findings:
         return self.on(Level.TOLD)
 
 
-def examine(ensemble: Ensemble) -> Findings:
+def examine(ensemble: Ensemble, *, is_one_of_more: bool = False) -> Findings:
     """Everything odd about an ensemble. Where its arrays do not fit each other nothing else is looked at.
 
-    Raises InvalidInput for damaged files, which show when they are read.
+    is_one_of_more: it is one member, and what its numbers are was said of all members before it came. Raises
+    InvalidInput for damaged files, which show when they are read.
     """
     if not ensemble.has_outputs:
         return Findings((*_beside(ensemble),))
     refused = list(_refused(ensemble))
     if not refused:
         looked = _look(ensemble)
+        looked.is_one_of_more = is_one_of_more
         refused = [*_refused_predictions(ensemble, looked), *_refused_kinds(ensemble, looked)]
     if refused:
         return Findings(tuple(refused))
@@ -350,12 +353,14 @@ class _Look:
 @dataclass
 class _Looks:
     """sets: place -> a look for each member; others: (what, place) -> members some of whose functions are not finite;
-    seen: (what, place) -> each member, and what one of those functions can only be; temperatures: member -> fitted."""
+    seen: (what, place) -> each member, and what one of those functions can only be; temperatures: member -> fitted;
+    is_one_of_more: as `examine` has it."""
 
     sets: dict[str, list[_Look]] = field(default_factory=dict)
     others: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     seen: dict[tuple[str, str], list[tuple[int, _Seen]]] = field(default_factory=dict)
     temperatures: dict[int, float] = field(default_factory=dict)
+    is_one_of_more: bool = False
 
     def kinds(self) -> Iterator[tuple[str, str, int, _Seen]]:
         """(what, "" of the members themselves; place; member; what it can only be) of every function that is finite."""
@@ -529,7 +534,9 @@ _ROUNDED = {
 
 def _refused_kinds(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
     """Some functions whose rows cannot be what all are called, where others' are: no one answer would be right."""
-    if ensemble.kind in (OutputKind.LABELS, OutputKind.LOGITS) or _could_be(ensemble.kind, looked) is not None:
+    if ensemble.kind in (OutputKind.LABELS, OutputKind.LOGITS):
+        return
+    if _could_be(ensemble.kind, looked) is not None and not looked.is_one_of_more:
         return
     others: dict[tuple[str, str, OutputKind], list[int]] = {}
     for what, place, number, seen in looked.kinds():
@@ -537,10 +544,10 @@ def _refused_kinds(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
             numbers = others.setdefault((what, place, seen.kind), [])
             numbers += [] if number in numbers else [number]
     for (what, place, kind), numbers in others.items():
+        functions, called = _functions(ensemble, looked, what, place, numbers), ensemble.kind.value
         sentence = (
-            f"{_functions(ensemble, what, place, numbers)} are taken for {ensemble.kind.value}, as all are, but their "
-            f"rows {_ROWS[kind]}: give every set of every member as one kind of numbers"
-            f"{_MADE.get((kind, ensemble.kind), '')}"
+            f"{functions} are taken for {called}, as all are, but their rows {_ROWS[kind]}: give every set of every "
+            f"member as one kind of numbers{_MADE.get((kind, ensemble.kind), '')}"
         )
         yield Oddity(Level.REFUSED, Odd.KIND, sentence, _names(ensemble, numbers), place)
 
@@ -563,8 +570,9 @@ def _could_be(called: OutputKind, looked: _Looks) -> OutputKind | None:
     return None if OutputKind.PROBS in seen else OutputKind.LOGITS
 
 
-def _functions(ensemble: Ensemble, what: str, place: str, numbers: Sequence[int]) -> str:
-    who = "The outputs" if len(numbers) == len(ensemble.members) else f"{_listed(_names(ensemble, numbers))}: outputs"
+def _functions(ensemble: Ensemble, looked: _Looks, what: str, place: str, numbers: Sequence[int]) -> str:
+    are_all = len(numbers) == len(ensemble.members) and not looked.is_one_of_more
+    who = "The outputs" if are_all else f"{_listed(_names(ensemble, numbers))}: outputs"
     return f"{who} on {place}{f', of {what},' if what else ''}"
 
 
@@ -587,12 +595,12 @@ def _kind(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
             )
             yield Oddity(Level.TOLD, Odd.KIND, said)
         return
-    as_called = Choice(ensemble.kind.value, f"they are {ensemble.kind.value}, as they were called")
-    if like is None:  # and they are called logits, else refused
-        yield _among_logits(ensemble, looked, as_called)
+    is_rounded = like in (None, OutputKind.PROBS) and bool(rounded)
+    if like is None or looked.is_one_of_more:  # and they are called logits, else refused
+        yield _among_logits(ensemble, looked, _ROUNDED[rounded] if is_rounded else _ROWS[OutputKind.PROBS])
         return
+    as_called = Choice(ensemble.kind.value, f"they are {ensemble.kind.value}, as they were called")
     # What does not sum to 1 cannot be probabilities; rows that do may be logits.
-    is_rounded = like is OutputKind.PROBS and bool(rounded)
     made = f"they are {like.value}{', and every row is divided by its sum' if is_rounded else ''}"
     choices = (Choice(like.value, made), *([as_called] if ensemble.kind is logits else []))
     what = _ROUNDED[rounded] if is_rounded else _ROWS[like]
@@ -600,21 +608,21 @@ def _kind(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
     yield Oddity(Level.ASKED, Odd.KIND, sentence, place=TEST, choices=choices)
 
 
-def _among_logits(ensemble: Ensemble, looked: _Looks, as_called: Choice) -> Oddity:
-    """Some of what is called logits looks like probabilities, and the rest does not."""
+def _among_logits(ensemble: Ensemble, looked: _Looks, rows: str) -> Oddity:
+    """Some of what is called logits looks like probabilities, and the rest does not. rows: what theirs are."""
     found: dict[tuple[str, str], list[int]] = {}
     for what, place, number, seen in looked.kinds():
         if seen.kind is OutputKind.PROBS and number not in (numbers := found.setdefault((what, place), [])):
             numbers.append(number)
-    where = "; ".join(_functions(ensemble, what, place, numbers) for (what, place), numbers in found.items())
+    where = "; ".join(_functions(ensemble, looked, what, place, some) for (what, place), some in found.items())
+    rest = "as all members' are, but their rows" if looked.is_one_of_more else "and the rest is, but their rows"
     sentence = (
-        f"{where} are called logits, but their rows {_ROWS[OutputKind.PROBS]}, and those of the rest do not. What are "
-        "they? Where they are probabilities p, give np.log(p), which are logits, too"
+        f"{where} are called logits, {rest} {rows}. What are they? Where they are probabilities p, give np.log(p), "
+        "which are logits, too"
     )
     members = sorted({number for numbers in found.values() for number in numbers})
-    return Oddity(
-        Level.ASKED, Odd.KIND, sentence, _names(ensemble, members), next(iter(found))[1], choices=(as_called,)
-    )
+    keep = Choice("keep", "they are logits, as they were called")
+    return Oddity(Level.ASKED, Odd.MIXED, sentence, _names(ensemble, members), next(iter(found))[1], choices=(keep,))
 
 
 def _against_labels(ensemble: Ensemble, looked: _Looks, broken: set[str]) -> list[Oddity]:

@@ -46,5 +46,5 @@ def _piece(artifacts: Artifacts, spool: Spool, member: SpooledMember) -> Piece:
     root: Path = member.folder / "files"
     ensemble = one_member(root, asked, id=member.id, seed=member.seed, config=member.config, labels=truth)
     ensemble = replace(ensemble, curves={member.id: member.curves()})
-    answers = Answers(OutputKind(about.kind), about.permutation, Recipe(about.recipe))
+    answers = Answers(OutputKind(about.kind), about.permutation, Recipe(about.recipe), mixed="keep")  # told as it came
     return kept_piece(artifacts, ensemble, answers)

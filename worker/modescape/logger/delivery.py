@@ -13,7 +13,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import orjson
 
@@ -111,16 +111,7 @@ class Delivery:
     def _add(self, id_: str, member: SpooledMember) -> None:
         files = self._door.send(member.files)
         try:
-            found = self._door.add(
-                id_,
-                member.id,
-                files,
-                seed=member.seed,
-                config=member.config,
-                permutation=self.spool.about.permutation,
-                by=self.spool.about.by or None,
-                training=self._training(member),
-            )
+            found = self._answered(id_, member, files)
         except InvalidInput:
             raise
         except (ServerRefused, Conflict) as refused:
@@ -136,6 +127,19 @@ class Delivery:
             return
         member.added()
         self._know(found)
+
+    def _answered(self, id_: str, member: SpooledMember, files: Sequence[Json]) -> Json:
+        """What a member looks like was told when it was logged: it is what its loop said."""
+        about = {
+            "seed": member.seed, "config": member.config, "permutation": self.spool.about.permutation,
+            "by": self.spool.about.by or None, "training": self._training(member),
+        }  # fmt: skip
+        try:
+            return self._door.add(id_, member.id, files, **about)
+        except InvalidInput as asked:
+            if [problem.field for problem in asked.problems] != ["mixed"]:
+                raise
+            return self._door.add(id_, member.id, files, **about, mixed="keep")
 
     def _training(self, member: SpooledMember) -> str:
         """What the server knows this training of a member by."""

@@ -36,6 +36,7 @@ from modescape.imported.arrays import Array, refuse, stacked
 from modescape.imported.digest import FILE_OF
 from modescape.imported.ensemble import TEST, VALIDATION, OutputKind, Recipe
 from modescape.imported.memory import ArrayLike, ShiftKey, WithLabels, array_of, ood_place, shift_place, tensors_of
+from modescape.imported.two_arrays import kind_of
 from modescape.laboratory import Lab
 from modescape.logger.bringing import bring
 from modescape.logger.delivery import Courier, Delivery
@@ -84,9 +85,11 @@ class MemberLog:
         were given last. validation: needs `validation_labels` of the ensemble; ood: by the set's name; shift: by (type,
         intensity), and as (outputs, labels) where its images are others. Raises InvalidInput naming what does not fit.
         """
-        at = float("inf") if epoch is None else _epoch(epoch)
+        at, given = float("inf") if epoch is None else _epoch(epoch), self._outputs("test", test, TEST)
+        if not self._epochs and self._ensemble.kind is OutputKind.LOGITS:
+            self._tell_kind(given)
         self._epochs[at] = self._epochs.get(at, len(self._epochs))
-        values = np.ascontiguousarray(self._outputs("test", test, TEST).read())
+        values = np.ascontiguousarray(given.read())
         self._member.keep(f"epochs/{self._epochs[at]}.npy", lambda file: np.save(file, values), beside=True)
         if validation is not None:
             self._keep(VALIDATION, self._outputs("validation", validation, VALIDATION))
@@ -156,6 +159,14 @@ class MemberLog:
         self._member.end(whole=error is None)
 
     # --- within ---
+
+    def _tell_kind(self, outputs: Array) -> None:
+        """In time to change it: what comes of hours is kept as it was called."""
+        if kind_of(stacked("test", [outputs])) is OutputKind.PROBS:
+            _tell(
+                f"the rows of member {self.id}'s predictions sum to 1, as probabilities do, and are kept as logits, "
+                "which they were called: if they are probabilities, say ms.ensemble(..., kind='probs')"
+            )
 
     def _outputs(self, name: str, given: ArrayLike, place: str | None = None, *, drawn: bool = False) -> Array:
         """[N, K], or [S, N, K] where drawn, checked. place: whose examples they must be as many as."""
