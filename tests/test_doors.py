@@ -1112,6 +1112,16 @@ def test_the_command_sends_patterns_folders_and_files(
     assert not (tmp_path / "nowhere").exists(), "nothing is kept here"
     assert main(["import", f"{tmp_path}/y.npy", "--server", shared.site.url]) == 1
     assert "true labels are another" in capsys.readouterr().err
+    np.savez(tmp_path / "two.npz", one=member(0), two=member(1), y=truth())
+    looks = []
+    for where in ([], ["--server", shared.site.url]):
+        assert main(["import", str(tmp_path / "two.npz"), "--look", *where]) == 0
+        looks.append(capsys.readouterr().out)
+    assert looks[0] == looks[1], "a look says the same here and there"
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "m.npy").symlink_to(tmp_path / "run_0" / "test.npy")
+    assert main(["import", f"{tmp_path}/linked/*.npy", "--look", *to]) == 0
+    assert f"m.npy is a link: {tmp_path / 'run_0' / 'test.npy'} is sent" in capsys.readouterr().err
 
 
 def test_the_command_waits_for_a_server_that_is_away_and_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from modescape.apart import Look
 from modescape.cli import main
 from modescape.errors import InvalidInput
+from modescape.imported.globs import leading_out, read_glob
 from modescape.imported.reading import read
 from modescape.laboratory import Lab, Laboratory
 from modescape.sending import files_below
@@ -87,6 +88,41 @@ def test_what_is_understood_is_told_to_programs_as_the_server_tells_it(
     found = json.loads(capsys.readouterr().out)
     assert [choice["value"] for choice in found["odd"][0]["choices"]] == ["one", "two"]
     assert not found["may"]
+
+
+def test_links_are_followed_where_they_are_named_and_not_where_they_lie(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "else").mkdir()
+    for name in ("run_2.npy", "y.npy"):
+        (folder / name).rename(tmp_path / "else" / name)
+        (folder / name).symlink_to(tmp_path / "else" / name)
+    inside, pattern, labels = str(folder / "run_0.npy"), str(folder / "run_*.npy"), str(folder / "y.npy")
+    for named in (pattern, [inside, str(folder / "run_1.npy"), str(folder / "run_2.npy")]):
+        assert len(read_glob(named, labels=labels).members) == 3
+    for take in (files_below, read):
+        with pytest.raises(InvalidInput, match="leads out"):
+            take(folder)
+    out = {str(folder / name): tmp_path / "else" / name for name in ("run_2.npy", "y.npy")}
+    assert leading_out([pattern, inside, labels]) == out
+    (folder / "run_2.npy").unlink()
+    (folder / "run_2.npy").symlink_to(folder / "run_1.npy")
+    assert list(leading_out([pattern])) == []
+
+
+def test_a_look_at_what_is_unclear_asks_and_is_no_failure(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "two.npz", one=np.eye(20, dtype=np.float32), two=np.eye(20), y=np.arange(20) % 4)
+    assert main(["import", str(tmp_path / "two.npz"), "--look"]) == 0
+    told = capsys.readouterr()
+    asked = "Asked: Several arrays could be the members' outputs: which one? (outputs=one: the outputs are one; "
+    assert (told.out.startswith(asked), told.err) == (True, "")
+    assert main(["import", str(tmp_path / "two.npz")]) == 1
+    assert "Several arrays could be" in capsys.readouterr().err
+    both = [str(folder / "run_*.npy"), "--member", "run", "--labels", str(folder / "y.npy")]  # one name for all
+    assert main(["import", *both, "--look"]) == 0
+    assert "what of a path names the member? (member=" in capsys.readouterr().out
+    assert main(["import", *both, "--look", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["odd"][0]["what"] == "member"
 
 
 @pytest.mark.timeout(60)

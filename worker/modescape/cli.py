@@ -11,8 +11,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from modescape import __version__, extras
 from modescape.client import commands as commands_of_client
@@ -287,6 +288,25 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
         return _import_weights(settings, parsed)
     if not parsed.path:
         raise InvalidInput("is needed", field="path", allowed="where the ensemble lies; or --weights")
+    from modescape.imported.ensemble import Unclear
+    from modescape.imported.saying import question
+
+    try:
+        return _import_outputs(settings, parsed)
+    except Unclear as unclear:
+        if not parsed.look:
+            raise
+        if not parsed.json:
+            print(question(unclear))
+            return 0
+        return _look_for_programs(parsed, partial(_raised, unclear))
+
+
+def _raised(error: Exception) -> NoReturn:
+    raise error
+
+
+def _import_outputs(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.imported.door import examine
     from modescape.imported.ensemble import OutputKind, Recipe
     from modescape.imported.saying import understood
@@ -298,7 +318,7 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
     kind = OutputKind(parsed.kind) if parsed.kind else None
     recipe = Recipe(parsed.recipe) if parsed.recipe else None
     if parsed.look and parsed.json:
-        return _look_for_programs(parsed, lambda: _read(parsed, kind, recipe))
+        return _look_for_programs(parsed, partial(_read, parsed, kind, recipe))
     ensemble = _read(parsed, kind, recipe)
     for line in understood(ensemble, examine(ensemble)):
         print(line, file=sys.stderr if parsed.json else sys.stdout)
@@ -434,9 +454,12 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
     import tempfile
 
     from modescape.imported.arrays import printable
+    from modescape.imported.globs import leading_out
     from modescape.sending import file_of_labels, files_below, understood
 
     door = _door(settings, parsed)
+    for path, target in leading_out(_files_named(parsed)).items():
+        print(f"modescape: {printable(path)} is a link: {printable(str(target))} is sent", file=sys.stderr)
     answers = {name: getattr(parsed, name) for name in ("kind", "recipe", "permutation", "mixed", "outputs", "labels")}
     with tempfile.TemporaryDirectory(prefix="modescape-") as folder:
         if _names_many(parsed):
@@ -469,6 +492,18 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
     else:
         print(door.page(found["experiment"]))
     return 0
+
+
+def _files_named(parsed: argparse.Namespace) -> list[str]:
+    """Every file, or pattern of files, that the arguments name; no folder, which has rules of its own."""
+    sets = [_named_file("--ood", one)[1] for one in parsed.ood]
+    for one in parsed.shift:
+        _, given = _shifted(one)
+        sets += [given] if isinstance(given, str) else given
+    sets += _named_file("--validation", parsed.validation) if parsed.validation else ()
+    patterns = [one for one in (*parsed.path, *sets) if any(c in one for c in "*?[") and not Path(one).exists()]
+    named = (*parsed.path, *sets, *([parsed.labels] if parsed.labels else ()))
+    return [*patterns, *(one for one in named if Path(one).is_file())]
 
 
 def _names_many(parsed: argparse.Namespace) -> bool:

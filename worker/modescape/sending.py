@@ -294,5 +294,5 @@ def understood(look: Json) -> Iterator[str]:
     if look["weights"]:
         yield f"  weights: of {saying.members(look['weights'])}"
     for odd in look["odd"]:
-        answers = "; ".join(f"{odd['what']}={choice['value']}: {choice['words']}" for choice in odd["choices"])
-        yield saying.said(odd["level"], odd["sentence"]) + (f" ({answers})" if answers else "")
+        choices = [(choice["value"], choice["words"]) for choice in odd["choices"]]
+        yield saying.with_answers(odd["level"], odd["sentence"], odd["what"], choices)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from modescape.imported import parts
 from modescape.imported.arrays import Array, mapped, printable, refuse, stacked
-from modescape.imported.containers import Archive, check_file, check_letters, check_pickle
+from modescape.imported.containers import Archive, check_file, check_letters, check_pickle, is_inside
 from modescape.imported.ensemble import (
     TEST,
     VALIDATION,
@@ -112,6 +112,16 @@ def _found(pattern: Pattern) -> list[str]:
     for path in paths:
         check_file(Path(path), "files, or a pattern in quotes")
     return paths
+
+
+def leading_out(given: Sequence[Pattern]) -> dict[str, Path]:
+    """Of the files that somebody named, by themselves or by a pattern, those that links lead out of the folder in which
+    they were looked for, and where to. Such links are followed: whoever names a file means what it leads to."""
+    found = {}
+    for one in given:
+        folder = Path(os.path.dirname(re.split(r"[*?\[]", one, maxsplit=1)[0]) or ".")  # noqa: PTH120 (run_* has none)
+        found |= {path: Path(path).resolve() for path in _found(one) if not is_inside(Path(path), folder)}
+    return found
 
 
 def members_among(paths: Sequence[str], member: str) -> dict[str, Path]:

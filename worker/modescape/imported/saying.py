@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from modescape.imported.door import Findings, Level
-from modescape.imported.ensemble import Ensemble, OutputKind, SetRole
+from modescape.imported.ensemble import Ensemble, OutputKind, SetRole, Unclear
 
 _LEVELS = {
     Level.REFUSED: "Refused",
@@ -49,9 +49,20 @@ def understood(ensemble: Ensemble, findings: Findings) -> Iterator[str]:
     if ensemble.curves:
         names = sorted({name for curves in ensemble.curves.values() for name in curves})
         yield f"  curves: of {members(len(ensemble.curves))}; {', '.join(names[:8])}{' and more' if names[8:] else ''}"
-    for oddity in findings.oddities:
-        answers = "; ".join(f"{oddity.what}={choice.value}: {choice.words}" for choice in oddity.choices)
-        yield said(oddity.level, oddity.sentence) + (f" ({answers})" if answers else "")
+    for one in findings.oddities:
+        yield with_answers(one.level, one.sentence, one.what, [(choice.value, choice.words) for choice in one.choices])
+
+
+def question(unclear: Unclear) -> str:
+    """What is asked before anything else can be understood, in a line as `understood` has it."""
+    choices = [(choice.value, choice.words) for choice in unclear.choices]
+    return with_answers(Level.ASKED, unclear.question, unclear.problems[0].field, choices)
+
+
+def with_answers(level: str, sentence: str, what: str, choices: Iterable[tuple[str, str]]) -> str:
+    """choices: answers that are given under the word `what`, and what each means."""
+    answers = "; ".join(f"{what}={value}: {words}" for value, words in choices)
+    return said(level, sentence) + (f" ({answers})" if answers else "")
 
 
 def said(level: str, sentence: str) -> str:
