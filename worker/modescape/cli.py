@@ -458,8 +458,8 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.sending import file_of_labels, files_below, understood
 
     door = _door(settings, parsed)
-    for path, target in leading_out(_files_named(parsed)).items():
-        print(f"modescape: {printable(path)} is a link: {printable(str(target))} is sent", file=sys.stderr)
+    for link, target in leading_out(_files_named(parsed)).items():
+        print(f"modescape: {printable(link)} is a link: {printable(str(target))} is sent", file=sys.stderr)
     answers = {name: getattr(parsed, name) for name in ("kind", "recipe", "permutation", "mixed", "outputs", "labels")}
     with tempfile.TemporaryDirectory(prefix="modescape-") as folder:
         if _names_many(parsed):

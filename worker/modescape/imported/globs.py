@@ -117,7 +117,7 @@ def _found(pattern: Pattern) -> list[str]:
 def leading_out(given: Sequence[Pattern]) -> dict[str, Path]:
     """Of the files that somebody named, by themselves or by a pattern, those that links lead out of the folder in which
     they were looked for, and where to. Such links are followed: whoever names a file means what it leads to."""
-    found = {}
+    found: dict[str, Path] = {}
     for one in given:
         folder = Path(os.path.dirname(re.split(r"[*?\[]", one, maxsplit=1)[0]) or ".")  # noqa: PTH120 (run_* has none)
         found |= {path: Path(path).resolve() for path in _found(one) if not is_inside(Path(path), folder)}

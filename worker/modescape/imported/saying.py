@@ -49,8 +49,8 @@ def understood(ensemble: Ensemble, findings: Findings) -> Iterator[str]:
     if ensemble.curves:
         names = sorted({name for curves in ensemble.curves.values() for name in curves})
         yield f"  curves: of {members(len(ensemble.curves))}; {', '.join(names[:8])}{' and more' if names[8:] else ''}"
-    for one in findings.oddities:
-        yield with_answers(one.level, one.sentence, one.what, [(choice.value, choice.words) for choice in one.choices])
+    for odd in findings.oddities:
+        yield with_answers(odd.level, odd.sentence, odd.what, [(choice.value, choice.words) for choice in odd.choices])
 
 
 def question(unclear: Unclear) -> str:
