@@ -828,6 +828,24 @@ def _claim(found: Sequence[ClaimRecord], letter: str) -> ClaimRecord:
     return next(claim for claim in found if claim.id == letter)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["holds"], "1 of 1 claim holds here."),
+        (["does not hold"], "0 of 1 claims holds here, 1 does not."),
+        (["holds", "cannot tell"], "1 of 2 claims holds here, 1 cannot be told."),
+        (["does not hold"] * 2, "0 of 2 claims hold here, 2 do not."),
+        (["holds", "holds", "does not hold"], "2 of 3 claims hold here, 1 does not."),
+    ],
+)
+def test_how_many_claims_hold_is_said_in_one_and_in_many(words: list[str], said: str) -> None:
+    from modescape_api.pages.claims import answered, headline
+
+    row = answered(Finding.from_json(_found(judge(_evidence(_problem())))), ())[0]
+    rows = [replace(row, told=replace(row.told, record=replace(row.told.record, word=Word(word)))) for word in words]
+    assert headline(rows) == said
+
+
 @pytest.mark.parametrize("letter", ["c", "e1", "e2", "f1"])
 def test_page_api_and_comparison_give_the_same_numbers_of_a_claim(letter: str) -> None:
     """Those of the method that decides, at the level its word needs; worked out here for three methods."""

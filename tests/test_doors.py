@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 from real_data import real
 from safetensors.numpy import save
 from serving import Served, free_port, mainly, served
@@ -1003,6 +1003,113 @@ def test_the_page_of_a_growing_experiment_seals_and_reopens_it(shared: Door) -> 
         assert said in page
         assert visitor.post(f"/imports/{id_}/reopen", data={"planned": 4}).status_code == 303
     assert shared.client.get(f"/api/imports/{id_}").json()["state"] == "open"
+
+
+def test_a_seal_is_refused_in_words_where_other_members_are_here_than_were_shown(shared: Door) -> None:
+    id_ = shared.opened(planned=3)
+    shared.add(id_, 0)
+    slug = shared.client.get(f"/api/imports/{id_}").json()["experiment"]
+    address = f"/api/imports/{id_}/seal"
+    with shared.site.visitor() as visitor:
+        page = visitor.get(f"/experiments/{slug}").text
+        seen = re.search(r'name="here" value="(\d+)"', page[page.index('id="seal-early"') :])
+        assert seen is not None
+        assert seen[1] == "1"
+        shared.add(id_, 1)
+        refused = visitor.post(f"/imports/{id_}/seal", data={"here": seen[1]})
+        assert refused.status_code == 409
+        assert "2 members are here by now, not 1: nothing was sealed" in " ".join(refused.text.split())
+    for here, status in ((1, 409), (-1, 422), ("two", 422), (2, 200), (2, 200), (None, 200)):
+        assert shared.client.post(address, json={"here": here}).status_code == status, here
+    late = shared.client.post(address, json={"here": 3})
+    assert (late.status_code, late.json()["detail"]) == (
+        409, "2 members are here by now, not 3: it is sealed with them"
+    )  # fmt: skip
+    assert shared.client.get(f"/api/imports/{id_}").json()["looks"] == [slug]
+
+
+def parts(page: Page) -> Json:
+    """What is said in every part of an open page that moves, and which figures there are."""
+    return page.evaluate(
+        """() => Object.fromEntries([
+          ...[...document.querySelectorAll("[data-live][id]")].map(one => [one.id, one.textContent]),
+          ["figures", [...document.querySelectorAll("[data-figure]")].map(one => `${one.id} ${one.className}`)],
+        ])"""
+    )
+
+
+def assert_true_to_now(page: Page, ended: Callable[[Page], None]) -> None:
+    """An open page has come to say what the same page says when it is asked for again."""
+    ended(page)
+    page.wait_for_timeout(3000)  # the last events, and the refresh of them
+    before = parts(page)
+    page.reload()
+    after = parts(page)
+    shown = {at for at in after if at.startswith("live-why")}  # of figures that the script has drawn or refused
+    assert {at: said for at, said in before.items() if at not in shown} == {
+        at: said for at, said in after.items() if at not in shown
+    }
+
+
+@pytest.mark.slow
+def test_an_open_page_follows_members_as_they_come_and_the_seal(tmp_path: Path) -> None:
+    program = shutil.which("chromium")
+    assert program is not None, "sudo apt-get install chromium"
+    with sync_playwright() as playwright, served(tmp_path / "home") as site:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page, door = browser.new_page(), Door(site)
+        failures: list[str] = []
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        id_ = door.opened(planned=4)
+        points = {"batch": "a", "logged": [{"steps": [0, 1], "values": {"loss": [2.0, 1.0]}}]}
+        door.client.post(f"/api/imports/{id_}/members/0/points", json=points).raise_for_status()
+        slug = door.client.get(f"/api/imports/{id_}").json()["experiment"]
+        page.goto(f"{site.url}/experiments/{slug}")
+        growing = page.locator("#live-growing")
+        expect(growing).to_contain_text("Being trained: 0.")
+        figures = page.locator("[data-figure]").count()
+        door.add(id_, 0, whole=True)
+        door.run(slug)
+        expect(growing).to_contain_text("So far, 1 of 4 members", timeout=15_000)
+        expect(growing).not_to_contain_text("Being trained")
+        assert page.locator("[data-figure]").count() > figures, "more is drawn of members than of their curves"
+        expect(page.locator("#live-subject")).to_contain_text("imported 1 member")
+        growing.locator("summary").click()
+        door.add(id_, 1, whole=True)
+        door.add(id_, 2, whole=True)
+        door.run(slug)
+        expect(growing.locator("summary")).to_contain_text("Seal with 3 of 4", timeout=15_000)
+        expect(growing).to_contain_text("So far, 3 of 4 members")
+        expect(growing.locator("#seal")).to_be_visible()  # it is as open as it was
+        expect(growing.locator("summary")).to_be_focused()
+        expect(growing.locator("input[name=here]")).to_have_value("3")
+        expect(page.locator("#live-subject")).to_contain_text("imported 3 members")
+        door.client.post(f"/api/imports/{id_}/seal", json={"here": 3}).raise_for_status()
+        door.run(slug)
+        expect(growing).to_have_text("", timeout=15_000)
+        assert_true_to_now(page, lambda page: expect(page.locator("#live-claims")).to_contain_text("Sealed early"))
+        assert failures == []
+        browser.close()
+
+
+@pytest.mark.slow
+def test_an_open_page_lets_go_of_figures_that_turn_out_not_to_be_drawn(tmp_path: Path) -> None:
+    """No line of a stage stays that is not true any more: what lies below the screen moves like what is in it."""
+    program = shutil.which("chromium")
+    assert program is not None, "sudo apt-get install chromium"
+    with sync_playwright() as playwright, served(tmp_path / "home") as site:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page, door = browser.new_page(), Door(site)
+        asked = {"name": "at once", "recipe": "same", "files": door.ensemble()}
+        slug = door.client.post("/api/imports", json=asked).json()["experiment"]
+        page.goto(f"{site.url}/experiments/{slug}")
+        expect(page.locator("#live-status")).to_contain_text("queued")
+        waiting = page.locator("[data-why]", has_text="Waits for")
+        assert waiting.count() > 0
+        door.run(slug)
+        assert_true_to_now(page, lambda page: expect(page.locator("#live-status")).to_contain_text("succeeded"))
+        assert waiting.count() == 0
+        browser.close()
 
 
 @pytest.mark.slow

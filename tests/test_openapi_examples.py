@@ -66,6 +66,7 @@ ASKED: dict[str, type[BaseModel]] = {
     "ask-member": imports.NewMember,
     "ask-points": imports.NewPoints,
     "ask-reopening": imports.Reopening,
+    "ask-sealing": imports.Sealing,
     "ask-selection": selections.Chosen,
     "ask-sweep": sweeps.SweepDraft,
 }

@@ -1,5 +1,6 @@
-// One stream of events a tab. Fragments marked data-live are asked for again when something happened, figures whose
-// inputs changed reload (figure/page.js listens), and a hidden tab closes its stream and catches up once when shown.
+// One stream of events a tab. Fragments marked data-live are asked for again when something happened, figures come and go
+// with the plan, those whose inputs changed reload (figure/page.js listens), and a hidden tab closes its stream and catches
+// up once when shown.
 
 const source = document.querySelector("[data-events]");
 const QUIET = 20000; // between two announcements to screen readers, ms
@@ -14,11 +15,42 @@ if (source) {
   let curves = 0;
   const mine = source.dataset.only?.split(" "); // experiments this page is about; without: all that the stream tells of
   const pending = new Set(); // stage kinds that succeeded since the last refresh
+  const served = new WeakMap(); // what the server said last of each part: scripts say more there
+  let held = false; // whether something new waits until its place is free
 
   const status = document.querySelector("[data-connection]");
   const tell = text => {
     if (status && status.textContent !== text) status.textContent = text;
   };
+
+  const parts = (root = document) => root.querySelectorAll("[data-live][id]");
+  const remember = root => parts(root).forEach(part => served.set(part, part.innerHTML));
+
+  /** The children of a [data-each] by their ids: some come, some go, the others stay as they are, but for their width. */
+  function follow(box, fresh) {
+    const wanted = [...fresh.children];
+    const ids = children => children.map(child => child.id).join(" ");
+    if (ids([...box.children]) === ids(wanted)) return false;
+    remember(fresh);
+    const here = new Map([...box.children].map(child => [child.id, child]));
+    for (const one of wanted) here.get(one.id)?.classList.toggle("full", one.matches(".full"));
+    box.replaceChildren(...wanted.map(one => here.get(one.id) ?? one));
+    dispatchEvent(new Event("resize")); // plots take the width that they have now
+    return true;
+  }
+
+  /** Put what is new in its place, with what was open there open and the focus where it was. False, and nothing is
+   * changed, where that cannot be: somebody fills in a field there, or an element has no id to be found again by. */
+  function takeOver(old, fresh) {
+    const open = [...old.querySelectorAll("details[open]")];
+    const focus = old.contains(document.activeElement) ? document.activeElement : null;
+    if (open.some(one => !one.id) || (focus && !focus.id) || focus?.matches("input, select, textarea")) return false;
+    served.set(old, fresh.innerHTML);
+    old.replaceChildren(...fresh.childNodes);
+    for (const one of open) document.getElementById(one.id)?.setAttribute("open", "");
+    if (focus) document.getElementById(focus.id)?.focus({ preventScroll: true });
+    return true;
+  }
 
   /** Ask for this page again and take over its [data-live] parts; focus and open menus stay where they are. */
   async function refresh() {
@@ -32,12 +64,19 @@ if (source) {
     }
     if (!answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const old of document.querySelectorAll("[data-live]")) {
-      const fresh = page.getElementById(old.id);
-      if (!fresh || old.innerHTML === fresh.innerHTML) continue;
-      if (old.contains(document.activeElement) || old.querySelector("details[open]")) continue;
-      old.replaceChildren(...fresh.childNodes);
+    let changed = false;
+    for (const box of document.querySelectorAll("[data-each]")) {
+      const fresh = page.getElementById(box.id);
+      if (fresh && follow(box, fresh)) changed = true;
     }
+    held = false;
+    for (const old of parts()) {
+      const fresh = page.getElementById(old.id);
+      if (!fresh || fresh === old || served.get(old) === fresh.innerHTML) continue;
+      if (takeOver(old, fresh)) changed = true;
+      else held = true;
+    }
+    if (changed) dispatchEvent(new CustomEvent("pagechanged"));
     if (pending.size) {
       const kinds = [...pending];
       pending.clear();
@@ -114,5 +153,7 @@ if (source) {
   });
   addEventListener("pagehide", close);
   addEventListener("groupschanged", () => soon(0)); // the words beside a figure speak of the groups it shows
+  for (const kind of ["focusout", "toggle"]) document.addEventListener(kind, () => held && soon(), true);
+  remember(document);
   open();
 }

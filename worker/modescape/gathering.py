@@ -276,10 +276,18 @@ class Intake:
 
         return Taken(taken.is_new, self._changed(id_, begun).experiment_id, has_begun=True)
 
-    def seal(self, id_: str) -> Gathering:
-        """Nothing more is awaited: claims get their words. Sealed again it stays. Raises NotFound, Conflict."""
+    def seal(self, id_: str, here: int | None = None) -> Gathering:
+        """Nothing more is awaited: claims get their words. Sealed again it stays. here: members that whoever asks has
+        seen; with any other number nothing is sealed, because a look cannot be taken back.
+
+        Raises NotFound, Conflict.
+        """
 
         def sealed(row: Gathering, pieces: Sequence[Gathered]) -> Gathering:
+            if here not in (None, count := _count(pieces)):
+                are = f"{count} member is" if count == 1 else f"{count} members are"
+                done = "it is sealed with them" if row.sealed else "nothing was sealed. Look again, then seal it"
+                raise Conflict(f"{are} here by now, not {here}: {done}")
             if row.sealed:
                 return row
             if not pieces:

@@ -228,7 +228,8 @@ def headline(rows: Sequence[Row]) -> str:
         return ""
     words = [row.told.record.word for row in rows]
     holds, fails, open_ = (words.count(word) for word in Word)
-    text = f"{holds} of {len(rows)} claim{'s'[: len(rows) != 1]} {'holds' if holds == 1 else 'hold'} here"
+    one = len(rows) == 1 or holds == 1
+    text = f"{holds} of {len(rows)} claim{'s'[: (holds, len(rows)) != (1, 1)]} {'holds' if one else 'hold'} here"
     if fails:
         text += f", {fails} {'does' if fails == 1 else 'do'} not"
     if open_:

@@ -331,8 +331,8 @@ def growing(here: Site, row: Experiment) -> Growing | None:
 
 
 @router.post("/imports/{id}/seal")
-def seal(here: Here, id: str) -> Response:
-    return back(_place(here, imports.changed(here, here.intake.seal(id))))
+def seal(here: Here, id: str, shown: Annotated[int | None, Form(alias="here")] = None) -> Response:
+    return back(_place(here, imports.changed(here, here.intake.seal(id, shown))))
 
 
 @router.post("/imports/{id}/reopen")

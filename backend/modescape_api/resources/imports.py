@@ -213,6 +213,15 @@ class NewPoints(Body):
         return {name: joined(parts) for name, parts in found.items()}
 
 
+class Sealing(Body):
+    """What is sealed, as it was seen."""
+
+    here: int | None = Field(
+        None, ge=0, le=MOST_MEMBERS, description="Members that are here, as you saw it: where there are others by now, "
+        "it is refused and nothing is sealed. Empty: however many there are.",
+    )  # fmt: skip
+
+
 class Reopening(Body):
     """More members than before."""
 
@@ -442,11 +451,13 @@ def log_points(here: Here, id: Id, member: MemberId, asked: Annotated[NewPoints,
 @router.post(
     "/api/imports/{id}/seal",
     summary="Seal it: nothing more is awaited",
-    description="From now on claims have words: this is a look at these members. Sealed again it stays.",
-    responses={200: answer("Sealed", "import"), **problems.documented("not-found", "conflict")},
+    description="From now on claims have words: this is a look at these members, which cannot be taken back. Sealed "
+    "again it stays. With `here`, only if so many members are here.",
+    openapi_extra=bodies.documented(Sealing, Example("ask-sealing"), required=False),
+    responses={200: answer("Sealed", "import"), **_UNFIT, **problems.documented("conflict")},
 )
-def seal(here: Here, id: Id) -> Response:
-    return _answered(here, changed(here, here.intake.seal(id)))
+def seal(here: Here, id: Id, asked: Annotated[Sealing, body(Sealing)]) -> Response:
+    return _answered(here, changed(here, here.intake.seal(id, asked.here)))
 
 
 @router.post(

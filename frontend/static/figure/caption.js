@@ -65,6 +65,7 @@ export function absentWords(absent, chosen, stand) {
 export function showRefusal(card, status, problem) {
   const words = status === 202 ? problem.detail : `${problem.title || "Failed"}: ${problem.detail || status}`;
   if (card.figure) return showState(card, words);
+  card.element.querySelector("[data-wait] ul")?.toggleAttribute("hidden", status !== 202); // it waits for no stage
   card.part("why").replaceChildren(element("strong", { textContent: words[0].toUpperCase() + words.slice(1) }));
 }
 

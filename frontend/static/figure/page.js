@@ -11,9 +11,17 @@ import { markSections } from "./sections.js";
 
 const first = () => [...cards.values()][0];
 
+const observer = new IntersectionObserver(loadNear, { rootMargin: "100% 0px" }); // within one screen of the viewport
+
+/** Of every figure on the page a card, and none of those that are gone. */
 function observeCards() {
-  const observer = new IntersectionObserver(loadNear, { rootMargin: "100% 0px" }); // within one screen of the viewport
+  for (const [name, card] of cards) {
+    if (card.element.isConnected) continue;
+    observer.unobserve(card.element);
+    cards.delete(name);
+  }
   for (const element of document.querySelectorAll("[data-figure]:has(.plot)")) {
+    if (cards.has(element.id)) continue;
     cards.set(element.id, new Card(element));
     observer.observe(element);
   }
@@ -22,6 +30,7 @@ function observeCards() {
 function loadNear(entries) {
   for (const entry of entries) {
     const card = cards.get(entry.target.id);
+    if (!card) continue; // it left the page meanwhile
     card.near = entry.isIntersecting;
     card.load();
   }
@@ -31,6 +40,11 @@ function listenToPage() {
   addEventListener("themechange", () => cards.forEach(card => card.reload()));
   addEventListener("stagesdone", ({ detail: kinds }) => {
     for (const card of cards.values()) if (kinds.some(kind => card.needs.includes(kind))) card.reload();
+  });
+  addEventListener("pagechanged", () => {
+    observeCards();
+    readLegend();
+    markSections();
   });
   addEventListener("onlythese", event => {
     seen.only = event.detail;

@@ -1,5 +1,8 @@
-/** The section bar shows which figure is in view. */
+let observer = null;
+
+/** The section bar shows which figure is in view; called again, of the sections there are now. */
 export function markSections() {
+  observer?.disconnect();
   const links = new Map([...document.querySelectorAll(".sections a")].map(link => [link.hash.slice(1), link]));
   const mark = entries => {
     for (const { isIntersecting, target } of entries) {
@@ -10,6 +13,6 @@ export function markSections() {
       }
     }
   };
-  const observer = new IntersectionObserver(mark, { rootMargin: "-25% 0px -70% 0px" });
+  observer = new IntersectionObserver(mark, { rootMargin: "-25% 0px -70% 0px" });
   for (const name of links.keys()) if (document.getElementById(name)) observer.observe(document.getElementById(name));
 }
