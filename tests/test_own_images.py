@@ -373,6 +373,8 @@ def test_trained_networks_are_asked_about_own_files_by_the_name_they_are_registe
     np.testing.assert_array_equal(np.bincount(lab.array(kept[1]["labels"])), np.bincount(truth[:150])[:9])
     # the pictures are digits as they are, of which all but the last networks knew half: right far above chance
     assert row(lab, "accuracy-change", corruption="pictures").details["there"] > 0.4
+    said = figures["shift-types"].tell(figures["shift-types"].call(lab, figures["shift-types"].options()))
+    assert "Turned, by hand: 200 images of its own" in said.caption
     exported = ensemble_of(lab.laboratory.results(lab.experiment.slug)).sets["shift/Turned, by hand/1"]
     assert exported.labels is not None
     assert exported.has_own_images

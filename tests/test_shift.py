@@ -470,6 +470,73 @@ def test_types_draw_the_groups_asked_for_and_list_the_others() -> None:
         collect("shift", shifted_by_hand(), method="trajectory")
 
 
+def with_own_images() -> Any:
+    """The same, and of two sets with images of their own: one of 400, which all are right on, one of 300."""
+    by_hand = shifted_by_hand()
+    before = by_hand.shifted
+    known = {"turned": ("Turned, by hand", 400, 1.0), "faded": ("Faded", 300, 0.5)}
+
+    def rows(metric: str, *, by_type: bool = False) -> list[Any]:
+        if metric.endswith("-change"):
+            details = {"here": 0.8, "low": None, "high": None, "images_only": True}
+            return [
+                SimpleNamespace(corruption=name, n=n, details={**details, "title": title, "there": share})
+                for name, (title, n, share) in known.items()
+            ]
+        plain = before(metric, by_type=by_type)
+        own = [
+            SimpleNamespace(**{**vars(row), "corruption": name, "intensity": 1, "n": n, "value": share})
+            for name, (_, n, share) in known.items() for row in plain if row.intensity == 1
+        ]  # fmt: skip
+        return plain + own * by_type
+
+    by_hand.shifted = rows
+    return by_hand
+
+
+def test_sets_with_images_of_their_own_are_at_no_intensity_in_words_tables_and_pictures() -> None:
+    results, entry = with_own_images(), figures["shift-types"]
+    data = collect("shift-types", results)
+    said = told(data)
+    assert "60 test images each: corrupted here with the CIFAR constants" in said.caption
+    for words in ("Turned, by hand: 400 images of its own", "Faded: 300 images of its own"):
+        assert words in said.caption
+        assert f"{words}, at no intensity." in said.notes.text
+    assert said.notes.head[0] == "Intensity 5, or images of its own"
+    assert "On Faded, 300 images of its own, 3 runs gain +0.0 points." in said.summary
+    at = data.columns.index("intensity")
+    cells = {(row[0], row[at], row[data.columns.index("images")]) for row in data.rows()}
+    assert cells == {
+        *(("contrast", i, 60) for i in (0, *INTENSITIES)),
+        ("turned", 0, 60), ("turned", None, 400), ("faded", 0, 60), ("faded", None, 300),
+    }  # fmt: skip
+    drawn = entry.draw(data, "light")
+    axes = {data.types[i]: drawn.layout[f"xaxis{i + 1 if i else ''}"] for i in range(3)}
+    assert axes["contrast"].tickvals == (0, 5)
+    assert axes["faded"].ticktext == axes["turned"].ticktext == ("test", "own")
+    hovers = " ".join(one for trace in drawn.data for one in trace.hovertext or ())
+    assert "Faded, images of its own" in hovers
+    assert "Faded, intensity" not in hovers
+    boxes = entry.draw(collect("shift-types", results, panel="intensities"), "light").data
+    assert {value for box in boxes for value in box.q3} & {50.0, 100.0} == set(), "they are in no box of an intensity"
+    alone = told(collect("shift-types", results, corruption="faded"))
+    assert "intensity" not in alone.summary
+    assert alone.notes.head[0] == "Images of its own"
+    assert "corrupted" not in alone.caption
+
+
+def test_no_mean_at_an_intensity_has_images_of_their_own_in_it() -> None:
+    contrast, both = (
+        collect("shift", with_own_images(), corruption=asked) for asked in ("contrast", "contrast,faded,turned")
+    )
+    assert both.rows() == contrast.rows()
+    assert told(both).caption == told(contrast).caption
+    own = collect("shift", with_own_images(), corruption="faded,turned")
+    assert "On images of its own, mean over 2 sets: one run has an accuracy of 75.0 %" in told(own).summary
+    assert told(own).notes.head[0] == "Images of its own"
+    assert {row[own.columns.index("intensity")] for row in own.rows()} == {0, None}
+
+
 def test_few_types_fill_the_page() -> None:
     data = collect("shift-types", shifted_by_hand(), size="page")
     assert figures["shift-types"].draw(data, "light").layout.height == data.page_height == 592

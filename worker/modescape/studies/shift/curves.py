@@ -16,6 +16,7 @@ from modescape.drawing.figure import FigureData
 from modescape.drawing.numbers import number
 from modescape.drawing.options import FigureOptions, Groups, Names, groups_asked, refuse_unknown
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
+from modescape.drawing.words import thousands
 from modescape.figures.shared import scores
 from modescape.figures.shared.scores import value_of
 from modescape.registry import corruptions
@@ -26,6 +27,7 @@ from modescape.tables import Measurement
 Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated", "js_mean"]
 TITLES: Mapping[str, str] = {**scores.TITLES, "js_mean": "Jensen–Shannon divergence, nats"}
 WORDS: Mapping[str, str] = {**scores.WORDS, "js_mean": "Jensen–Shannon divergence"}
+PLACES = {"range": [-0.2, 1.2], "tickvals": [0, 1], "ticktext": ["test", "own"]}  # below a set with its own images
 SOLID = 4  # runs in the solid ensemble, as in the paper, where there are as many
 
 
@@ -60,24 +62,52 @@ class Source:
     images: int
 
 
+@dataclass(frozen=True)
+class OwnImages:
+    """A set with images of its own: what it is called, and how many of them there are."""
+
+    title: str
+    images: int
+
+    @property
+    def words(self) -> str:
+        return f"{self.title}: {thousands(self.images)} images of its own"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShiftData(FigureData):
-    """Lines of groups by intensity; solid: runs averaged in the solid ones; titles: of sets with images of their own,
-    by their type."""
+    """Lines of groups by intensity; solid: runs averaged in the solid ones; own: the sets with images of their own, by
+    their type. Those are at no intensity: what a line says at 1 is of their images, what it says at 0 of the test
+    images."""
 
     lines: tuple[Line, ...]
     solid: int
     source: Source
-    titles: Mapping[str, str]
+    own: Mapping[str, OwnImages]
 
     def title_of(self, name: str) -> str:
         """As people read a type: "Gaussian noise", "CIFAR-10.1"."""
-        return self.titles.get(name) or type_title(name)
+        return self.own[name].title if name in self.own else type_title(name)
+
+    def has_intensities(self, line: Line) -> bool:
+        """Whether it is of the test images, changed. A mean over types is, unless all of them have their own images."""
+        return any(name not in self.own for name in ([line.corruption] if line.corruption else self.source.types))
+
+    def intensities(self, line: Line) -> list[int | None]:
+        """As cells of a table: images of their own are at none."""
+        known = self.has_intensities(line)
+        return [int(one) if known or one == 0 else None for one in line.intensities]
+
+    def images(self, line: Line) -> list[int]:
+        """Of how many images each value is."""
+        names = [line.corruption] if line.corruption else self.source.types
+        own = sum(self.own[name].images for name in names if name in self.own)
+        return [own if one is None else self.source.images for one in self.intensities(line)]
 
     @property
     def last(self) -> int:
-        """The largest intensity."""
-        return max(int(line.intensities[-1]) for line in self.lines)
+        """The largest intensity; 0 where all images are their own."""
+        return max((int(line.intensities[-1]) for line in self.lines if self.has_intensities(line)), default=0)
 
 
 def _lines(rows: Sequence[Measurement], metric: Metric) -> list[Line]:
@@ -142,8 +172,9 @@ class ShiftOptions(FigureOptions):
     @classmethod
     def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
         types = (row.corruption for row in results.shifted("accuracy", by_type=True) if row.corruption)
-        titles = titles_of(results)
-        return {"corruption": {"": "all", **{name: titles.get(name) or type_title(name) for name in types}}}
+        own = own_images(results)
+        titles = {name: own[name].title if name in own else type_title(name) for name in types}
+        return {"corruption": {"": "all", **titles}}
 
 
 def read_lines(results: Results, options: ShiftOptions, metrics: Sequence[Metric], *, by_type: bool) -> list[Line]:
@@ -168,8 +199,9 @@ def source_of(results: Results, chosen: Sequence[str]) -> Source:
     about: Mapping[str, Any] = rows[0].details["from"]
     types = tuple(chosen) or needed(results.spec.shift).corruptions
     if not types:
+        own = own_images(results)  # which are in no mean over types
         types = tuple(dict.fromkeys(row.corruption for row in results.shifted("accuracy", by_type=True)
-                                    if row.corruption))  # fmt: skip
+                                    if row.corruption and row.corruption not in own))  # fmt: skip
     if about["source"] == "imported":
         return Source("as the members saw them elsewhere", types, int(rows[0].n or 0))
     if about["source"] == "published":
@@ -208,18 +240,17 @@ def other_images(results: Results, metric: Literal["accuracy-change", "disagreem
     ]  # fmt: skip
 
 
-def titles_of(results: Results) -> dict[str, str]:
-    """Of the sets with images of their own, by their type."""
+def own_images(results: Results) -> dict[str, OwnImages]:
+    """The sets with images of their own, by their type."""
     rows = results.shifted("accuracy-change", by_type=True)
-    return {row.corruption: row.details["title"] for row in rows if row.corruption}
+    return {row.corruption: OwnImages(row.details["title"], int(row.n or 0)) for row in rows if row.corruption}
 
 
 def bounds_of(lines: Sequence[Line], metric: Metric) -> list[float]:
     return scores.bounds_of(metric, np.concatenate([line.value for line in lines]) if lines else np.array([]))
 
 
-def hover(line: Line, i: int, title: str = "") -> str:
-    """title: of the line's type, where it is of one."""
+def hover(data: ShiftData, line: Line, i: int) -> str:
     if line.size:
         inside = f", {line.members} samples each" if line.members > 1 else ""
         head = ("one run" if line.size == 1 else f"{line.size} runs averaged") + inside
@@ -227,8 +258,9 @@ def hover(line: Line, i: int, title: str = "") -> str:
         head = f"{line.members} functions"
     spread = f" ± {value_of(line.metric, float(line.sd[i]))}" if np.isfinite(line.sd[i]) else ""
     unit = " %" if line.metric == "accuracy" else ""
-    intensity = int(line.intensities[i])
-    where = f"intensity {intensity}" if intensity else "clean"
-    where = f"{title}, {where}" if title else where
+    intensity = data.intensities(line)[i]
+    clean = "clean" if data.has_intensities(line) else "the test images"
+    where = "images of its own" if intensity is None else f"intensity {intensity}" if intensity else clean
+    where = f"{data.title_of(line.corruption)}, {where}" if line.corruption else where
     value = f"{value_of(line.metric, float(line.value[i]))}{spread}{unit}"
     return f"<b>{group_title(line.group)}, {head}</b><br>{where}<br>{WORDS[line.metric]}  {value}"

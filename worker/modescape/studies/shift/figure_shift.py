@@ -22,6 +22,7 @@ from modescape.figures.shared.scores import drawn, value_of
 from modescape.records import Group, Json
 from modescape.results import Results
 from modescape.studies.shift.curves import (
+    PLACES,
     SOLID,
     TITLES,
     WORDS,
@@ -34,9 +35,9 @@ from modescape.studies.shift.curves import (
     group_title,
     hover,
     other_images,
+    own_images,
     read_lines,
     source_of,
-    titles_of,
 )
 from modescape.study import said_of_chains
 
@@ -98,14 +99,14 @@ class Shift(ShiftData):
     accuracy: tuple[OtherImages, ...] = ()
     apart: tuple[OtherImages, ...] = ()
 
-    columns = ("method", "measure", "runs", "members", "intensity", "value", "sd", "units", "types")
+    columns = ("method", "measure", "runs", "members", "intensity", "value", "sd", "units", "types", "images")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         types = len(self.source.types)
         return stacked(
             lines(
-                line.group, line.metric, line.size or None, line.members, line.intensities, line.value, line.sd,
-                line.units, types,
+                line.group, line.metric, line.size or None, line.members, self.intensities(line), line.value, line.sd,
+                line.units, types, self.images(line),
             )
             for line in self.lines
         )  # fmt: skip
@@ -136,6 +137,10 @@ def shift(results: Results, options: IntensityOptions) -> Shift:
     twins = [scores.TWINS[metric] for metric in asked if metric in scores.TWINS]
     if any(results.shifted(twin) for twin in twins):
         read += read_lines(results, options, twins, by_type=False)
+    own = own_images(results)
+    changed = [name for name in options.corruption if name not in own]
+    if changed:  # a mean at an intensity has no images of their own in it
+        read = [line for line in read if line.corruption in changed]
     if options.corruption:
         together: dict[tuple[str, str, int], list[Line]] = {}
         for line in read:
@@ -158,11 +163,11 @@ def shift(results: Results, options: IntensityOptions) -> Shift:
         options=options,
         lines=tuple(lines),
         solid=solid,
-        source=source_of(results, options.corruption),
+        source=source_of(results, changed or options.corruption),
         untempered=scores.no_temperature(results.spec, "test"),
         accuracy=tuple(other_images(results, "accuracy-change")),
         apart=tuple(other_images(results, "disagreement-change")),
-        titles=titles_of(results),
+        own=own,
         legend=tuple(Legend.of(group, group_title(group)) for group in dict.fromkeys(line.group for line in lines)),
     )
 
@@ -175,7 +180,7 @@ def _summed(line: Line) -> Line:
 
 def _over(data: Shift) -> str:
     count = len(data.source.types)
-    return f"mean over {count} types" if count > 1 else data.title_of(data.source.types[0])
+    return f"mean over {count} {'types' if data.last else 'sets'}" if count > 1 else data.title_of(data.source.types[0])
 
 
 def _caption(data: Shift) -> str:
@@ -187,10 +192,14 @@ def _caption(data: Shift) -> str:
         solid = f"Solid: {data.solid} runs averaged{inside}" if data.solid > 1 else f"One run{inside}"
         two = "; dotted: two" if data.solid > 2 else ""
         parts.append(f"{solid}{two}{'; dashed: one run' if data.solid > 1 else ''}.")
-    parts.append(
-        f"{_over(data)[:1].upper()}{_over(data)[1:]}, {thousands(data.source.images)} test images each; "
-        f"intensity 0 is clean. Images: {data.source.words}."
-    )
+    over = f"{_over(data)[:1].upper()}{_over(data)[1:]}"
+    if data.last:
+        parts.append(f"{over}, {thousands(data.source.images)} test images each; intensity 0 is clean.")
+        parts.append(f"Images: {data.source.words}.")
+    else:
+        over = f"{over}, beside" if len(data.source.types) > 1 else "Beside"
+        parts.append(f"{over} {thousands(data.source.images)} test images.")
+        parts += [f"{data.own[name].words}." for name in data.source.types]
     compared = [line for line in data.lines if not line.size]
     if compared:
         members = compared[0].members
@@ -202,7 +211,7 @@ def _caption(data: Shift) -> str:
 
 
 def _summary(data: Shift) -> str:
-    last = data.last
+    last = data.last or 1
     parts = []
     for metric in data.options.metrics:
         one, many = data.line(Group.INDEPENDENT, metric, 1), data.line(Group.INDEPENDENT, metric, data.solid)
@@ -222,7 +231,7 @@ def _summary(data: Shift) -> str:
             parts.append(words)
     if not parts:
         return f"{len(data.groups)} groups by intensity of corruption."
-    return f"At intensity {last}, {_over(data)}: {'; '.join(parts)}."
+    return f"{f'At intensity {last}' if data.last else 'On images of its own'}, {_over(data)}: {'; '.join(parts)}."
 
 
 def _article(word: str) -> str:
@@ -230,7 +239,7 @@ def _article(word: str) -> str:
 
 
 def _notes(data: Shift) -> Notes:
-    last, asked = data.last, data.options.metrics
+    last, asked = data.last or 1, data.options.metrics
     metrics = list(dict.fromkeys((*asked, *(line.metric for line in data.lines))))  # twins beside what was asked for
     lines = []
     for group in data.groups:
@@ -242,7 +251,8 @@ def _notes(data: Shift) -> Notes:
     text = [f"{data.solid} runs averaged."] if data.solid > 1 and asked != ("js_mean",) else []
     text += scores.twin_words(data.untempered, asked, metrics)
     text += _other_words(data)
-    return Notes((f"Intensity {last}", *(_HEADS[metric] for metric in metrics)), tuple(lines), tuple(text))
+    head = f"Intensity {last}" if data.last else "Images of its own"
+    return Notes((head, *(_HEADS[metric] for metric in metrics)), tuple(lines), tuple(text))
 
 
 def _other_words(data: Shift) -> list[str]:
@@ -276,13 +286,13 @@ def tell(data: Shift) -> Words:
 @shift.draw
 def draw(data: Shift, theme: Theme) -> go.Figure:
     picture = Picture("shift", data, theme, kind="curves-values", panels=("accuracy", "brier", "js"))
-    metrics = data.options.metrics
+    metrics, places = data.options.metrics, {"range": [-0.15, 5.15], "dtick": 1}
     for metric, across in parted(metrics, ([0, 0.27], [0.365, 0.635], [0.73, 1])):
         drawn = [line for line in data.lines if line.metric == metric]
-        panel = picture.panel(across, x={"range": [-0.15, 5.15], "dtick": 1}, y={"range": bounds_of(drawn, metric)})
+        panel = picture.panel(across, x=places if data.last else PLACES, y={"range": bounds_of(drawn, metric)})
         for line in sorted(drawn, key=lambda line: (line.size not in (0, data.solid), line.group == Group.INDEPENDENT)):
             picture.add(_line_trace(line, data, theme, panel.x, panel.y))
-        picture.titles(panel, "intensity", _panel_title(metric, data, len(metrics)))
+        picture.titles(panel, "intensity" if data.last else "", _panel_title(metric, data, len(metrics)))
     main = [line for line in drawn if line.size in (0, data.solid) and np.isfinite(line.value[-1])]
     picture.ends(panel, [_end(line, metric, theme) for line in main])  # colours and symbols say the rest
     return picture.figure()
@@ -304,7 +314,7 @@ def _line_trace(line: Line, data: Shift, theme: Theme, x: str, y: str) -> Trace:
     symbols: Json = {"marker": style.marker(entry, theme)} if main else {}
     return scatter(
         "lines+markers" if main else "lines", line.intensities, drawn(line.metric, line.value), axes=(x, y),
-        hover=[hover(line, i) for i in range(len(line.intensities))], name=group_title(line.group),
+        hover=[hover(data, line, i) for i in range(len(line.intensities))], name=group_title(line.group),
         legendgroup=line.group, meta={"method": line.group}, cliponaxis=False,
         line={"color": entry.colour(theme), "width": width, "dash": dash}, **symbols,
     )  # fmt: skip

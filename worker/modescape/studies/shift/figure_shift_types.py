@@ -13,12 +13,14 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
 from modescape.drawing.numbers import float32, lines, stacked
 from modescape.drawing.panels import Picture, Trace, band, scatter
+from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, rate, thousands
 from modescape.figures.shared.scores import drawn, value_of
 from modescape.records import Group, Json
 from modescape.results import Results
 from modescape.studies.shift.curves import (
+    PLACES,
     SOLID,
     TITLES,
     WORDS,
@@ -29,9 +31,9 @@ from modescape.studies.shift.curves import (
     bounds_of,
     group_title,
     hover,
+    own_images,
     read_lines,
     source_of,
-    titles_of,
 )
 from modescape.study import said_of_chains
 
@@ -63,13 +65,13 @@ class ShiftTypes(ShiftData):
     shown: tuple[str, ...]
     gain: Mapping[str, float]
 
-    columns = ("corruption", "method", "measure", "runs", "members", "intensity", "value", "sd", "units")
+    columns = ("corruption", "method", "measure", "runs", "members", "intensity", "value", "sd", "units", "images")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return stacked(
             lines(
-                line.corruption, line.group, line.metric, line.size or None, line.members, line.intensities,
-                line.value, line.sd, line.units,
+                line.corruption, line.group, line.metric, line.size or None, line.members, self.intensities(line),
+                line.value, line.sd, line.units, self.images(line),
             )
             for line in self.lines
         )  # fmt: skip
@@ -77,6 +79,11 @@ class ShiftTypes(ShiftData):
     def line(self, group: str, corruption: str, size: int) -> Line | None:
         found = [one for one in self.lines if (one.group, one.corruption, one.size) == (group, corruption, size)]
         return found[0] if found else None
+
+    @property
+    def changed(self) -> list[str]:
+        """Types that change the test images; the others have images of their own."""
+        return [name for name in self.types if name not in self.own]
 
     @property
     def drawn(self) -> list[tuple[str, int]]:
@@ -123,8 +130,10 @@ class ShiftTypes(ShiftData):
     full=True,
 )
 def shift_types(results: Results, options: TypeOptions) -> ShiftTypes:
-    metric = options.metric
+    metric, own = options.metric, own_images(results)
     read = read_lines(results, options, [metric], by_type=True)
+    if options.panel == "intensities" and all(line.corruption in own for line in read):
+        raise FigureNotReady("images of their own are at no intensity")
     solid = max((line.size for line in read if line.size <= SOLID), default=0)
     lines = [line for line in read if line.size in (0, 1, solid)]
     last = max(int(line.intensities[-1]) for line in lines)
@@ -140,7 +149,7 @@ def shift_types(results: Results, options: TypeOptions) -> ShiftTypes:
         solid=solid,
         gain=gain,
         source=source_of(results, types),
-        titles=titles_of(results),
+        own=own,
         legend=tuple(
             Legend.of(group, group_title(group), on=group in groups)
             for group in dict.fromkeys(line.group for line in lines)
@@ -171,16 +180,25 @@ def _best(lines: Sequence[Line], metric: Metric, last: int) -> list[str]:
 
 
 def _caption(data: ShiftTypes) -> str:
-    metric, last = data.options.metric, WORDS[data.options.metric]
+    metric, panel, changed = data.options.metric, data.options.panel, data.changed
+    head = _capital(WORDS[metric])
     first = {
-        "all": f"{last[:1].upper()}{last[1:]} by intensity 0 to 5, one picture a type",
-        "types": f"{last[:1].upper()}{last[1:]}: a box for each type, over its intensities",
-        "intensities": f"{last[:1].upper()}{last[1:]}: a box for each intensity, over {len(data.types)} types",
-    }[data.options.panel]
+        "all": f"{head} by intensity 0 to {data.last}, one picture a type" if changed else f"{head}, one picture a set",
+        "types": f"{head}: a box for each type, over its intensities",
+        "intensities": f"{head}: a box for each intensity, over {len(changed)} type{'s'[: len(changed) != 1]}",
+    }[panel]
+    own = [data.own[name] for name in data.types if name in data.own]
     parts = [first + "."]
+    if own:
+        parts.append({
+            "all": "Sets with images of their own are at no intensity: the test images left, theirs right.",
+            "types": "A set with images of its own is at no intensity and has one value.",
+            "intensities": f"Without {listed([one.title for one in own])}: images of their own are at no intensity.",
+        }[panel])  # fmt: skip
     if data.gain and data.options.panel != "intensities":
         what = "how large it is for independent runs" if metric == "js_mean" else f"what {data.solid} runs gain"
-        parts.append(f"Sorted by {what} at the largest intensity.")
+        where = [*["at the largest intensity"] * bool(changed), *["on images of their own"] * bool(own)]
+        parts.append(f"Sorted by {what} {' or '.join(where)}.")
     if metric != "js_mean" and data.solid > 1 and Group.INDEPENDENT in data.shown:
         boxes = data.options.panel != "all"
         parts.append(
@@ -194,23 +212,33 @@ def _caption(data: ShiftTypes) -> str:
         beside = "Beside them" if Group.INDEPENDENT in data.shown else "Boxes"
         also = "Thin" if data.options.panel == "all" else beside
         parts.append(f"{also}: {listed([group_title(group) for group in others])} in one run{inside}.")
-    parts.append(f"{thousands(data.source.images)} test images each: {data.source.words}.")
+    count = thousands(data.source.images)
+    parts.append(f"{count} test images each: {data.source.words}." if changed else f"{count} test images.")
+    if own and panel != "intensities":
+        parts.append(f"{'; '.join(one.words for one in own)}.")
     parts += said_of_chains(data.shown)
     return " ".join(parts)
+
+
+def _capital(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}"
 
 
 def _summary(data: ShiftTypes) -> str:
     metric = data.options.metric
     if not data.gain:
         groups = "1 group" if len(data.shown) == 1 else f"{len(data.shown)} groups"
-        return f"{len(data.types)} types of corruption, {groups}."
-    changed = [name for name in data.types if name not in data.titles and name in data.gain]
+        count, own = len(data.changed), len(data.types) - len(data.changed)
+        types = [f"{count} type{'s'[: count != 1]} of corruption"] * bool(count)
+        sets = [f"{own} set{'s'[: own != 1]} with images of {'its' if own == 1 else 'their'} own"] * bool(own)
+        return f"{', '.join([*types, *sets, groups])}."
+    changed = [name for name in data.changed if name in data.gain]
     parts = [_of_changed(data, changed)] if changed else []
     for name in data.types:
-        if name in data.titles and name in data.gain:
+        if name in data.own and name in data.gain:
             title, amount = data.title_of(name), _amount(data, name)
             what = f"independent runs differ by {amount}" if metric == "js_mean" else f"{data.solid} runs gain {amount}"
-            parts.append(f"On {title}, images of its own, {what}.")
+            parts.append(f"On {title}, {thousands(data.own[name].images)} images of its own, {what}.")
     return " ".join(parts)
 
 
@@ -238,7 +266,9 @@ def _signed(metric: Metric, value: float) -> str:
 
 
 def _notes(data: ShiftTypes) -> Notes:
-    last, metric, group = data.last, data.options.metric, data.shown[0]
+    last, metric, group = data.last or 1, data.options.metric, data.shown[0]
+    own = [data.own[name] for name in data.types if name in data.own]
+    where = [*[f"Intensity {last}"] * bool(data.changed), *["images of its own"] * bool(own)]
     lines = []
     for name in data.types:
         if metric == "js_mean":
@@ -250,11 +280,11 @@ def _notes(data: ShiftTypes) -> Notes:
         lines.append(Note(data.title_of(name), cells))
     heads = ("JS",) if metric == "js_mean" else ("one run", f"{data.solid} runs")
     return Notes(
-        (f"Intensity {last}", *heads),
+        (_capital(", or ".join(where)), *heads),
         tuple(lines),
         (
             *(() if group == Group.INDEPENDENT else (f"Of {group_title(group)}.",)),
-            *(f"{title}: images of its own, at no intensity." for title in data.titles.values()),
+            *(f"{one.words}, at no intensity." for one in own),
         ),
     )
 
@@ -285,7 +315,7 @@ def _small_pictures(data: ShiftTypes, picture: Picture) -> None:
         panel = picture.panel(
             [column * width, column * width + 0.84 * width],
             [1 - (row + 1) * tall + gap / room, 1 - row * tall - 0.02 * tall],
-            x={"range": [-0.2, data.last + 0.2], "tickvals": [0, data.last], **({"matches": "x"} if i else {})},
+            x=_places(data, name, i),
             y={"range": bounds, **ticks, **({"matches": "y"} if i else {})},
         )
         x, y = panel.x, panel.y
@@ -322,12 +352,21 @@ def _thin_line(line: Line, data: ShiftTypes, theme: Theme, x: str, y: str) -> Tr
     marker["line"] = {**marker["line"], "width": [0] * last + [1 if main else 0]}
     return scatter(
         "lines+markers", line.intensities, drawn(line.metric, line.value), axes=(x, y),
-        hover=[hover(line, i, data.title_of(line.corruption)) for i in range(last + 1)],
+        hover=[hover(data, line, i) for i in range(last + 1)],
         name=group_title(line.group), legendgroup=line.group,
         meta={"method": line.group},
         line={"color": entry.colour(theme), "width": 2 if main else 1.25, "dash": "dash" if dashed else "solid"},
         marker=marker, cliponaxis=False,
     )  # fmt: skip
+
+
+def _places(data: ShiftTypes, name: str, number: int) -> Json:
+    """The axis below a small picture: of intensities, which all of them share, or of the two sets of images."""
+    if name in data.own:
+        return dict(PLACES)
+    first = data.types.index(data.changed[0])
+    shared = {} if number == first else {"matches": f"x{first + 1 if first else ''}"}
+    return {"range": [-0.2, data.last + 0.2], "tickvals": [0, data.last], **shared}
 
 
 def _boxes(data: ShiftTypes, picture: Picture) -> None:
@@ -347,12 +386,13 @@ def _boxes(data: ShiftTypes, picture: Picture) -> None:
 
 
 def _box(data: ShiftTypes, group: str, size: int, theme: Theme) -> Trace:
-    lines = {name: data.line(group, name, size) for name in data.types}
+    names = data.types if data.options.panel == "types" else data.changed
+    lines = {name: data.line(group, name, size) for name in names}
     found = {name: line for name, line in lines.items() if line is not None}
     ink = style.look(group).colour(theme)
     if data.options.panel == "types":
-        where = [i for i, name in enumerate(data.types) if name in found]
-        values = [found[name].value[found[name].intensities > 0] for name in data.types if name in found]
+        where = [i for i, name in enumerate(names) if name in found]
+        values = [found[name].value[found[name].intensities > 0] for name in names if name in found]
     else:
         where = sorted({int(k) for line in found.values() for k in line.intensities if k > 0})
         values = [np.array([line.at(k) for line in found.values()]) for k in where]
