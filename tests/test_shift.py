@@ -480,7 +480,7 @@ def with_own_images() -> Any:
         if metric.endswith("-change"):
             details = {"here": 0.8, "low": None, "high": None, "images_only": True}
             return [
-                SimpleNamespace(corruption=name, n=n, details={**details, "title": title, "there": share})
+                SimpleNamespace(corruption=name, intensity=1, n=n, details={**details, "title": title, "there": share})
                 for name, (title, n, share) in known.items()
             ]
         plain = before(metric, by_type=by_type)

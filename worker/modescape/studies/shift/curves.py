@@ -16,7 +16,7 @@ from modescape.drawing.figure import FigureData
 from modescape.drawing.numbers import number
 from modescape.drawing.options import FigureOptions, Groups, Names, groups_asked, refuse_unknown
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
-from modescape.drawing.words import thousands
+from modescape.drawing.words import listed, thousands
 from modescape.figures.shared import scores
 from modescape.figures.shared.scores import value_of
 from modescape.registry import corruptions
@@ -64,20 +64,30 @@ class Source:
 
 @dataclass(frozen=True)
 class OwnImages:
-    """A set with images of its own: what it is called, and how many of them there are."""
+    """A set with images of its own: what it is called, and how many of them there are by intensity."""
 
     title: str
-    images: int
+    counts: Mapping[int, int]
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether there are such at intensities, as of an ensemble made elsewhere; those at 1 alone are at none."""
+        return [*self.counts] != [1]
+
+    @property
+    def images(self) -> int:
+        return max(self.counts.values())
 
     @property
     def words(self) -> str:
-        return f"{self.title}: {thousands(self.images)} images of its own"
+        counts = listed([thousands(count) for count in dict.fromkeys(self.counts.values())])
+        return f"{self.title}: {counts} images of its own{' by intensity' * self.is_graded}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShiftData(FigureData):
     """Lines of groups by intensity; solid: runs averaged in the solid ones; own: the sets with images of their own, by
-    their type. Those are at no intensity: what a line says at 1 is of their images, what it says at 0 of the test
+    their type. What the line of one that is at no intensity says at 1 is of its images, what it says at 0 of the test
     images."""
 
     lines: tuple[Line, ...]
@@ -89,9 +99,16 @@ class ShiftData(FigureData):
         """As people read a type: "Gaussian noise", "CIFAR-10.1"."""
         return self.own[name].title if name in self.own else type_title(name)
 
+    def is_graded(self, name: str) -> bool:
+        """Whether a type is at intensities: of the test images, or of its own."""
+        return name not in self.own or self.own[name].is_graded
+
     def has_intensities(self, line: Line) -> bool:
-        """Whether it is of the test images, changed. A mean over types is, unless all of them have their own images."""
-        return any(name not in self.own for name in ([line.corruption] if line.corruption else self.source.types))
+        """The same of a line. A mean over types has them, unless none of the types has."""
+        return any(map(self.is_graded, self._types(line)))
+
+    def _types(self, line: Line) -> Sequence[str]:
+        return (line.corruption,) if line.corruption else self.source.types
 
     def intensities(self, line: Line) -> list[int | None]:
         """As cells of a table: images of their own are at none."""
@@ -100,9 +117,11 @@ class ShiftData(FigureData):
 
     def images(self, line: Line) -> list[int]:
         """Of how many images each value is."""
-        names = [line.corruption] if line.corruption else self.source.types
-        own = sum(self.own[name].images for name in names if name in self.own)
-        return [own if one is None else self.source.images for one in self.intensities(line)]
+        own = [self.own[name].counts for name in self._types(line) if name in self.own]
+        return [
+            sum(counts.get(int(one), 0) for counts in own) if own and one else self.source.images
+            for one in line.intensities
+        ]
 
     @property
     def last(self) -> int:
@@ -195,17 +214,17 @@ def read_lines(results: Results, options: ShiftOptions, metrics: Sequence[Metric
 
 def source_of(results: Results, chosen: Sequence[str]) -> Source:
     """Read off the means over all types, which say where their images come from."""
-    rows = [row for row in results.shifted("accuracy") if row.intensity]
-    about: Mapping[str, Any] = rows[0].details["from"]
+    clean, *rows = sorted(results.shifted("accuracy"), key=lambda row: row.intensity or 0)
+    about: Mapping[str, Any] = rows[-1].details["from"]
     types = tuple(chosen) or needed(results.spec.shift).corruptions
     if not types:
-        own = own_images(results)  # which are in no mean over types
-        types = tuple(dict.fromkeys(row.corruption for row in results.shifted("accuracy", by_type=True)
-                                    if row.corruption and row.corruption not in own))  # fmt: skip
+        there = dict.fromkeys(row.corruption for row in results.shifted("accuracy", by_type=True) if row.corruption)
+        own = own_images(results)  # which are in no mean over types, unless there are no others
+        types = tuple(name for name in there if name not in own) or tuple(there)
     if about["source"] == "imported":
-        return Source("as the members saw them elsewhere", types, int(rows[0].n or 0))
+        return Source("as the members saw them elsewhere", types, int(clean.n or 0))
     if about["source"] == "published":
-        return Source(f"the published set in the folder {about['folder']}", types, int(rows[0].n or 0))
+        return Source(f"the published set in the folder {about['folder']}", types, int(clean.n or 0))
     constants = "CIFAR" if about["constants"] == "cifar" else "ImageNet"
     words = f"corrupted here with the {constants} constants, version {about['version']}, not a published set"
     if results.spec.data.dataset == "fashion-mnist":
@@ -213,7 +232,7 @@ def source_of(results: Results, chosen: Sequence[str]) -> Source:
     if "frost" in types:
         photographs = about.get("photographs")
         words += f"; frost is from the photographs in {photographs}" if photographs else "; frost is procedural"
-    return Source(words, types, int(rows[0].n or 0))
+    return Source(words, types, int(clean.n or 0))
 
 
 @dataclass(frozen=True)
@@ -242,8 +261,12 @@ def other_images(results: Results, metric: Literal["accuracy-change", "disagreem
 
 def own_images(results: Results) -> dict[str, OwnImages]:
     """The sets with images of their own, by their type."""
-    rows = results.shifted("accuracy-change", by_type=True)
-    return {row.corruption: OwnImages(row.details["title"], int(row.n or 0)) for row in rows if row.corruption}
+    found: dict[str, OwnImages] = {}
+    for row in sorted(results.shifted("accuracy-change", by_type=True), key=lambda row: row.intensity or 0):
+        before = found[row.corruption].counts if row.corruption in found else {}
+        counts = {**before, int(row.intensity or 0): int(row.n or 0)}
+        found[row.corruption or ""] = OwnImages(row.details["title"], counts)
+    return found
 
 
 def bounds_of(lines: Sequence[Line], metric: Metric) -> list[float]:

@@ -199,7 +199,7 @@ def _caption(data: Shift) -> str:
     else:
         over = f"{over}, beside" if len(data.source.types) > 1 else "Beside"
         parts.append(f"{over} {thousands(data.source.images)} test images.")
-        parts += [f"{data.own[name].words}." for name in data.source.types]
+    parts += [f"{data.own[name].words}." for name in data.source.types if name in data.own]
     compared = [line for line in data.lines if not line.size]
     if compared:
         members = compared[0].members

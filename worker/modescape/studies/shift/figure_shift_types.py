@@ -82,8 +82,8 @@ class ShiftTypes(ShiftData):
 
     @property
     def changed(self) -> list[str]:
-        """Types that change the test images; the others have images of their own."""
-        return [name for name in self.types if name not in self.own]
+        """Types at intensities; the others have images of their own and are at none."""
+        return [name for name in self.types if self.is_graded(name)]
 
     @property
     def drawn(self) -> list[tuple[str, int]]:
@@ -132,7 +132,9 @@ class ShiftTypes(ShiftData):
 def shift_types(results: Results, options: TypeOptions) -> ShiftTypes:
     metric, own = options.metric, own_images(results)
     read = read_lines(results, options, [metric], by_type=True)
-    if options.panel == "intensities" and all(line.corruption in own for line in read):
+    if options.panel == "intensities" and all(
+        line.corruption in own and not own[line.corruption].is_graded for line in read
+    ):
         raise FigureNotReady("images of their own are at no intensity")
     solid = max((line.size for line in read if line.size <= SOLID), default=0)
     lines = [line for line in read if line.size in (0, 1, solid)]
@@ -187,7 +189,8 @@ def _caption(data: ShiftTypes) -> str:
         "types": f"{head}: a box for each type, over its intensities",
         "intensities": f"{head}: a box for each intensity, over {len(changed)} type{'s'[: len(changed) != 1]}",
     }[panel]
-    own = [data.own[name] for name in data.types if name in data.own]
+    every = [data.own[name] for name in data.types if name in data.own]
+    own = [one for one in every if not one.is_graded]
     parts = [first + "."]
     if own:
         parts.append({
@@ -213,9 +216,9 @@ def _caption(data: ShiftTypes) -> str:
         also = "Thin" if data.options.panel == "all" else beside
         parts.append(f"{also}: {listed([group_title(group) for group in others])} in one run{inside}.")
     count = thousands(data.source.images)
-    parts.append(f"{count} test images each: {data.source.words}." if changed else f"{count} test images.")
-    if own and panel != "intensities":
-        parts.append(f"{'; '.join(one.words for one in own)}.")
+    parts.append(f"{count} test images{f' each: {data.source.words}' if len(every) < len(data.types) else ''}.")
+    if said := [one.words for one in every if one.is_graded or panel != "intensities"]:
+        parts.append(f"{'; '.join(said)}.")
     parts += said_of_chains(data.shown)
     return " ".join(parts)
 
@@ -235,7 +238,7 @@ def _summary(data: ShiftTypes) -> str:
     changed = [name for name in data.changed if name in data.gain]
     parts = [_of_changed(data, changed)] if changed else []
     for name in data.types:
-        if name in data.own and name in data.gain:
+        if not data.is_graded(name) and name in data.gain:
             title, amount = data.title_of(name), _amount(data, name)
             what = f"independent runs differ by {amount}" if metric == "js_mean" else f"{data.solid} runs gain {amount}"
             parts.append(f"On {title}, {thousands(data.own[name].images)} images of its own, {what}.")
@@ -267,7 +270,8 @@ def _signed(metric: Metric, value: float) -> str:
 
 def _notes(data: ShiftTypes) -> Notes:
     last, metric, group = data.last or 1, data.options.metric, data.shown[0]
-    own = [data.own[name] for name in data.types if name in data.own]
+    every = [data.own[name] for name in data.types if name in data.own]
+    own = [one for one in every if not one.is_graded]
     where = [*[f"Intensity {last}"] * bool(data.changed), *["images of its own"] * bool(own)]
     lines = []
     for name in data.types:
@@ -284,7 +288,7 @@ def _notes(data: ShiftTypes) -> Notes:
         tuple(lines),
         (
             *(() if group == Group.INDEPENDENT else (f"Of {group_title(group)}.",)),
-            *(f"{one.words}, at no intensity." for one in own),
+            *(f"{one.words}{', at no intensity' * (not one.is_graded)}." for one in every),
         ),
     )
 
@@ -362,7 +366,7 @@ def _thin_line(line: Line, data: ShiftTypes, theme: Theme, x: str, y: str) -> Tr
 
 def _places(data: ShiftTypes, name: str, number: int) -> Json:
     """The axis below a small picture: of intensities, which all of them share, or of the two sets of images."""
-    if name in data.own:
+    if not data.is_graded(name):
         return dict(PLACES)
     first = data.types.index(data.changed[0])
     shared = {} if number == first else {"matches": f"x{first + 1 if first else ''}"}
