@@ -23,9 +23,12 @@ from modescape.claims.judging import judge
 from modescape.database import upgrade
 from modescape.datasets.dataset import DataLocation, dataset
 from modescape.errors import InvalidInput
+from modescape.example_list import sets_of
 from modescape.exporting import ensemble_of
 from modescape.imported.containers import values
-from modescape.laboratory import Lab
+from modescape.imported.reading import read
+from modescape.importing import bring_in
+from modescape.laboratory import Lab, started
 from modescape.plan import prepare
 from modescape.records import StageState
 from modescape.registry import datasets, figures
@@ -375,11 +378,60 @@ def test_trained_networks_are_asked_about_own_files_by_the_name_they_are_registe
     assert row(lab, "accuracy-change", corruption="pictures").details["there"] > 0.4
     said = figures["shift-types"].tell(figures["shift-types"].call(lab, figures["shift-types"].options()))
     assert "Turned, by hand: 200 images of its own" in said.caption
+    listed = {one.name: (one.title, one.examples) for one in sets_of(lab)}
+    assert listed["shift/turned-by-hand/1"] == ("Turned, by hand", 200)
+    assert listed["shift/pictures/1"] == ("pictures", (truth[:150] < 9).sum())
+    file = np.load(own["turned"]["path"])
+    label_of = {image.tobytes(): label for image, label in zip(file["images"], file["labels"], strict=True)}
+    turned = lab.examples("shift/turned-by-hand/1")
+    assert [label_of[turned.picture(i).tobytes()] for i in range(200)] == turned.labels.tolist(), "each its own picture"
+    np.testing.assert_array_equal(turned.votes[:, 1], lab.array(kept[0]["logits"])[0, 0].argmax(-1))
+    assert (lab.examples("shift/pictures/1").pictures, lab.examples("shift/pictures/1").unpictured) == (135, "")
     exported = ensemble_of(lab.laboratory.results(lab.experiment.slug)).sets["shift/Turned, by hand/1"]
     assert exported.labels is not None
     assert exported.has_own_images
     np.testing.assert_array_equal(exported.labels, lab.array(kept[0]["labels"]))
     np.testing.assert_array_equal(values(exported.outputs)[1], lab.array(kept[0]["logits"])[0, 0])
+
+
+@pytest.mark.slow
+def test_images_of_their_own_are_shown_and_counted_of_members_made_elsewhere(tmp_path: Path) -> None:
+    """One set with pictures at no intensity, and one that is graded, by hand."""
+    rng = np.random.default_rng(0)
+    counts = {"test": 60, "street": 50, "night": 40, "dusk": 30}
+    truth = {name: rng.integers(0, 4, count) for name, count in counts.items()}
+    said = {
+        name: (rng.normal(size=(3, len(y), 4)) + 2 * np.eye(4)[y][None]).astype(np.float32) for name, y in truth.items()
+    }
+    pictures = rng.integers(0, 256, (50, 3, 8, 8), dtype=np.uint8)
+    cells = {("street", 1): "street", ("dark", 1): "dusk", ("dark", 2): "night"}
+    for name, array in (("test", "test"), *((f"shift/{kind}/{i}", one) for (kind, i), one in cells.items())):
+        (tmp_path / "e" / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / "e" / f"{name}.logits.npy", said[array])
+        np.save(tmp_path / "e" / f"{name}.labels.npy", truth[array])
+    (tmp_path / "e" / "images" / "shift" / "street").mkdir(parents=True)
+    np.save(tmp_path / "e" / "images" / "shift" / "street" / "1.npy", pictures)
+    here = started(tmp_path / "home", None)
+    lab = here.finish(bring_in(here.laboratory, read(tmp_path / "e"), name="e"), progress=False)
+    assert {one.name: (one.title, one.examples) for one in sets_of(lab)} == {
+        "test": ("test", 60), "shift/street/1": ("street", 50), "shift/dark/1": ("dark 1", 30),
+        "shift/dark/2": ("dark 2", 40),
+    }  # fmt: skip
+    for (kind, i), name in cells.items():
+        shown = lab.examples(f"shift/{kind}/{i}")
+        np.testing.assert_array_equal(shown.labels, truth[name])
+        np.testing.assert_array_equal(shown.votes.T, said[name].argmax(-1))
+    np.testing.assert_array_equal(lab.examples("shift/street/1").picture(49), pictures[49])
+    assert lab.examples("shift/dark/2").unpictured == "no images came with this ensemble"
+    data = figures["shift-types"].call(lab, figures["shift-types"].options())
+    words = figures["shift-types"].tell(data)
+    assert "60 test images. " in words.caption
+    for one in ("street: 50 images of its own", "dark: 30 and 40 images of its own by intensity"):
+        assert one in words.caption
+    at = [data.columns.index(name) for name in ("corruption", "intensity", "images")]
+    assert {tuple(row[i] for i in at) for row in data.rows()} == {
+        ("street", 0, 60), ("street", None, 50), ("dark", 0, 60), ("dark", 1, 30), ("dark", 2, 40),
+    }  # fmt: skip
 
 
 def test_own_files_decide_what_is_promised_and_no_other_experiment_moves(tmp_path: Path) -> None:

@@ -326,9 +326,11 @@ class ExampleSet:
     @cached_property
     def _pictures(self) -> tuple[Values | None, str]:
         """uint8 [n, C, h, w] and "", or None and why there are none."""
-        if self.name.startswith("shift/"):
-            return self._corrupted(*self.name.split("/")[1:])
-        kind, key = ("ood-thumbnails", self.name[4:]) if self.name.startswith("ood/") else ("thumbnails", self.name)
+        role, _, place = self.name.partition("/")
+        known = {"ood": ("ood-thumbnails", place), "shift": ("shift-thumbnails", place)}
+        kind, key = known.get(role, ("thumbnails", self.name))
+        if role == "shift" and not any((one.kind, one.key) == (kind, key) for one in self.results.planned):
+            return self._corrupted(*place.split("/"))
         left = self.results.extra(kind, key)
         if left is not None:
             return self.results.array(left["pictures"]), ""

@@ -128,13 +128,15 @@ class Laboratory:
         """Add what makes numbers and pictures of single examples to an experiment that was planned without; what is
         there, or was added before, stays. Raises NotFound, and Conflict for an archived one."""
         from modescape.stages import examples  # stages are what a web process learns last
-        from modescape.studies.ood.stages import later_pictures
+        from modescape.studies.ood import stages as ood
+        from modescape.studies.shift import stages as shift
 
         row = self.store.experiments.get(reference)
         if row.archived_at is not None:
             raise Conflict(f"{row.slug} is archived; restore it first")
         spec = stored(row.spec)
-        planned = [*examples.asked(spec, self.store.stages.without_results(row.id)), *later_pictures(spec)]
+        planned = [*examples.asked(spec, self.store.stages.without_results(row.id)), *ood.later_pictures(spec),
+                   *shift.later_pictures(spec)]  # fmt: skip
         return [self.store.stages.add(row.id, one) for one in self.priced(spec, planned) or planned]
 
     def machines(self) -> Machines:

@@ -1,11 +1,13 @@
 """Which images? What the runs' final functions say of every example, and small pictures of the examples.
 
 `examples` computes, `thumbnails` keeps pictures where the images are known. A page reads what they leave through
-`example_list`. Sets of examples are named by where they are: test, validation, ood/0, shift/fog/3.
+`example_list`. Sets of examples are named by where they are: test, validation, ood/0, shift/fog/3, and
+shift/street/1 of a shifted set with images of its own.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +35,7 @@ from modescape.stages.stage import Context, Task, planner, stage, the_data
 from modescape.tables import Solution, Stage
 
 EXAMPLES, THUMBNAILS = "examples", "thumbnails"
+OWN = "own"  # where stages keep what is of shifted sets with images of their own
 
 _VALUES = 1 << 20  # log-probabilities of all members in memory at a time: 8 MB
 _SECONDS = 1.5e-7  # a probability of a member: two logarithms, an exponential and an entropy, measured on one core
@@ -98,7 +101,9 @@ class _Set:
 def _parts(task: Task) -> Json:
     """Beside the predictions themselves only which sets there are."""
     spec = task.spec
-    return {"splits": list(spec.evaluation.splits), "runs": spec.ensemble.runs, "ood": len(spec.ood)}
+    own = sorted(_own_titles(spec).items())
+    return {"splits": list(spec.evaluation.splits), "runs": spec.ensemble.runs, "ood": len(spec.ood),
+            **({OWN: own} if own else {})}  # fmt: skip
 
 
 @stage(
@@ -135,6 +140,7 @@ def _sets(context: Context, results: Results, optima: Sequence[Solution]) -> Ite
             digests = [one["groups"][planned_name(Group.INDEPENDENT)] for one in left]
             yield _Set(f"ood/{i}", left[0]["title"], [context.artifacts.array(d)[0] for d in digests], None)
     yield from _shifted(context, results, [_left(done, ("shift", f"{one.run}/{_FINAL}")) for one in optima])
+    yield from _own(context, [done.get(("shift", f"{one.run}/{_FINAL}")) for one in optima])
 
 
 _FINAL = planned_name(Group.INDEPENDENT)
@@ -156,6 +162,31 @@ def _shifted(context: Context, results: Results, left: Sequence[Json]) -> Iterat
         if name is not None:
             outputs = [own[c] for own in kept]
             yield _Set(f"shift/{name}/{intensity}", f"{name} {intensity}", outputs, labels[: len(outputs[0])])
+
+
+def _own(context: Context, stages: Sequence[Stage | None]) -> Iterator[_Set]:
+    """Shifted sets with images and labels of their own, where every member was shown them."""
+    left = [{} if one is None else one.result.get("extra", {}) for one in stages]
+    said = [{tuple(one["cell"]): one for one in extra.get(OWN, ())} for extra in left]
+    cells, titles = said[0], _own_titles(context.spec)
+    names = Counter(name for name, _ in cells)
+    for name, intensity in cells:
+        if not all((name, intensity) in one for one in said):
+            continue
+        shown = [one[name, intensity] for one in said]
+        title = titles.get(name, name)
+        yield _Set(
+            f"shift/{name}/{intensity}", f"{title} {intensity}" if names[name] > 1 else title,
+            [context.artifacts.array(one["logits"])[0, 0] for one in shown],
+            context.artifacts.array(shown[0]["labels"]),
+        )  # fmt: skip
+
+
+def _own_titles(spec: ExperimentSpec) -> dict[str, str]:
+    """What shifted sets with images of their own are called, by their types."""
+    if spec.imported is not None:
+        return {name: spec.imported.titles.get(name, name) for name, _ in spec.imported.own_images}
+    return {} if spec.shift is None else {one.key: one.title for one in spec.shift.other_sets(spec.data)}
 
 
 def _kept(context: Context, one: _Set, found: OfEach) -> Json:

@@ -29,7 +29,7 @@ from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.kept_picture_checks import PICTURE_CHECK
 from modescape.prices import Work
-from modescape.records import EventKind, Group, Need, SampleSet, group_name
+from modescape.records import EventKind, Group, Need, PlannedStage, SampleSet, group_name
 from modescape.registry import Entry, datasets
 from modescape.science.blocks import blocks
 from modescape.science.confidence import Estimate, OverPairs, OverRuns, Quantity, estimate, fixed_units
@@ -40,12 +40,13 @@ from modescape.spec import ExperimentSpec
 from modescape.spec_parts import DataSpec, ImportedSpec, keyed
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
+from modescape.stages.examples import OWN, PICTURE_SECONDS, asked_pictures, keep_pictures, small
 from modescape.stages.given import GIVEN, Given, given_parts, given_to
 from modescape.stages.judge import add_claims, closed_to, judged, lost, waited_for, without
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_corruption, the_data
 from modescape.studies.shift.others import expected, images_of
 from modescape.studies.shift.study import ShiftSpec
-from modescape.study import needed
+from modescape.study import OtherSet, needed
 from modescape.tables import Solution
 
 Floats = NDArray[np.float64]
@@ -63,7 +64,6 @@ _NO_PIXELS = {
     "path", "test_images", "train_images", "validation_images", "split", "split_seed",
     "input_scale", "mean", "deviation", "channel_order",
 }  # fmt: skip
-OWN = "own"  # sets with images of their own
 CHECK: Need = ("corrupt", PUBLISHED)
 
 
@@ -150,6 +150,55 @@ def _plan_images(
         draft.add("corrupt", name, params, Work(other=bytes_of_type * SECONDS_PER_VALUE))
     draft.bytes += len(types) * bytes_of_type
     return "stored", [("corrupt", name) for name in types]
+
+
+PICTURES = "shift-thumbnails"
+
+
+@planner(PICTURES, after="examples")
+def plan_pictures(draft: Draft) -> None:
+    """Of the sets with images of their own; of the test images, changed, those are shown that `corrupt` keeps."""
+    study, imported = draft.spec.shift, draft.spec.imported
+    if study is None or len(draft.runs) < 2:
+        return
+    for cell in imported.own_images if imported is not None else ():
+        read = given_to(draft, 0, f"images/{_place(cell)}")
+        if read[GIVEN]:
+            draft.add(PICTURES, f"{cell[0]}/{cell[1]}", read, Work(other=1.0))
+    checks = {field for field, own in study.own_images() if own.dataset == "folder"}
+    for i, other in enumerate(study.other_sets(draft.spec.data) if imported is None else ()):
+        needs = [(PICTURE_CHECK, f"shift.others.{i}")] if f"others.{i}" in checks else []
+        draft.add(PICTURES, f"{other.key}/1", {"set": i}, Work(other=PICTURE_SECONDS * expected(other)), needs=needs)
+
+
+def later_pictures(spec: ExperimentSpec) -> list[PlannedStage]:
+    """The same for an experiment that was planned before there were these stages."""
+    others = spec.shift.other_sets(spec.data) if spec.shift is not None and spec.imported is None else ()
+    return [asked_pictures(PICTURES, f"{other.key}/1", {"set": i}) for i, other in enumerate(others)]
+
+
+def _pictured(task: Task) -> OtherSet:
+    return needed(task.spec.shift).other_sets(task.spec.data)[task.params["set"]]
+
+
+def _picture_parts(task: Task) -> Json:
+    return {GIVEN: task.params[GIVEN]} if GIVEN in task.params else {"data": keyed(_pictured(task).data)}
+
+
+def _the_pictured(task: Task) -> list[Entry]:
+    name = "" if GIVEN in task.params else _pictured(task).data.dataset
+    return [datasets[name]] if name in datasets else []
+
+
+@stage(PICTURES, parts=_picture_parts, brought=(_the_pictured,))
+def pictures(context: Context) -> None:
+    """uint8 [n, C, h, w] of the images that are evaluated, for pages."""
+    if GIVEN in context.params:
+        keep_pictures(context, context.artifacts.array(next(iter(context.params[GIVEN].values()))))
+        return
+    other = needed(context.spec.shift).other_sets(context.spec.data)[context.params["set"]]
+    found = images_of(other, context.splits.classes, context.settings.data_folders)
+    keep_pictures(context, np.concatenate([small(chunk) for images, _ in found for chunk in _cut(context, images)]))
 
 
 @planner("shift-check", after="connectivity")

@@ -64,7 +64,7 @@ def _kind_of(given: Any) -> str:
     summary="Evaluation on corrupted test images.",
     source="Ovadia et al. 2019; Hendrycks & Dietterich 2019",
     absent="No corruptions were asked for.",
-    stages=("corrupt", "shift", "shift-compare"),
+    stages=("corrupt", "shift", "shift-compare", "shift-thumbnails"),
     place=10,
 )
 class ShiftSpec(GroupStudy):
