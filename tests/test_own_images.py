@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,10 +36,11 @@ from modescape.registry import datasets, figures
 from modescape.science.data.raw import RawData
 from modescape.settings import Settings
 from modescape.spec import parse
-from modescape.spec_parts import DataSpec
+from modescape.spec_parts import DataSpec, keyed
 from modescape.stages import KINDS
 from modescape.stages.stage import Task
 from modescape.store import Store
+from modescape.studies.ood.images import title
 from modescape.testing.evidence import made_shift
 
 pytestmark = pytest.mark.usefixtures("few_redraws")
@@ -432,6 +434,46 @@ def test_images_of_their_own_are_shown_and_counted_of_members_made_elsewhere(tmp
     assert {tuple(row[i] for i in at) for row in data.rows()} == {
         ("street", 0, 60), ("street", None, 50), ("dark", 0, 60), ("dark", 1, 30), ("dark", 2, 40),
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_own_images_of_another_kind_are_called_what_they_are_registered_as(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "odd.npz", images=rng.integers(0, 256, (40, 8, 8), dtype=np.uint8))
+    (tmp_path / "home").mkdir()
+    settings = Settings(home=tmp_path / "home")
+    upgrade(settings.database)
+    Store(settings.database).own_sets.register("Odd, shuffled", {"dataset": "npz", "where": str(tmp_path / "odd.npz")})
+    asked = {**SPEC, "shift": None, "ood": [{"dataset": "Odd, shuffled", "members": 2}]}
+    lab = ms.run(asked, folder=tmp_path / "home", progress=False)
+    assert (lab.spec.ood[0].path, lab.spec.ood[0].name) == (str(tmp_path / "odd.npz"), "Odd, shuffled")
+    for name in ("ood", "ood-entropy"):
+        entry = figures[name]
+        data = entry.call(lab, entry.options())
+        said = entry.tell(data)
+        words = " ".join([said.caption, said.summary, repr(said.notes), entry.draw(data, "light").to_json()])
+        assert "Odd, shuffled" in words
+        assert not re.search(r"\bodd\b", words), name
+        assert entry.options.choices(lab) == {"ood": {"0": "Odd, shuffled"}}
+    assert {one.name: one.title for one in sets_of(lab)}["ood/0"] == "Odd, shuffled"
+    assert "ood/Odd, shuffled" in ensemble_of(lab.laboratory.results(lab.experiment.slug)).sets
+
+
+def test_a_name_is_for_own_images_and_moves_no_experiment_without_one(tmp_path: Path) -> None:
+    place = {"dataset": "npz", "path": str(tmp_path / "odd.npz")}
+    plain = parse({"ood": [place]})
+    assert plain.digest() == parse({"ood": [{**place, "name": ""}]}).digest()
+    assert "name" not in keyed(plain)["ood"][0]
+    assert title(plain.ood[0]) == "odd"
+    assert title(parse({"ood": [{**place, "name": "Odd, shuffled"}]}).ood[0]) == "Odd, shuffled"
+    sets = {"Odd, shuffled": {"dataset": "npz", "where": place["path"]}}
+    (asked,) = own_sets.named({"ood": [{"dataset": "Odd, shuffled", "name": "mine"}]}, sets)["ood"]
+    assert asked == {**place, "name": "mine"}
+    (unnamed,) = own_sets.named({"ood": [place]}, sets)["ood"]
+    assert unnamed == place, "a place stays as it was given"
+    with pytest.raises(InvalidInput) as refused:
+        parse({"ood": [{"dataset": "uniform-noise", "name": "Odd"}]})
+    assert [one.field for one in refused.value.problems] == ["ood.0.name"]
 
 
 def test_own_files_decide_what_is_promised_and_no_other_experiment_moves(tmp_path: Path) -> None:

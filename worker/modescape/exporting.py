@@ -256,7 +256,10 @@ class _Trained:
         return parts.set_of(place, array, labels=labels, examples=ensemble.test.count, own_images=own)
 
     def _ood(self) -> Iterator[tuple[str, str, int, Array, str]]:
-        given = [place_name(one.path, one.dataset) if one.path else one.dataset for one in self.results.spec.ood]
+        given = [
+            (one.name or place_name(one.path, one.dataset)).replace("/", "-") if one.path else one.dataset
+            for one in self.results.spec.ood
+        ]
         names = [one if given.index(one) == i else f"{one}-{i + 1}" for i, one in enumerate(given)]
         for stage in self._ended("ood"):
             for group, digest in stage.result["extra"].get("groups", {}).items():

@@ -45,7 +45,7 @@ def named(document: Json, sets: Sets) -> Json:
 
     Raises InvalidInput for a name beside another path, and for one that nothing has while others are registered.
     """
-    found = with_changed(document, names_a_set, lambda field, asked: _placed(asked, sets, field))
+    found = with_changed(document, names_a_set, lambda field, asked: _called(_placed(asked, sets, field), asked, field))
     found = with_changed(found, names_others, lambda field, asked: _others(asked, sets, f"{field}.others"))
     if isinstance(document.get("data"), dict):
         found["data"] = _placed(document["data"], sets, "data")
@@ -69,6 +69,14 @@ def _placed(part: Json, sets: Sets, field: str) -> Json:
     said = {field: sets[name].get(f"{field}_said") for field in ("white", "label")}  # when it was registered
     more = {field: value for field, value in said.items() if value is not None and part.get(field) is None}
     return {**part, "dataset": sets[name]["dataset"], "path": where, **more}
+
+
+def _called(placed: Json, asked: Json, field: str) -> Json:
+    """A study's set that was registered keeps what it is called, where it has no other name."""
+    study = studies[field.partition(".")[0]]
+    if placed is asked or asked.get("name") or "name" not in study.options.model_fields:
+        return placed
+    return {**placed, "name": unicodedata.normalize("NFC", asked["dataset"])}
 
 
 def _others(asked: Json, sets: Sets, field: str) -> Json:

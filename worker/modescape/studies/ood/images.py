@@ -77,6 +77,9 @@ class Asked(Protocol):
     @property
     def seed(self) -> int: ...
 
+    @property
+    def name(self) -> str: ...
+
 
 @dataclass(frozen=True)
 class Available:
@@ -101,9 +104,9 @@ class OutsideImages:
 
 
 def title(spec: Asked) -> str:
-    """As people read it: "SVHN", "Uniform noise", the name of one's own folder or file."""
+    """As people read it: "SVHN", "Uniform noise", what one's own images are called, or their folder or file."""
     if spec.path is not None:
-        return place_name(spec.path, spec.dataset)
+        return spec.name or place_name(spec.path, spec.dataset)
     if spec.dataset not in SYNTHETIC and spec.dataset not in datasets:  # a worker's plug-in
         return spec.dataset
     return SYNTHETIC.get(spec.dataset) or datasets[spec.dataset].title

@@ -15,7 +15,9 @@ from modescape.drawing.figure import FigureData
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.words import rate
+from modescape.registry import datasets
 from modescape.results import Results
+from modescape.spec_parts import SYNTHETIC
 from modescape.studies.ood.images import title as set_title
 from modescape.tables import Measurement
 
@@ -63,8 +65,10 @@ group_title = partial(groups.group_title, trajectory="latest checkpoints")
 
 
 def inside(title: str) -> str:
-    """A set's title inside a sentence: "SVHN", "uniform noise"."""
-    return title if title[1:2].isupper() or "-" in title else title[:1].lower() + title[1:]
+    """A set's title inside a sentence: "SVHN", "uniform noise"; what one's own images are called stays as it is."""
+    known = title in {*SYNTHETIC.values(), *(entry.title for entry in datasets.values())}
+    is_name = not known or title[1:2].isupper() or "-" in title
+    return title if is_name else title[:1].lower() + title[1:]
 
 
 def runs_shown(measured: Sequence[Measurement]) -> int:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
 from modescape.names import meant
+from modescape.own_sets import LONGEST
 from modescape.registry import datasets
 from modescape.spec_parts import MAX_SEED, NUMBERS, SYNTHETIC, Key, is_same_place, refuse_stray_path
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
@@ -55,6 +56,10 @@ class OodSpec(GroupStudy):
         None, gt=0, le=2**32, description="The value that is white in your own images; empty means it is found."
     )
 
+    name: Annotated[str, Added] = Field(
+        "", max_length=LONGEST, description="What your own images are called; empty: as their place."
+    )
+
     @field_validator("dataset", mode="before")
     @classmethod
     def _known(cls, name: Any, info: ValidationInfo) -> Any:
@@ -69,6 +74,8 @@ class OodSpec(GroupStudy):
     @model_validator(mode="after")
     def _has_path(self) -> OodSpec:
         refuse_stray_path(self.dataset, self.path, self.white)
+        if self.name and self.path is None:
+            raise InvalidInput("belongs to your own images", field="name", allowed="nothing for this set")
         return self
 
     def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
