@@ -761,6 +761,7 @@ def test_chains_are_represented_by_the_ends_of_their_cycles() -> None:
         solutions=lambda run: kept,
         averaged=lambda method, run: kept,
         places=lambda method: Results.places(results, method),
+        _is_apart=lambda method: Results._is_apart(results, method),
     )
     assert [s.index for s in Results.group(results, "sgmcmc", 0, 4)] == [5, 3, 1, 4]
     said = "Cyclical SG-MCMC: the last samples of its cycles, latest cycle first."

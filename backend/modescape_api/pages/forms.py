@@ -578,7 +578,7 @@ def _study_controls(name: str, prefix: str) -> tuple[Control, ...]:
     found = [
         control
         for control in _from_schema(model.model_json_schema(), prefix)
-        if not control.name.endswith((".fingerprint", ".named"))  # never typed
+        if not control.name.endswith((".fingerprint", ".named", ".name"))  # never typed
     ]
     shown = [replace(control, value="") if control.name == f"{prefix}.runs" else control for control in found]
     offers = {control.name: model.choices(control.name.removeprefix(f"{prefix}.")) for control in shown}
