@@ -240,10 +240,12 @@ SETS = {  # wide samples, narrow ones, and where a method trained on to
     "evaluation": {"splits": ["test"]},
     "methods": [
         {"method": "random", "spread": 7, "typical": 5}, {"method": "swag", "spread": 6, "typical": 5},
+        {"method": "dropout", "spread": 9, "typical": 4},
         {"method": "diagonal", "spread": 7, "typical": 0}, {"method": "averaging"},
     ],
     "shift": {"corruptions": ["contrast"], "intensities": [1, 2, 3, 4, 5], "images": 1200, "members": 4},
 }  # fmt: skip
+PART = {**SETS, "shift": {**SETS["shift"], "images": 1000}}  # of the test images
 FAIR = {**SETS, "evaluation": {"splits": ["test"], "averaged": "fair"}}
 
 
@@ -260,7 +262,7 @@ def disagreements(lab: Lab) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", [OWN, SETS, FAIR], ids=["two splits", "every set", "at the best strength"])
+@pytest.mark.parametrize("spec", [OWN, SETS, PART, FAIR], ids=["two splits", "every set", "of some images", "fair"])
 def test_an_exported_experiment_comes_back_with_the_same_numbers_and_words(
     spec: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -101,6 +102,20 @@ def test_a_server_loads_what_is_light_and_leaves_the_rest_to_workers(with_odd_on
     }
     assert modules == "['helper']"  # a module of a third package stays: some can be imported only once
     assert entries == "['their-stripes', 'their-jitter', 'their-rounding', 'their-accuracies']"
+
+
+@pytest.mark.slow
+def test_a_module_of_the_working_folder_is_found_behind_everything_that_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "here_alone.py").write_text("name = 'mine'\n")
+    (tmp_path / "six.py").write_text("raise SystemExit('this file happens to lie here')\n")
+    asked = (
+        "import sys; from modescape.cli import main; print(main(['plugins'])); print(sys.modules['here_alone'].name)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-P", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, "MODESCAPE_PLUGINS": "here_alone"},
+    )  # fmt: skip
+    assert told.stdout.split()[-2:] == ["0", "mine"]
 
 
 @pytest.mark.slow

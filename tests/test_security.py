@@ -389,11 +389,18 @@ def test_the_address_people_open_has_brackets_and_is_one(tmp_path: Path, host: s
 def test_one_command_runs_on_addresses_of_either_family(
     tmp_path: Path, host: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    port = free_port()
+    port, folder = free_port(), tmp_path / "started-here"
+    folder.mkdir()
+    for name in ("six", "httpx", "jinja2", "fastapi"):  # of others, which happen to lie where it is started
+        (folder / f"{name}.py").write_text("raise SystemExit('not ours')\n", encoding="utf-8")
     environment = {**os.environ, "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_HOST": host, "MODESCAPE_PORT": str(port),
                    "MODESCAPE_WORKERS": "0", "MODESCAPE_TOKEN": TOKEN}  # fmt: skip
     with subprocess.Popen(
-        [sys.executable, "-m", "modescape.cli", "up"], env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-P", "-m", "modescape.cli", "up"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as up:
         try:
             assert up.stdout is not None

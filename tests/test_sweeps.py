@@ -11,6 +11,7 @@ import math
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +334,14 @@ def test_in_some_is_holms_correction_over_the_cells_tested() -> None:
     assert over((YES, 0.009), (YES, 0.02), (OPEN, 0.3)).verdict is Verdict.CANNOT_TELL
 
 
+def test_a_cell_that_is_a_later_look_says_so_with_the_word_at_its_level() -> None:
+    first, second = answers((YES, 0.02), (YES, 0.001))
+    found = telling._over_cells("a", "title", [replace(first, look=2, at_look="at 2.5 %: cannot tell"), second], 0)
+    assert found.in_every.startswith("Holds in every cell")
+    assert "later ones at the same trainings (science o.11): c0: look 2, at 2.5 %: cannot tell." in found.in_every
+    assert "look" not in over((YES, 0.02), (YES, 0.001)).in_every
+
+
 def test_no_two_sentences_contradict_each_other() -> None:
     """Random cells: what is said of every, of some and of none fits together and fits the words."""
     draw = random.Random(0)
@@ -517,6 +526,10 @@ def test_a_cell_that_failed_has_a_mark_and_says_why_once(tmp_path: Path, monkeyp
         claim = client.get(f"/api/{place}").json()["claims"][0]
         assert (claim["cells"][1]["mark"], "every run failed" in claim["cells"][1]["because"]) == ("failed", True)
         assert "Failed: learning rate 0.003." in claim["in_every"]
+        failed = client.get(f"/api/{place}").json()["cells"][1]["experiment"]["slug"]
+        needs = {one["needs"] for one in client.get(f"/api/experiments/{failed}").json()["unanswered"]}
+        assert not [words for words in needs if "retry it" in words]
+        assert [words for words in needs if "which a retry does not change" in words]
         place = _failing(site, monkeypatch, "all failed", [[0, 1, 2], [0, 1, 2]], seed=41)
         page = client.get(f"/{place}").text
         assert "No cell has been judged yet" not in page

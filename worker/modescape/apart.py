@@ -309,7 +309,7 @@ class Readers:
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "modescape.reading_process"],
+                [sys.executable, "-P", "-m", "modescape.reading_process"],
                 stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=plain | one_thread, start_new_session=True,
             )  # fmt: skip
         return self._control

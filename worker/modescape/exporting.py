@@ -204,7 +204,8 @@ class _Trained:
                     f"the centres of {samples.method}", [self._array(split, one) for one in digests]
                 )
                 self.used.update(digests)
-        return replace(samples, centre=centre)
+        entry = self.results.spec.method(method)
+        return replace(samples, centre=centre, is_rate=True if entry.strength == "rate" else None)
 
     # ---- other images ----
 
@@ -280,8 +281,8 @@ class _Trained:
                 self.used.add(one["labels"])
                 functions = [picked(picked(own, s), 0) for s in range(own.shape[0])]
                 yield group, place, run, stacked(place, functions), one["logits"]
-            if "logits" not in extra or extra["images"] != examples:
-                continue  # sums alone, or of some images: among the rest
+            if "logits" not in extra or extra["images"] > examples:
+                continue  # sums alone: among the rest
             whole = self._array(f"shift/{stage.key}", extra["logits"])
             for c, (name, intensity) in enumerate(extra["cells"]):
                 if name is not None:

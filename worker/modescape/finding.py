@@ -293,6 +293,7 @@ class Finding:
         paper's order."""
         found, left = [], {one.kind for one in stages if one.state != StageState.SUCCEEDED}
         is_alive = any(not one.state.has_ended for one in stages)
+        is_lost = any(NO_RUN in (one.error or {}).get("message", "") for one in stages)
         awaits_all = spec.imported is not None and spec.imported.planned and not spec.imported.images
         for letter, claim in CLAIMS.items():
             needed = claim.decided_by
@@ -306,8 +307,10 @@ class Finding:
             elif left & set(needed.stages) and needed.is_promised(spec):
                 stage = " or ".join(needed.stages)
                 needs = (
-                    f"comes with the stage {stage}" if is_alive else f"the stage {stage} has not succeeded; retry it"
-                )
+                    f"comes with the stage {stage}" if is_alive
+                    else "needs runs that learn: every one has failed, which a retry does not change" if is_lost
+                    else f"the stage {stage} has not succeeded; retry it"
+                )  # fmt: skip
             if letter not in self.claims:
                 found.append(Unanswered(letter, self.voice(claim.title), self.voice(needs)))
         return found
@@ -443,11 +446,14 @@ def percent(value: float, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f} %"
 
 
+NO_RUN = "every run failed"
+
+
 def no_run_learned(failed: Mapping[int, str]) -> str:
     """Why there is nothing to compare: run -> why it has failed."""
     reasons = [f"run {run}: {why}" for run, why in sorted(failed.items())]
     more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-    return f"every run failed ({'; '.join(reasons[:3])}{more})"
+    return f"{NO_RUN} ({'; '.join(reasons[:3])}{more})"
 
 
 def reduction(head: Sequence[str], left_out: Sequence[str]) -> str:

@@ -47,6 +47,7 @@ from modescape.imported.two_arrays import kind_of
 from modescape.names import key_of, keys_of
 from modescape.pieces import KEPT, MOST_EMBEDDED, Piece, PieceMember, Strange, compared, together
 from modescape.records import About, ArtifactInfo, Json, SampleSet
+from modescape.registry import methods as known_methods
 
 if TYPE_CHECKING:  # the process that reads what strangers sent loads no database
     from modescape.laboratory import Lab, Laboratory
@@ -268,9 +269,15 @@ def _method(ensemble: Ensemble, one: _Method) -> Json:
         "centre": TEST in wide.centre,
         "sets": {} if one.places == {SampleSet.TYPICAL: one.key} else dict(one.places),
         "fair": counts.get(SampleSet.FAIR, 0),
+        "rate": _are_rates(one.title) if wide.is_rate is None else wide.is_rate,
     }
     return {"method": one.key, "spread": counts.get(SampleSet.SPREAD, 0), "typical": counts.get(SampleSet.TYPICAL, 0),
             "options": options}  # fmt: skip
+
+
+def _are_rates(method: str) -> bool:
+    """Whether strengths of samples that go by our method's name are rates, for all that was said."""
+    return method in known_methods and known_methods[method].strength == "rate"
 
 
 def _other_images(ensemble: Ensemble, examples: ExampleSet) -> Json:
@@ -283,7 +290,9 @@ def _shift(ensemble: Ensemble) -> Json | None:
     cells = [*changed, *_cells(ensemble, own_images=True)]
     if not cells:
         return None
-    return {"corruptions": list(dict.fromkeys(name for name, _ in changed)), "images": ensemble.test.count,
+    counts = [one.count for one in ensemble.sets.values() if one.shift is not None and not one.has_own_images]
+    return {"corruptions": list(dict.fromkeys(name for name, _ in changed)),
+            "images": min(counts, default=ensemble.test.count),
             "intensities": sorted({intensity for _, intensity in cells}), "members": _compared(ensemble, SetRole.SHIFT),
             "trajectory": False}  # fmt: skip
 

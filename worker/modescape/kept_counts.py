@@ -104,7 +104,7 @@ def answer(catalogue: Catalogue, worker: str) -> int:
 
 
 def _in_child(questions: Mapping[str, Json]) -> Mapping[str, Json]:
-    command = [sys.executable, "-m", "modescape.kept_counts"]
+    command = [sys.executable, "-P", "-m", "modescape.kept_counts"]
     try:
         done = subprocess.run(
             command, input=json.dumps(questions), capture_output=True, text=True, timeout=COUNT_SECONDS, check=True

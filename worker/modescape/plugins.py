@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -64,7 +65,9 @@ def found() -> tuple[Plugin, ...]:
 
 def load(modules: Sequence[str] = (), *, light: bool = False) -> None:
     """Load what entry points name, and these modules, each once. light: refuse modules that need what is heavy."""
-    named = _named(modules)
+    named, here = _named(modules), str(Path.cwd())
+    if modules and here not in sys.path:
+        sys.path.append(here)  # behind everything that is installed: no file that happens to lie here hides a library
     if named:
         registry.load()  # a plug-in's names come behind ours
     for module, by in named.items():

@@ -377,6 +377,7 @@ class ImportedSamples(Options):
     sets: Annotated[dict[SampleSet, str], Added] = Field(
         default_factory=dict, description="Where each set of its samples lies; empty: all are typical, under its name."
     )
+    rate: Annotated[bool, Added] = Field(False, description="Whether strengths are rates, such as dropout's.")
     fair: Annotated[int, Added] = Field(0, ge=0, description="Samples at one strength that were chosen to be averaged.")
 
     def place(self, method: str, sample_set: SampleSet | None = None) -> str:
@@ -571,7 +572,7 @@ class BaseSpec(Part):
         return Method(
             name=name, title=title, summary=f"{title}, imported", source="", options=ImportedSamples,
             call=_unknown_here, look=None, centre="mean" if carried.centre else "optimum",
-            strength="scale" if carried.strength else None,
+            strength=("rate" if carried.rate else "scale") if carried.strength else None,
             sampled=not carried.sets or name not in methods or methods[name].sampled,
         )  # fmt: skip
 

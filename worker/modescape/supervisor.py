@@ -204,7 +204,8 @@ class _Family:
         self.stopping = True
 
     def start(self, name: str, arguments: list[str], environment: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "modescape.cli", *arguments]
+        # -P: what lies in the folder this was started in is no module of ours
+        command = [sys.executable, "-P", "-m", "modescape.cli", *arguments]
         self.children[name] = _Child(
             command, environment or {}, self._spawn(command, environment or {}), time.monotonic()
         )

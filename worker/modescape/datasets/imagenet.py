@@ -242,7 +242,7 @@ def _truth(truth: Path, meta: Path, *versions: Version) -> tuple[str, ...]:
 def _synsets(meta: Path) -> dict[int, str]:
     """ILSVRC2012 id to synset, of the classes. SciPy, slow to load and not for servers, reads it in another process."""
     done = subprocess.run(
-        [sys.executable, "-c", _READ, str(meta)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-P", "-c", _READ, str(meta)], capture_output=True, text=True, timeout=60, check=False
     )
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()

@@ -37,7 +37,16 @@ def preview(spec: DataSpec, folders: Sequence[Path], file: Path) -> Images:
         file.parent.mkdir(parents=True, exist_ok=True)
         reader = datasets[spec.dataset]
         declared = reader.call.__module__ if reader.brought else __name__  # a plug-in's is imported there too
-        command = [sys.executable, "-m", __name__, spec.model_dump_json(), str(file), declared, *map(str, folders)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            __name__,
+            spec.model_dump_json(),
+            str(file),
+            declared,
+            *map(str, folders),
+        ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
         except subprocess.TimeoutExpired:

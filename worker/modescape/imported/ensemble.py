@@ -169,7 +169,9 @@ class MethodSamples:
 
     outputs: place -> [M, S, N, K], on shifted and other images perhaps of the first few alone; strength: [M, S], how
     far from the member, taken as given; centre: place -> [M, N, K], what the samples were drawn around where that is
-    not the member; better: bool [M], of last iterates whether each predicts held-out images better than its member.
+    not the member; better: bool [M], of last iterates whether each predicts held-out images better than its member;
+    is_rate: whether strengths are rates, of which pairs lie at the mean and not at the quadratic mean (science o.5);
+    None: nobody has said, and the method's name decides.
     """
 
     method: str
@@ -177,6 +179,7 @@ class MethodSamples:
     strength: NDArray[np.float64] | None = None
     centre: Mapping[str, Array] = field(default_factory=dict)
     better: NDArray[np.bool_] | None = None
+    is_rate: bool | None = None
 
 
 _SETS = (SampleSet.SPREAD, SampleSet.TYPICAL, SampleSet.FAIR)  # each is enough to know a method's sets by
@@ -275,9 +278,9 @@ class Ensemble:
         return [what for what, outputs in given.items() if TEST in outputs and place not in outputs]
 
     def truth(self, of: ExampleSet) -> Labels | None:
-        """The true labels [N] of a set: its own, or the test set's where it is the test set changed."""
+        """The true labels [N] of a set: its own, or the test set's where it is the test set changed, or its first."""
         if of.labels is None and of.role is SetRole.SHIFT and not of.has_own_images:
-            return self.test.labels
+            return None if self.test.labels is None else self.test.labels[: of.count]
         return of.labels
 
 

@@ -46,7 +46,8 @@ class SetPart(_Part):
 
 
 class Manifest(_Part):
-    """kind None: as the names of the arrays say. left_out: what whoever wrote this could not keep."""
+    """kind None: as the names of the arrays say. left_out: what whoever wrote this could not keep; rates: the samples
+    whose strengths are rates."""
 
     version: Literal[1] = Field(1, alias="schema")
     name: str = Field("", max_length=200)
@@ -56,6 +57,7 @@ class Manifest(_Part):
     recipe: Recipe = Recipe.UNKNOWN
     sets: dict[str, SetPart] = Field(default_factory=dict)
     left_out: list[str] = Field(default_factory=list)
+    rates: list[str] = Field(default_factory=list)
 
     def of(self, place: str) -> SetPart:
         """What it says of the set that lies there, by its place or its name."""
@@ -105,6 +107,7 @@ def document(ensemble: Ensemble, *, with_name: bool = True) -> dict[str, Any]:
             (one.name if names[one.name] == 1 else place): _set(one) for place, one in sorted(ensemble.sets.items())
         },
         "left_out": list(ensemble.left_out),
+        **({"rates": rates} if (rates := [name for name, one in ensemble.samples.items() if one.is_rate]) else {}),
     }
 
 

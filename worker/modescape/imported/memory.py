@@ -48,7 +48,8 @@ class Samples:
     outputs: on the test set, [M, S, N, K] ([M, S, N] of labels); strength: [M, S], how far each is from its member;
     centre: [M, N, K], what they were drawn around, where that is not the member; validation, ood, shift: the same
     samples' outputs on those sets, by the same names; better: bool [M], of where a method trained on to ("swag-last"),
-    whether it predicts held-out images better than the member.
+    whether it predicts held-out images better than the member; is_rate: whether strengths are rates, such as dropout's;
+    None: as of our method of that name.
     """
 
     outputs: ArrayLike
@@ -58,6 +59,7 @@ class Samples:
     ood: Mapping[str, ArrayLike] = field(default_factory=dict)
     shift: Mapping[ShiftKey, ArrayLike] = field(default_factory=dict)
     better: ArrayLike | None = None
+    is_rate: bool | None = None
 
 
 def from_arrays(
@@ -275,6 +277,7 @@ def _samples(
         None if one.strength is None else parts.strength(array_of(f"{name}.strength", one.strength)),
         {} if one.centre is None else {TEST: parts.outputs(array_of(f"{name}.centre", one.centre), kind)},
         None if one.better is None else parts.better(array_of(f"{name}.better", one.better)),
+        one.is_rate,
     )
 
 

@@ -384,6 +384,7 @@ class _Format:
             parts.strength(self.lies.array(strength)) if strength in self.lies.names else None,
             {place: self._outputs(one) for place, one in sorted(self.centres.get(method, {}).items())},
             parts.better(self.lies.array(better)) if better in self.lies.names else None,
+            True if method in self.manifest.rates else None,
         )
 
     def _trajectory(self) -> Trajectory | None:

@@ -93,7 +93,7 @@ class Converter:
             self._end()
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "modescape.imported.torch_child"],
+                [sys.executable, "-P", "-m", "modescape.imported.torch_child"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                 start_new_session=True,
             )  # fmt: skip

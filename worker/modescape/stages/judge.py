@@ -489,8 +489,14 @@ def _chosen(context: Context, results: Results, name: str) -> Json | None:
     if context.spec.imported is None:
         return context.wanted("strength", name)
     strengths = {one.strength for one in results.solutions(method=name, sample_set=SampleSet.FAIR)}
-    known = len(strengths) == 1 and None not in strengths
-    return {"strength": strengths.pop(), "samples": context.spec.carried(name).fair} if known else None
+    if len(strengths) != 1 or None in strengths:
+        return None
+    fair = {one.method: context.spec.carried(one.method).fair for one in context.spec.methods}
+    drawn = fair[name]
+    if drawn == 1:  # of strength 0 one stands for as many as every other method has, or would have had
+        asked = (one.typical for one in context.spec.methods if fair[one.method])
+        drawn = max(fair.values()) if max(fair.values()) > 1 else min(asked)
+    return {"strength": strengths.pop(), "samples": drawn}
 
 
 def _family(results: Results) -> Family:

@@ -44,7 +44,8 @@ class Verdict(StrEnum):
 class CellAnswer:
     """What one cell says of one claim. word: None where it was not judged; mark: how the cell stands, then, in a word
     or two; because: why it was not judged, or cannot be told; stands: whether the word stands with Holm's correction
-    over the cells tested; p: of the word's own test; read: (low, value, high) with ratios as ratios."""
+    over the cells tested; p: of the word's own test; read: (low, value, high) with ratios as ratios; look: which
+    at its trainings the cell is; at_look: of a later one, the word at its level."""
 
     label: str
     word: Word | None
@@ -60,6 +61,8 @@ class CellAnswer:
     interval: str = ""
     mark: str = "not judged"
     read: tuple[float | None, float | None, float | None] = (None, None, None)
+    look: int = 1
+    at_look: str = ""
 
     @property
     def glyph(self) -> str:
@@ -118,6 +121,7 @@ def _answer(kept: KeptCell, one: Told | None) -> CellAnswer:
         name, record.word, mark="", because=record.because if record.word is Word.CANNOT_TELL else "", p=record.p,
         tested=record.p is not None, value=one.bar.value, low=one.bar.low, high=one.bar.high,
         confidence=one.bar.confidence, effect=one.effect, interval=one.interval, read=one.bar.read(one.claim),
+        look=one.at_look.look, at_look=one.later,
     )  # fmt: skip
 
 
@@ -146,7 +150,8 @@ def _over_cells(letter: str, title: str, cells: Sequence[CellAnswer], waits: int
         so_far = f"{waits} of {len(cells)} cells have not ended; this is said once all have."
         return ClaimTold(letter, title, kept, Verdict.WAITS, so_far, "")
     verdict = verdict_of(kept)
-    return ClaimTold(letter, title, kept, verdict, _in_every(verdict, kept), _in_some(verdict, kept, len(tested)))
+    in_every = _in_every(verdict, kept) + _later(kept)
+    return ClaimTold(letter, title, kept, verdict, in_every, _in_some(verdict, kept, len(tested)))
 
 
 def _p(cell: CellAnswer, word: Word) -> float:
@@ -176,6 +181,15 @@ def _in_every(verdict: Verdict, cells: Sequence[CellAnswer]) -> str:
         no = _named(cells, lambda cell: cell.stands and cell.word is Word.DOES_NOT_HOLD)
         return f"Does not hold in every cell: not in {no}, with Holm's correction over the cells tested.{_open(cells)}"
     return f"Whether it holds in every cell cannot be told.{_open(cells)}"
+
+
+def _later(cells: Sequence[CellAnswer]) -> str:
+    """Which cells look at trainings that were looked at before, and where that takes their word away."""
+    later = [cell for cell in cells if cell.at_look]
+    if not later:
+        return ""
+    each = "; ".join(f"{cell.label}: look {cell.look}, {cell.at_look}" for cell in later)
+    return f" Words are those of first looks, and here are later ones at the same trainings (science o.11): {each}."
 
 
 def _open(cells: Sequence[CellAnswer]) -> str:
@@ -227,13 +241,14 @@ def csv(sweep: KeptSweep, claims: Sequence[ClaimTold]) -> str:
     text = io.StringIO()
     table = csv_module.writer(text, lineterminator="\n")
     table.writerow(("claim", "title", "cell", *fields, "experiment", "word", "stands_with_holm", "estimate", "low",
-                    "high", "confidence", "p"))  # fmt: skip
+                    "high", "confidence", "p", "look", "word_at_look"))  # fmt: skip
     for claim in claims:
         for kept, one in zip(sweep.cells, claim.cells, strict=True):
             slug = kept.experiment.slug if kept.experiment is not None else ""
             low, value, high = one.read
             table.writerow((claim.letter, claim.title, kept.number + 1, *map(said, kept.varied.values()), slug,
-                            one.word or one.mark, one.stands, value, low, high, one.confidence, one.p))  # fmt: skip
+                            one.word or one.mark, one.stands, value, low, high, one.confidence, one.p,
+                            one.look, one.at_look))  # fmt: skip
     return text.getvalue()
 
 
@@ -271,4 +286,5 @@ def _tex_cell(one: CellAnswer) -> str:
     if one.word is None:
         return one.mark
     mark = _MARKS[one.word] + ("$^{*}$" if one.stands else "")
-    return f"{mark} {tex(one.effect)}" + (f" [{tex(one.interval)}]" if one.interval else "")
+    later = f" (look {one.look}, {tex(one.at_look)})" if one.at_look else ""
+    return f"{mark} {tex(one.effect)}" + (f" [{tex(one.interval)}]" if one.interval else "") + later

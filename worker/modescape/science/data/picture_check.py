@@ -122,7 +122,7 @@ def check_pictures(
 @contextmanager
 def _asking(asked: Json, complaints: Any) -> Iterator[Iterator[Json]]:
     """The answers of a reading process, which is ended when nobody listens any more."""
-    command = [sys.executable, "-m", __name__]
+    command = [sys.executable, "-P", "-m", __name__]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, encoding="ascii"
     ) as process:
