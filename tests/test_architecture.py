@@ -29,6 +29,7 @@ DOORS = {
     "torch": {
         "science",
         "training.py",
+        "training_groups.py",
         "calibration.py",
         "initial.py",
         "datasets",

@@ -138,36 +138,58 @@ def train(
         # torch's global generators are this training's within, and afterwards as they were
         place = torch.device(device)
         stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
-        run = _Run(module, splits, training, seeds, recipe, device, first_step)
+        run = Run(module, splits, training, seeds, recipe, device, first_step)
+        told_of = Telling(run, told)
+        told_of.begin(resume)
+        feed = stack.enter_context(_feeding(run, plan.steps))
+        while run.step < plan.steps:
+            told_of.check()
+            run.learn(feed(run.step), precision)
+            told_of.after_step()
+    module.eval()
+
+
+class Telling:
+    """What a listener hears of one run, whoever makes its steps."""
+
+    def __init__(self, run: Run, told: TrainListener) -> None:
+        self.run, self.told = run, told
+        self._pace, self._saved = Pace(run.step), time.monotonic()
+
+    def begin(self, resume: TrainState | None) -> None:
+        """Go on from a saved state, or tell the initial weights."""
+        run, told = self.run, self.told
         if resume is not None:
             run.restore(resume)
-        elif first_step == 0:
-            told.checkpoint(0, 0, weights.tensors(module))
-            told.point(0, validation(module, splits, told.check))
-        feed = stack.enter_context(_feeding(run, plan.steps))
-        pace, saved = Pace(run.step), time.monotonic()
-        while run.step < plan.steps:
-            try:
-                told.check()
-            except StageInterrupted:
-                told.save(run.state())  # a pause or an orderly stop loses nothing
-                raise
-            run.learn(feed(run.step), precision)
-            step = run.step
-            if step in plan.snapshot_steps:
-                told.snapshot(plan.snapshot_steps[step], step, weights.tensors(module))
-            epoch_done = step % plan.steps_per_epoch == 0
-            if epoch_done or step % plan.point_every == 0:
-                values = run.curve_values()
-                told.point(step, values | (validation(module, splits, told.check) if epoch_done else {}))
-            if step in plan.checkpoint_steps:
-                told.checkpoint(step // plan.steps_per_epoch, step, weights.tensors(module))
-            if pace.is_due() or step == plan.steps:
-                told.progress(pace.report(run, plan))
-            if epoch_done or time.monotonic() - saved > SAVE_SECONDS:
-                told.save(run.state())
-                saved = time.monotonic()
-    module.eval()
+        elif run.first_step == 0:
+            told.checkpoint(0, 0, weights.tensors(run.module))
+            told.point(0, validation(run.module, run.splits, told.check))
+        self._pace = Pace(run.step)
+
+    def check(self) -> None:
+        """Raises StageInterrupted when the run is to stop, once its state is saved: an orderly stop loses nothing."""
+        try:
+            self.told.check()
+        except StageInterrupted:
+            self.told.save(self.run.state())
+            raise
+
+    def after_step(self) -> None:
+        """Tell what the step that was just made is told for. Raises Diverged, and what the listener raises."""
+        run, told, plan, step = self.run, self.told, self.run.plan, self.run.step
+        if step in plan.snapshot_steps:
+            told.snapshot(plan.snapshot_steps[step], step, weights.tensors(run.module))
+        epoch_done = step % plan.steps_per_epoch == 0
+        if epoch_done or step % plan.point_every == 0:
+            values = run.curve_values()
+            told.point(step, values | (validation(run.module, run.splits, told.check) if epoch_done else {}))
+        if step in plan.checkpoint_steps:
+            told.checkpoint(step // plan.steps_per_epoch, step, weights.tensors(run.module))
+        if self._pace.is_due() or step == plan.steps:
+            told.progress(self._pace.report(run, plan))
+        if epoch_done or time.monotonic() - self._saved > SAVE_SECONDS:
+            told.save(run.state())
+            self._saved = time.monotonic()
 
 
 # --- what happens at which step ---------------------------------------------------------------------------------------
@@ -259,7 +281,7 @@ class Recipe:
 # --- one run ----------------------------------------------------------------------------------------------------------
 
 
-class _Run:
+class Run:
     """A network in training: its data, its optimiser, the number of steps done, and sums for the curves."""
 
     def __init__(
@@ -273,7 +295,7 @@ class _Run:
         first_step: int,
     ) -> None:
         self.module, self.splits, self.training, self.seeds = module, splits, training, seeds
-        self.plan, self.rate = recipe.plan, recipe.rate
+        self.recipe, self.plan, self.rate = recipe, recipe.plan, recipe.rate
         self.device = torch.device(device)
         self.dropouts = dropout_layers(module)
         self.theta, self.gradient = flatten_in_place(module)
@@ -331,10 +353,24 @@ class _Run:
             if self.decayed is not None:
                 self.gradient.addcmul_(self.theta, self.decayed, value=self.training.weight_decay)
             self.optimiser.update(self.theta, self.gradient, rate)
-            correct = (logits.argmax(1) == batch.labels).sum()
-            n = len(batch.labels)
-            self.sums += torch.stack([loss.double() * n, correct, torch.full_like(correct, n)])
+            self.count(loss, logits, batch.labels)
+
+    def count(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """An update was made: sums for the curves, and the step."""
+        correct = (logits.argmax(1) == labels).sum()
+        n = len(labels)
+        self.sums += torch.stack([loss.double() * n, correct, torch.full_like(correct, n)])
         self.step += 1
+
+    def live_in(self, theta: Tensor, gradient: Tensor) -> None:
+        """Let the network's weights and gradients, [P] each, lie there; theta holds them already."""
+        self.theta, self.gradient = theta, gradient
+        start = 0
+        for parameter in self.module.parameters():
+            end = start + parameter.numel()
+            parameter.data = theta[start:end].view(parameter.shape)
+            parameter.grad = gradient[start:end].view(parameter.shape)
+            start = end
 
     def curve_values(self) -> dict[str, float]:
         """Training loss and accuracy since the last point (dropout on, weights in motion), and the rate just used."""
@@ -431,7 +467,7 @@ def _weights(module: nn.Module) -> set[nn.Parameter]:
 
 
 @contextmanager
-def _feeding(run: _Run, steps: int) -> Iterator[Callable[[int], Examples]]:
+def _feeding(run: Run, steps: int) -> Iterator[Callable[[int], Examples]]:
     """A function from step to batch; for images read from disk the next batch is read while this one is learned, unless
     that would draw from torch's generator beside the network."""
     if not run.splits.train.is_streamed or run.augmentation.draws == "torch":
@@ -459,7 +495,7 @@ class Pace:
     def is_due(self) -> bool:
         return time.monotonic() - self.last >= PROGRESS_SECONDS
 
-    def report(self, run: _Run, plan: Plan) -> ProgressReport:
+    def report(self, run: Run, plan: Plan) -> ProgressReport:
         self.last = time.monotonic()
         seconds = max(self.last - self.start, 1e-9)
         done = run.step - self.start_step

@@ -72,7 +72,10 @@ class Dropout(nn.Module):
         if self.rng is None:
             raise RuntimeError("a dropout layer in training needs its `rng`")
         shape = (1, *features.shape[1:]) if self.fixed else tuple(features.shape)
-        mask = _keep_mask(shape, self.threshold, self.rng, like=features, portable=self.forced is not None)
+        mask = keep_mask(
+            shape, self.threshold, self.rng, device=features.device, portable=self.forced is not None,
+            channels_last=features.is_contiguous(memory_format=torch.channels_last),
+        )  # fmt: skip
         if self.fixed:
             self.mask = mask
         return mask
@@ -83,22 +86,28 @@ class Dropout(nn.Module):
         return features * self.keep(features).to(features.dtype).mul_(self.scale)
 
 
-def _keep_mask(
-    shape: tuple[int, ...], threshold: int, rng: np.random.Generator, *, like: Tensor, portable: bool
+def keep_mask(
+    shape: tuple[int, ...],
+    threshold: int,
+    rng: np.random.Generator,
+    *,
+    device: torch.device,
+    channels_last: bool,
+    portable: bool,
 ) -> Tensor:
-    """uint8 [shape], 1 with probability 1 - threshold/65536, in the memory layout of `like`.
+    """uint8 [shape], 1 with probability 1 - threshold/65536; channels_last: whether features lie so, as masks then do.
 
     On a GPU the bits come from its own generator, seeded by `rng`, unless the mask must be equal on every device.
     """
     count = prod(shape)
-    if like.is_cuda and not portable:
-        generator = torch.Generator(like.device).manual_seed(int(rng.integers(2**63)))
-        kept = torch.randint(_LEVELS, (count,), generator=generator, device=like.device) >= threshold
+    if device.type == "cuda" and not portable:
+        generator = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
+        kept = torch.randint(_LEVELS, (count,), generator=generator, device=device) >= threshold
         flat = kept.to(torch.uint8)
     else:
         words = rng.bit_generator.random_raw(-(-count // 4))
-        flat = torch.from_numpy((words.view(np.uint16)[:count] >= threshold).view(np.uint8)).to(like.device)
-    if len(shape) == 4 and like.is_contiguous(memory_format=torch.channels_last):
+        flat = torch.from_numpy((words.view(np.uint16)[:count] >= threshold).view(np.uint8)).to(device)
+    if len(shape) == 4 and channels_last:
         return flat.view(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
     return flat.view(shape)
 
@@ -203,6 +212,10 @@ class Pixels:
 
 
 class CnnBlock(nn.Module):
+    """plain: by torch's own operations alone, which functions of many networks at once can be made of (`vmap`)."""
+
+    plain = False
+
     def __init__(self, inputs: int, outputs: int, dropout: float, *, drop_first: bool, relu: bool) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
@@ -212,6 +225,9 @@ class CnnBlock(nn.Module):
 
     def forward(self, inputs: Tensor | Pixels) -> Tensor:
         dropped = self.drop_first and self.dropout.threshold > 0
+        if self.plain:
+            plain: Tensor = self.conv(inputs.images if isinstance(inputs, Pixels) else inputs)
+            return self._finish(F.max_pool2d(self.dropout(plain) if dropped else plain, 2, ceil_mode=True))
         if isinstance(inputs, Pixels) and _by_products(inputs.images):
             features: Tensor = _PixelConvolution.apply(inputs.patches, inputs.images.shape, *self.conv.parameters())
         else:

@@ -66,6 +66,12 @@ def restore(optimiser: Optimiser, moments: Mapping[str, Tensor], updates: int) -
             moment.copy_(moments[name])
 
 
+def rows_of(whole: Adam | Descent, own: Optimiser, row: int) -> None:
+    """Let what one optimiser remembers, [P] each, be rows of what another does for all of a group, [M, P]."""
+    assert isinstance(own, Adam | Descent)
+    own.moments = {name: moment[row] for name, moment in whole.moments.items()}
+
+
 @dataclass
 class Adam:
     """Kingma and Ba 2015, algorithm 1."""
