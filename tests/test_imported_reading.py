@@ -812,3 +812,108 @@ def refused(ensemble: Ensemble) -> None:
     """As whatever takes an ensemble in."""
     if found := examine(ensemble).refused:
         raise InvalidInput(found[0].sentence)
+
+
+# --- an answer is taken or refused, never dropped ---
+
+
+def _formats(folder: Path, *, labelled: bool) -> dict[str, Path]:
+    """The same outputs as a folder, archives and a table, with labels of their own or without any."""
+    arrays = {"test.logits.npy": LOGITS} | ({"test.labels.npy": LABELS} if labelled else {})
+    places = {"folder": folder / "fold2", "zip": folder / "e.zip", "npz": folder / "e.npz", "csv": folder / "t.csv"}
+    places["folder"].mkdir()
+    with zipfile.ZipFile(places["zip"], "x") as archive:
+        for name, array in arrays.items():
+            np.save(places["folder"] / name, array)
+            archive.write(places["folder"] / name, name)
+    np.savez(places["npz"], **{name.removesuffix(".npy"): array for name, array in arrays.items()})
+    with places["csv"].open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["member", *(["label"] if labelled else []), *(f"logit_{k}" for k in range(K))])
+        for member in range(M):
+            for row, label in zip(LOGITS[member], LABELS, strict=True):
+                rows.writerow([member, *([label] if labelled else []), *map(float, row)])
+    return places
+
+
+AS = ["folder", "zip", "npz", "csv"]
+
+
+@pytest.mark.parametrize("how", AS)
+def test_labels_that_are_named_are_those_of_what_has_none(how: str, tmp_path: Path) -> None:
+    place = _formats(tmp_path, labelled=False)[how]
+    np.save(tmp_path / "y2.npy", LABELS)
+    assert examine(read(place)).refused
+    found = read(place, labels=str(tmp_path / "y2.npy"))
+    assert found.test.labels is not None
+    assert found.test.labels.tolist() == LABELS.tolist()
+    assert not examine(found).refused
+    assert not found.unread
+    with pytest.raises(InvalidInput, match=r"no array of that name is there for labels"):
+        read(place, labels=str(tmp_path / "nowhere.npy"))
+
+
+def test_labels_that_came_beside_are_named_by_their_file(tmp_path: Path) -> None:
+    """As a server gets them: within the folder of what was sent, and nowhere else."""
+    places = _formats(tmp_path, labelled=False)
+    np.save(places["folder"] / "y2.npy", LABELS)
+    for name in ("y2.npy", "y2", str(places["folder"] / "y2.npy")):
+        found = read(places["folder"], labels=name, within=places["folder"])
+        assert found.test.labels is not None
+        assert found.test.labels.tolist() == LABELS.tolist()
+        assert not found.unread
+    np.save(tmp_path / "y3.npy", LABELS)
+    with pytest.raises(InvalidInput, match=r"no array of that name is there for labels"):
+        read(places["folder"], labels=str(tmp_path / "y3.npy"), within=places["folder"])
+    for how in ("zip", "npz", "csv"):
+        (sent := tmp_path / how).mkdir()
+        places[how].rename(sent / places[how].name)
+        np.save(sent / "labels.npy", LABELS)
+        found = read(sent, labels="labels.npy", within=sent)
+        assert found.test.labels is not None
+        assert found.test.labels.tolist() == LABELS.tolist(), how
+
+
+@pytest.mark.parametrize("how", AS)
+def test_labels_other_than_its_own_are_refused_and_the_same_pass(how: str, tmp_path: Path) -> None:
+    place = _formats(tmp_path, labelled=True)[how]
+    np.save(tmp_path / "same.npy", LABELS)
+    np.save(tmp_path / "y2.npy", (LABELS + 1) % K)
+    assert set_digest(read(place, labels=str(tmp_path / "same.npy"))) == set_digest(read(place))
+    with pytest.raises(InvalidInput, match=r"labels of its own, .*y2.npy are others") as refused:
+        read(place, labels=str(tmp_path / "y2.npy"))
+    assert "leave labels out" in str(refused.value)
+    assert ("column label" if how == "csv" else "test.labels.npy") in str(refused.value)
+
+
+@pytest.mark.parametrize("how", AS)
+def test_outputs_are_not_named_of_what_says_itself_which_they_are(how: str, tmp_path: Path) -> None:
+    place = _formats(tmp_path, labelled=True)[how]
+    with pytest.raises(InvalidInput, match=r"it says by itself which outputs .* 'preds' .*leave outputs out"):
+        read(place, outputs="preds")
+    with pytest.raises(InvalidInput, match=r"no runs of a tracker lie there"):
+        read(place, experiment="first")
+    if how != "csv":
+        assert set_digest(read(place, outputs="test.logits.npy")) == set_digest(read(place))
+
+
+def test_outputs_of_one_array_are_itself(tmp_path: Path) -> None:
+    np.save(tmp_path / "preds.npy", LOGITS)
+    np.save(tmp_path / "y.npy", LABELS)
+    assert read(tmp_path / "preds.npy", labels=str(tmp_path / "y.npy"), outputs="preds.npy").test.count == N
+    with pytest.raises(InvalidInput, match=r"no array of that name is there for outputs"):
+        read(tmp_path / "preds.npy", labels=str(tmp_path / "y.npy"), outputs="others")
+
+
+@pytest.mark.parametrize("said", ["outputs", "labels", "experiment"])
+@pytest.mark.parametrize("letter", ["\0", "\n", "\x1b", "\x7f"])
+@pytest.mark.parametrize("how", [*AS, "one array", "two arrays"])
+def test_characters_that_no_name_has_are_refused_in_what_is_said(
+    how: str, letter: str, said: str, tmp_path: Path
+) -> None:
+    places = _formats(tmp_path, labelled=True)
+    np.save(places.setdefault("one array", tmp_path / "preds.npy"), LOGITS)
+    np.savez(places.setdefault("two arrays", tmp_path / "two.npz"), a=LOGITS, b=LABELS)
+    with pytest.raises(InvalidInput, match="with characters that no name has") as refused:
+        read(places[how], **{said: f"y{letter}.npy"}, within=tmp_path)
+    assert refused.value.problems[0].field == said

@@ -158,6 +158,36 @@ def test_a_file_that_is_named_is_a_file_given_once_and_of_a_name_that_can_be_kep
     assert "runs: 2 members" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("server", [(), ("--server", "http://127.0.0.1:9")])
+def test_options_that_do_not_go_together_are_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], server: tuple[str, ...]
+) -> None:
+    labels = ("--labels", str(folder / "y.npy"))
+    (whole := tmp_path / "fold2").mkdir()
+    np.save(whole / "test.logits.npy", np.eye(4, dtype=np.float32)[np.arange(20) % 4][None])
+    np.savez(tmp_path / "e.npz", **{"test.logits": np.load(whole / "test.logits.npy")})
+    many = str(folder / "run_*.npy")
+    for place, option in (
+        (whole, "--ood"),
+        (whole, "--validation"),
+        (tmp_path / "e.npz", "--shift"),
+        (folder, "--ood"),
+    ):
+        given = {"--ood": f"svhn={many}", "--validation": f"{many}={folder / 'y.npy'}", "--shift": f"fog/3={many}"}
+        assert main(["import", str(place), option, given[option], *labels, *server]) == 1
+        said = capsys.readouterr().err
+        assert f"{option}: goes with one file a member, and {place.name} is a folder or an archive" in said
+        assert "ood/NAME.logits.npy beside test.logits.npy" in said
+    assert main(["import", many, *labels, "--outputs", "a", *server]) == 1
+    assert "--outputs: does not go with one file a member" in capsys.readouterr().err
+    if not server:
+        assert main(["import", str(whole), *labels, "--look"]) == 0
+        assert "test: 20 test images, with labels" in capsys.readouterr().out
+    else:
+        assert main(["import", str(whole), *labels, "--experiment", "a", *server]) == 1
+        assert "--experiment: is not asked by servers" in capsys.readouterr().err
+
+
 def test_a_folder_of_a_name_that_is_not_utf8_is_imported_under_a_name_that_can_be_kept(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -457,6 +457,9 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.imported.globs import leading_out
     from modescape.sending import file_of_labels, files_below, understood
 
+    if parsed.experiment is not None:
+        allowed = "import it here, without a server; or send the one experiment alone"
+        raise InvalidInput("is not asked by servers", field="--experiment", allowed=allowed)
     door = _door(settings, parsed)
     for link, target in leading_out(_files_named(parsed)).items():
         print(f"modescape: {printable(link)} is a link: {printable(str(target))} is sent", file=sys.stderr)
@@ -524,6 +527,7 @@ def _read(parsed: argparse.Namespace, kind: OutputKind | None, recipe: Recipe | 
             parsed.path[0], name=parsed.name, kind=kind, recipe=recipe, outputs=parsed.outputs, labels=parsed.labels,
             experiment=parsed.experiment,
         )  # fmt: skip
+    _check_patterns(parsed)
     if parsed.labels is None:
         raise InvalidInput("is needed beside one file a member", field="--labels", allowed="a file of the true labels")
     return read_glob(
@@ -533,6 +537,25 @@ def _read(parsed: argparse.Namespace, kind: OutputKind | None, recipe: Recipe | 
         ood=dict(_named_file("--ood", one) for one in parsed.ood),
         shift=dict(_shifted(one) for one in parsed.shift),
     )  # fmt: skip
+
+
+def _check_patterns(parsed: argparse.Namespace) -> None:
+    """Raises InvalidInput for options that do not go with one file a member, and for those of one with a place that
+    says by itself what it holds."""
+    from modescape.imported.reading import says_itself
+
+    place = Path(parsed.path[0])
+    if len(parsed.path) == 1 and says_itself(place):
+        given = [one for one in ("member", "validation", "ood", "shift") if getattr(parsed, one)]
+        raise InvalidInput(
+            f"goes with one file a member, and {place.name or place} is a folder or an archive of several files",
+            field=f"--{given[0]}",
+            allowed="in a folder of the format its sets by their names, ood/NAME.logits.npy beside test.logits.npy; or "
+            "patterns of one file a member, in quotes",
+        )
+    for option in ("outputs", "experiment"):
+        if getattr(parsed, option) is not None:
+            raise InvalidInput("does not go with one file a member", field=f"--{option}", allowed="leave it out")
 
 
 def _named_file(option: str, text: str) -> tuple[str, str]:

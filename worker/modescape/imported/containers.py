@@ -21,6 +21,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.errors import InvalidInput
 from modescape.imported.arrays import (
     LARGEST,
     Array,
@@ -108,9 +109,18 @@ def check_name(name: str, of: str) -> None:
 
 def check_letters(name: str, of: str) -> None:
     """Raises InvalidInput for a name of bytes or characters that cannot be kept, sent or shown."""
-    odd = any(ord(letter) < 32 or ord(letter) == 127 or "\ud800" <= letter <= "\udfff" for letter in name)
-    if odd or "\\" in name:
+    if _cannot_be_kept(name) or "\\" in name:
         raise refuse(of, f"it holds a file called {name!a}", _NAMES)
+
+
+def _cannot_be_kept(name: str) -> bool:
+    return any(ord(letter) < 32 or ord(letter) == 127 or "\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def check_said(name: str | None, of: str) -> None:
+    """Raises InvalidInput for a name that somebody gave (of: under which word) and no array and no file can have."""
+    if name is not None and _cannot_be_kept(name):
+        raise InvalidInput(f"is {name[:200]!a}, with characters that no name has", field=of, allowed=_NAMES)
 
 
 def check_file(path: Path, allowed: str) -> Path:
@@ -124,7 +134,10 @@ def check_file(path: Path, allowed: str) -> Path:
 
 def is_inside(path: Path, folder: Path | None) -> bool:
     """Whether a path leads to somewhere in a folder, links followed; to anywhere, where there is none."""
-    return folder is None or path.resolve().is_relative_to(folder.resolve())
+    try:
+        return folder is None or path.resolve().is_relative_to(folder.resolve())
+    except ValueError:  # what no path can be, for it holds a NUL
+        return False
 
 
 def _no_file(path: Path) -> str:

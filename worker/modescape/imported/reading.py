@@ -25,6 +25,7 @@ from modescape.imported.containers import (
     Folder,
     check_file,
     check_pickle,
+    check_said,
     is_inside,
     manifest_text,
     opened,
@@ -90,12 +91,26 @@ def read(
         raise refuse("''", "it names no file", _ALLOWED)
     path = Path(path)
     check_pickle(path.name)
-    with readable(printable(str(path))):
+    for of, said in (("outputs", outputs), ("labels", labels), ("experiment", experiment)):
+        check_said(said, of)
+    with readable(printable(str(path) if within is None else path.name)):
         ensemble = _read(path, kind, outputs, labels, experiment, within)
     if classes and not ensemble.classes:
         ensemble = replace(ensemble, classes=tuple(classes))
     chosen = name or printable(ensemble.name or path.stem)
     return replace(ensemble, name=chosen, recipe=recipe or ensemble.recipe)
+
+
+def says_itself(path: Path) -> bool:
+    """Whether a place is a folder, or an archive in the format: what of it is which set is said by names in it, and is
+    nothing to be said beside it."""
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return True
+    return path.suffix.lower() == ".npz" and path.is_file() and _is_of_format(opened(path).names)
+
+
+def _is_of_format(names: Sequence[str]) -> bool:
+    return NAME in names or f"{NAME}.npy" in names or any(_SET.fullmatch(name) for name in names)
 
 
 def _read(
@@ -111,31 +126,49 @@ def _read(
     asked = Asked(kind, experiment, outputs, labels, within)
     if (logs := read_logs(path, asked)) is not None:
         return logs
+    if experiment is not None:
+        allowed = "an experiment of MLflow; leave experiment out"
+        raise refuse(path.name, f"no runs of a tracker lie there, of the experiment {experiment!r}", allowed)
+    return _placed(path, kind, outputs, labels, within)
+
+
+def _placed(
+    path: Path, kind: OutputKind | None, outputs: str | None, labels: str | None, within: Path | None
+) -> Ensemble:
+    """What lies there, where it is no other tool's logs."""
     if path.suffix.lower() in TABLES and path.is_file():
-        return long_form.read_table(path, kind=kind)
+        _check_outputs(path.name, outputs)
+        table = long_form.read_table(path, kind=kind)
+        return _with_labels(table, None, path.name, "in its column label", labels, within)
     if path.suffix.lower() == ".npy" and path.is_file():
-        return _single(path, kind, labels, within)
+        return _single(path, kind, outputs, labels, within)
     return _contained(opened(path), kind, outputs, labels, within)
 
 
-def _single(path: Path, kind: OutputKind | None, labels: str | None, within: Path | None) -> Ensemble:
+def _single(
+    path: Path, kind: OutputKind | None, outputs: str | None, labels: str | None, within: Path | None
+) -> Ensemble:
     if labels is None or not is_inside(Path(labels), within):
         raise refuse(path.name, "it is one array, and true labels are another", "the file of the labels: labels=...")
     arrays = {path.stem: mapped(path), "labels": mapped(check_file(Path(labels), _LABELS))}
-    return from_named(arrays, kind, path.stem, "labels")
+    return from_named(arrays, kind, path.stem if outputs is None else outputs.removesuffix(".npy"), "labels")
 
 
 def _contained(
     lies: Container, kind: OutputKind | None, outputs: str | None, labels: str | None, within: Path | None
 ) -> Ensemble:
     names = lies.names
-    if NAME in names or f"{NAME}.npy" in names or any(_SET.fullmatch(name) for name in names):
-        return read_format(lies, kind=kind)
+    if _is_of_format(names):
+        test = next((f"{TEST}.{what}.npy" for what in _WHAT if f"{TEST}.{what}.npy" in names), "")
+        _check_outputs(lies.name, outputs, test)
+        return _with_labels(read_format(lies, kind=kind), lies, lies.name, f"{TEST}.labels.npy", labels, within)
     if old_exports.SOLUTIONS in names:
-        return old_exports.read_export(lies)
-    if isinstance(lies, Folder) and (both := _archive_and_labels(lies, labels)):
-        archive, truth = both
-        return _contained(opened(archive), kind, outputs, str(truth), within)
+        _check_outputs(lies.name, outputs)
+        own = f"by {old_exports.SOLUTIONS}"
+        return _with_labels(old_exports.read_export(lies), lies, lies.name, own, labels, within)
+    if isinstance(lies, Folder) and (both := _file_and_labels(lies, labels)):
+        file, truth = both
+        return _placed(file, kind, outputs, str(truth), within)
     arrays, others = _arrays(lies), [name for name in names if not name.endswith((".npy", ".npz"))]
     found = {name.removesuffix(".npy"): array for name, array in arrays.items()}
     labels = _named(lies, found, labels, within)
@@ -170,9 +203,42 @@ def _check_others(lies: Container) -> None:
         raise refuse(lies.name, f"it holds {packed}, an archive inside an archive", "the folder itself, unpacked")
 
 
-def _archive_and_labels(lies: Folder, labels: str | None) -> tuple[Path, Path] | None:
-    """Where a folder holds nothing but an archive of outputs and an array of labels beside it, as they are sent."""
-    packed = [name for name in lies.names if name.lower().endswith((".zip", ".npz"))]
+def _check_outputs(where: str, outputs: str | None, test: str = "") -> None:
+    """Raises InvalidInput where outputs were named of what says by itself which those are; test: their file."""
+    if outputs is not None and (not test or outputs.removesuffix(".npy") != test.removesuffix(".npy")):
+        said = f"it says by itself which outputs are of the test set, and {outputs!r} was named"
+        raise refuse(where, said, f"{test or 'what it says'}: leave outputs out")
+
+
+def _with_labels(
+    found: Ensemble, lies: Container | None, where: str, own: str, labels: str | None, within: Path | None
+) -> Ensemble:
+    """What says by itself what it holds, with the true labels that somebody named, if it has none. lies, where: it, and
+    what it is called; own: where its own labels are. Raises InvalidInput where it has others."""
+    if labels is None:
+        return found
+    there = () if lies is None else (name for name in lies.names if name.endswith(".npy"))
+    arrays = {name.removesuffix(".npy"): lies.array(name) for name in there if lies is not None}
+    name = _named(lies, arrays, labels, within)
+    check_there(name, "labels", arrays)
+    truth = parts.true_labels(arrays[str(name)])
+    if TEST not in found.sets:
+        raise refuse(where, "it has no outputs on the test set, of which labels would be", "leave labels out")
+    before = found.test.labels
+    if before is not None and not np.array_equal(before, truth):
+        said = f"it has labels of its own, {own}, and those of {labels} are others"
+        raise refuse(where, said, "leave labels out, or that file" if own.endswith(".npy") else "leave labels out")
+    unread = tuple(one for one in found.unread if one.removesuffix(".npy") != name)
+    order = "The labels were taken in the order in which the table's first member has its rows"
+    remarks = (order,) if before is None and lies is None else ()
+    sets = {**found.sets, TEST: replace(found.test, labels=truth)}
+    return replace(found, sets=sets, unread=unread, remarks=(*found.remarks, *remarks))
+
+
+def _file_and_labels(lies: Folder, labels: str | None) -> tuple[Path, Path] | None:
+    """Where a folder holds nothing but an archive or a table of outputs and an array of labels beside it, as they are
+    sent."""
+    packed = [name for name in lies.names if name.lower().endswith((".zip", ".npz", *TABLES))]
     beside = [name for name in lies.names if name.endswith(".npy")]
     if len(packed) != 1 or len(beside) != 1 or len(lies.names) != 2:
         return None
@@ -202,7 +268,7 @@ def _arrays(lies: Container) -> dict[str, Array]:
     return found
 
 
-def _named(lies: Container, found: dict[str, Array], labels: str | None, within: Path | None) -> str | None:
+def _named(lies: Container | None, found: dict[str, Array], labels: str | None, within: Path | None) -> str | None:
     """Which array the true labels are: one of those, by its name or its path, or a file elsewhere, which joins them."""
     if labels is None:
         return None
