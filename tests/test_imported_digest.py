@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from modescape.errors import Conflict, InvalidInput
 from modescape.imported.arrays import Array, held, stacked
 from modescape.imported.digest import contents, set_digest
+from modescape.imported.door import examine
 from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe
 from modescape.imported.manifest import document
 from modescape.imported.memory import Samples, from_arrays
@@ -219,7 +221,61 @@ class Broken:
         raise InvalidInput("damaged")
 
 
-def test_a_member_whose_name_no_file_can_have_is_refused_when_its_weights_are_written(tmp_path: Path) -> None:
-    one = plain(members=["a/../../b", "c", "d"], weights=[{"w": np.arange(3)}] * 3)
-    with pytest.raises(InvalidInput, match="leads out"):
-        write(one, tmp_path / "e")
+ODD_IDS = [
+    "a/b", "a/b/c", "a", "a%2Fb", "100%", "%2F", "..", ".", "../../up", "/etc/x", ".hidden", "._x", "__MACOSX", "c:d",
+    "a\\b", "run_1.npy", "Run.SAFETENSORS", "x.npz", "é/ü", "lr=0.1, wd=1e-4", "a b", "*?[]", "run_1",
+]  # fmt: skip
+
+
+def _with_odd_ids() -> Ensemble:
+    """A member of each, with weights and curves that are no other's; names of curves have slashes, too."""
+    count = len(ODD_IDS)
+    random = np.random.default_rng(1)
+    one = plain(
+        logits=random.normal(size=(count, 8, 4)).astype("f4"), members=ODD_IDS,
+        weights=[{"w": np.full(2, i, "f4")} for i in range(count)],
+    )  # fmt: skip
+    points = {id_: np.array([[0, i, np.nan], [1, -i, np.nan]], "f8") for i, id_ in enumerate(ODD_IDS)}
+    return replace(one, curves={id_: {"loss": found, "b/loss": found * [1, -1, 1]} for id_, found in points.items()})
+
+
+def test_whatever_members_are_called_their_weights_and_curves_come_back(tmp_path: Path) -> None:
+    one = _with_odd_ids()
+    assert not examine(one).refused
+    for name in ("folder", "one.npz", "one.zip"):
+        write(one, place := tmp_path / "root" / name)
+        again = read(place)
+        assert set_digest(again) == set_digest(one), name
+        assert (list(again.weights), list(again.curves)) == (ODD_IDS, ODD_IDS)
+        assert not again.unread
+        for i, id_ in enumerate(ODD_IDS):
+            with again.weights[id_].open() as file:
+                assert load(file.read())["w"].tolist() == [i, i], id_
+            assert [again.curves[id_][curve][0, 1] for curve in ("loss", "b/loss")] == [i, -i], id_
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["root"]
+    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["folder", "one.npz", "one.zip"]
+    with zipfile.ZipFile(tmp_path / "root" / "one.zip") as archive:
+        assert "weights/run_1.safetensors" in archive.namelist()
+        assert "curves/lr=0.1, wd=1e-4/loss.npy" in archive.namelist()
+        assert not [name for name in archive.namelist() if {"..", ""} & set(name.split("/"))]
+
+
+def test_weights_and_curves_in_folders_of_ids_with_slashes_are_read(tmp_path: Path) -> None:
+    """As they were written before names of files were: `a/b` was a folder, `a` another member's."""
+    write(plain(members=["a/b", "c", "50%"]), tmp_path / "e")
+    for id_ in ("a/b", "50%"):
+        (place := tmp_path / "e" / "weights" / f"{id_}.safetensors").parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(save({"w": np.arange(3)}))
+        (tmp_path / "e" / "curves" / id_).mkdir(parents=True)
+        np.save(tmp_path / "e" / "curves" / id_ / "loss.npy", [[0.0, 1.0]])
+    again = read(tmp_path / "e")
+    assert sorted(again.weights) == sorted(again.curves) == ["50%", "a/b"]
+    (tmp_path / "e" / "weights" / "a%2fb.safetensors").write_bytes(save({"w": np.arange(3)}))
+    with pytest.raises(InvalidInput, match="is of the same member"):
+        read(tmp_path / "e")
+
+
+def test_a_member_with_control_characters_in_its_name_is_refused_as_other_names_are() -> None:
+    for letter in ("\0", "\n", "\x7f"):
+        (refused,) = examine(plain(members=[f"a{letter}", "c", "d"], weights=[{"w": np.arange(3)}] * 3)).refused
+        assert "has a control character" in refused.sentence

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -50,10 +51,20 @@ def contents(ensemble: Ensemble, *, with_name: bool = True) -> dict[str, Content
     if ensemble.trajectory is not None:
         found["trajectory.epochs.npy"] = held("epochs", ensemble.trajectory.epochs)
         found |= {f"trajectory.{place}.{what}.npy": array for place, array in ensemble.trajectory.outputs.items()}
-    found |= {f"weights/{member}.safetensors": tensors for member, tensors in ensemble.weights.items()}
+    found |= {f"weights/{called(member)}.safetensors": tensors for member, tensors in ensemble.weights.items()}
     for member, curves in ensemble.curves.items():
-        found |= {f"curves/{member}/{name}.npy": held(name, points) for name, points in curves.items()}
+        found |= {f"curves/{called(member)}/{name}.npy": held(name, points) for name, points in curves.items()}
     return dict(sorted((found | dict(ensemble.rest)).items()))
+
+
+# What of a member's id would lead elsewhere as the name of a file or of a folder, or would not be looked at there: what
+# separates names, what hides them, and endings that folders cannot have (`containers.Folder`).
+_UNFIT = re.compile(r"[/\\:%\x00-\x1f\x7f]|\A\.|\A_(?=_MACOSX)|\.(?=(?:npy|npz|safetensors)\Z)", re.IGNORECASE)
+
+
+def called(member: str) -> str:
+    """What a member of that id is called among files: as it is, but for characters that cannot be, as %2F."""
+    return _UNFIT.sub(lambda found: f"%{ord(found[0]):02X}", member)
 
 
 def _of_set(one: ExampleSet, what: str) -> dict[str, Content]:

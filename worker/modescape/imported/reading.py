@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from modescape.imported.containers import (
     manifest_text,
     opened,
 )
-from modescape.imported.digest import FILE_OF
+from modescape.imported.digest import FILE_OF, called
 from modescape.imported.ensemble import (
     TEST,
     Curve,
@@ -58,8 +59,8 @@ _TRAJECTORY = re.compile(rf"trajectory\.(?:(?P<place>{_PLACE})\.(?P<what>{_OUTPU
 _SAMPLES = re.compile(
     rf"samples/(?P<method>[^/]+)/(?:strength\.npy|better\.npy|(?P<centre>centre[/.])?(?:(?P<place>{_PLACE})\.)?(?P<what>{_OUTPUTS})\.npy)"
 )
-_WEIGHTS = re.compile(r"weights/(?P<member>[^/]+)\.safetensors")
-_CURVES = re.compile(r"curves/(?P<member>[^/]+)/(?P<name>.+)\.npy")
+_WEIGHTS = re.compile(r"weights/(?P<member>.+)\.safetensors")
+_CURVES = re.compile(r"curves/(?P<rest>.+/.+)\.npy")
 _REST = re.compile(r"(?:snapshots|chains|arms|matrices)/.+\.(?:npy|safetensors)")
 _BESIDE = re.compile(  # what `export` writes for people and for whoever reads its first layout
     r"(?:figures|artifacts)/.+|(?:spec|solutions|runs)\.json|images-[^/]+\.csv|README\.md|SHA256SUMS"
@@ -316,7 +317,7 @@ class _Format:
     samples: dict[str, dict[str, _Place]] = field(default_factory=dict)
     centres: dict[str, dict[str, _Place]] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
-    curves: dict[str, dict[str, str]] = field(default_factory=dict)
+    curves: dict[str, str] = field(default_factory=dict)
     rest: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
@@ -367,7 +368,7 @@ class _Format:
         elif found := _WEIGHTS.fullmatch(name):
             self.weights[found["member"]] = name
         elif found := _CURVES.fullmatch(name):
-            self.curves.setdefault(found["member"], {})[found["name"]] = name
+            self.curves[found["rest"]] = name
         elif _REST.fullmatch(name):
             self.rest.append(name)
         else:
@@ -465,23 +466,44 @@ class _Format:
         return Trajectory(parts.epochs(self.lies.array(named)), found)
 
     def _weights(self, ids: Sequence[str]) -> Mapping[str, Tensors]:
-        """By member's id; a number that is no id is a place in the order of members."""
-        found = {}
-        for called, name in self.weights.items():
-            if called not in ids:
-                raise refuse(name, f"no member is called {called!r}", f"weights/<member>.safetensors: {', '.join(ids)}")
-            found[called] = self.lies.tensors(name)
+        """By member's id."""
+        found, files = {}, _files_of(ids)
+        for one, name in self.weights.items():
+            if (member := _member(one, files)) is not None:
+                if member in found:
+                    raise refuse(name, f"{found[member].name} is of the same member", "one of them")
+                found[member] = self.lies.tensors(name)
+            elif "/" in one:  # no place of the format
+                self.unread.append(name)
+            else:
+                raise refuse(name, f"no member is called {one!r}", f"weights/<member>.safetensors: {', '.join(ids)}")
         return {one: found[one] for one in ids if one in found}
 
     def _curves(self, ids: Sequence[str]) -> Mapping[str, Mapping[str, Curve]]:
-        for called, files in self.curves.items():
-            if called not in ids:
-                raise refuse(next(iter(files.values())), f"no member is called {called!r}", f"one of {', '.join(ids)}")
-        return {
-            one: {name: parts.curve(self.lies.array(file)) for name, file in sorted(self.curves[one].items())}
-            for one in ids
-            if one in self.curves
-        }
+        """By member's id and name, in which slashes are folders; in ids they were, too, before they were written as
+        `called` has it."""
+        found: dict[str, dict[str, Curve]] = {}
+        files = _files_of(ids)
+        for rest, file in sorted(self.curves.items()):
+            parts_of = rest.split("/")
+            tried = ("/".join(parts_of[:n]) for n in range(1, len(parts_of)))
+            folder = next((one for one in tried if _member(one, files) is not None), None)
+            if folder is None:
+                raise refuse(file, f"no member is called {parts_of[0]!r}", f"one of {', '.join(ids)}")
+            curves = found.setdefault(str(_member(folder, files)), {})
+            curves[rest.removeprefix(f"{folder}/")] = parts.curve(self.lies.array(file))
+        return {one: found[one] for one in ids if one in found}
 
     def _other(self, name: str) -> Array | Tensors:
         return self.lies.array(name) if name.endswith(".npy") else self.lies.tensors(name)
+
+
+def _files_of(ids: Sequence[str]) -> dict[str, str]:
+    """What each member may be called among files -> its id; the way it is written comes first, for `a%2Fb` may be an
+    id, too."""
+    return {one: one for one in ids} | {called(one): one for one in ids}
+
+
+def _member(name: str, files: Mapping[str, str]) -> str | None:
+    """The id of the member that a file is called after, whoever wrote it; None: of none."""
+    return files.get(name) or files.get(unquote(name))
