@@ -249,6 +249,82 @@ def test_a_database_that_was_sent_is_not_followed_to_other_folders(database: Pat
     assert read(alone / "mlflow.db", within=alone).test.outputs.shape == (3, 40, 3)
 
 
+NO_PLACES = [
+    "a\0b", "/tmp/a%00b", "file:///tmp/a\nb", "http://[", "file://[::1", b"\0\xff", 7, 0.5,
+    "x" * 5000, "/" + "y/" * 5000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", NO_PLACES)
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_a_run_that_names_no_place_costs_its_own_predictions_alone(
+    is_sent: bool, address: str | bytes | float, database: Path, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(database)) as made, made:
+        made.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = 'r1'", (address,))
+    found = read(database, within=tmp_path if is_sent else None)
+    assert [member.id for member in found.members] == ["net-0", "net-2"]
+    assert "run net-1, which kept no predictions" in found.unread
+    assert not examine(found).refused
+
+
+@pytest.mark.parametrize("column", ["value", "step", "timestamp"])
+@pytest.mark.parametrize("value", ["oops", b"\0", ""])
+def test_a_run_whose_metrics_are_no_numbers_is_named_and_left_out(
+    column: str, value: str | bytes, database: Path
+) -> None:
+    with closing(sqlite3.connect(database)) as made, made:
+        made.execute(f"UPDATE metrics SET {column} = ? WHERE run_uuid = 'r1' AND timestamp = 2000", (value,))
+    found = read(database)
+    left_out = [one for one in found.unread if one.startswith("run net-1, one of whose metrics is no number")]
+    assert len(left_out) == (0 if (column, value) == ("step", "") else 1)
+    assert len(found.members) == 3 - len(left_out)
+
+
+def test_names_of_runs_that_are_no_texts_are_taken_as_texts(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as made, made:
+        made.execute("UPDATE runs SET name = x'00ff' WHERE run_uuid = 'r1'")
+        made.execute("UPDATE runs SET name = 5, status = 5 WHERE run_uuid = 'r2'")
+    assert len(read(database).members) == 3
+
+
+@pytest.mark.parametrize("what", ["meta", "metric", "parameter", "root"])
+def test_what_is_refused_of_logs_is_named_and_not_where_it_lies(what: str, store: Path) -> None:
+    run = store / "7" / f"{0:032x}"
+    if what in ("meta", "root"):
+        ((run if what == "meta" else store) / "meta.yaml").write_text("a: [")
+    elif what == "metric":
+        (run / "metrics" / "loss").write_text("nonsense\n")
+    else:
+        (run / "params" / "long").write_bytes(b"x" * (5 << 20))
+    with pytest.raises(InvalidInput) as refused:
+        read(store, within=store)
+    assert str(store.parent) not in str(refused.value)
+    assert {"meta": f"{run.name}/meta.yaml", "metric": f"{run.name}/metrics/loss", "root": f"{store.name}/meta.yaml",
+            "parameter": f"{run.name}/params/long"}[what] in str(refused.value)  # fmt: skip
+
+
+def test_a_file_that_may_not_be_read_is_named_and_not_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "y.npy", LABELS)
+
+    def denied(path: Path, *_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(InvalidInput, match=r"cannot be read \(Permission denied\)") as refused:
+        read(tmp_path / "y.npy", labels=str(tmp_path / "y.npy"), within=tmp_path)
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_a_few_lines_of_meta_yaml_that_stand_for_billions_are_nothing(store: Path) -> None:
+    lines = ["a0: &a0 [1, 2]"] + [f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}" for n in range(1, 60)]
+    meta = store / "7" / "meta.yaml"
+    meta.write_text(meta.read_text() + "\n" + "\n".join(lines))
+    assert read(store).name == "nets"
+
+
 URI_NAMES = [
     "%2e%2e%2fmlflow.db",
     "mlflow.db#",

@@ -187,7 +187,8 @@ def _parsed(file: IO[bytes], name: str, beginning: bytes) -> tuple[tuple[int, ..
 
 
 def _reason(error: Exception) -> str:
-    said = (str(error) or type(error).__name__).splitlines()[0]
+    why = error.strerror if isinstance(error, OSError) else ""  # and not where it is, which may be a server's own place
+    said = (why or str(error) or type(error).__name__).splitlines()[0]
     return re.sub(r":? *<[^<>]* object at 0x[0-9a-f]+>", "", said)[:200]  # of the parser: where something lay in memory
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from modescape.imported.arrays import refuse
 from modescape.imported.ensemble import Curve
-from modescape.imported.trackers.logged import MOST_POINTS, Asked, LoggedRun, Logs, curve, value_of
+from modescape.imported.trackers.logged import MOST_POINTS, Asked, LoggedRun, Logs, curve, shown, value_of
 from modescape.imported.two_arrays import natural
 
 METRICS, OPTIONS = "metrics.csv", "hparams.yaml"
@@ -65,7 +65,9 @@ def _options(path: Path) -> dict[str, Any]:
     try:
         found = yaml.load(path.read_text(encoding="utf-8", errors="replace"), Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
-        raise refuse(str(path), f"it is no YAML ({str(error).splitlines()[0]})", "hparams.yaml of Lightning") from error
+        raise refuse(
+            shown(path), f"it is no YAML ({str(error).splitlines()[0]})", "hparams.yaml of Lightning"
+        ) from error
     return dict(islice(_flat("", found), _MOST_OPTIONS)) if isinstance(found, dict) else {}
 
 
@@ -125,11 +127,11 @@ def _rows(table: Path) -> Iterator[tuple[list[str], list[str]]]:
                 continue
             if len(row) != len(columns):
                 raise refuse(
-                    str(table), f"line {reader.line_num} has {len(row)} values", f"{len(columns)}, one a column"
+                    shown(table), f"line {reader.line_num} has {len(row)} values", f"{len(columns)}, one a column"
                 )
             total += len(row)
             if total > MOST_POINTS:
-                raise refuse(str(table), f"it holds more than {MOST_POINTS:,} numbers", "fewer")
+                raise refuse(shown(table), f"it holds more than {MOST_POINTS:,} numbers", "fewer")
             yield columns, row
 
 
@@ -143,7 +145,7 @@ def _number(table: Path, number: int, text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise refuse(str(table), f"row {number + 1} holds {text[:40]!r}, which is no number", "numbers") from error
+        raise refuse(shown(table), f"row {number + 1} holds {text[:40]!r}, which is no number", "numbers") from error
 
 
 def _curves(points: Points) -> dict[str, Curve]:

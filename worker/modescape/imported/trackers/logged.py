@@ -85,6 +85,11 @@ def curve(points: Iterable[tuple[float, float, float]]) -> Curve:
     return kept
 
 
+def shown(path: Path, names: int = 2) -> str:
+    """A file of somebody's logs as messages call it: by its last names, and not by where on this machine they lie."""
+    return "/".join(path.parts[-names:])
+
+
 def value_of(text: str) -> Any:
     """A parameter that a tool kept as text: the number, truth or nothing that it says, else the text."""
     plain = {"true": True, "false": False, "none": None, "null": None}

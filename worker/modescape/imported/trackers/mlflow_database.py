@@ -5,6 +5,7 @@ The database itself, or the folder that MLflow was run in, which holds it beside
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+from modescape.errors import InvalidInput
 from modescape.imported.arrays import refuse
 from modescape.imported.containers import is_inside
 from modescape.imported.ensemble import Curve
@@ -73,14 +75,26 @@ def _logs(path: Path, database: sqlite3.Connection, asked: Asked) -> Logs:
                 WHERE CAST(experiment_id AS TEXT) = ? ORDER BY start_time, run_uuid"""
     runs, left_out, remarks = [], [], []
     for run, name, stage, status, files in database.execute(query, (chosen,)).fetchall():
-        title = name or titles.get(run) or run
+        title = str(name or titles.get(str(run)) or run)
         if stage == "deleted":
             left_out.append(f"run {title}, which was deleted")
             continue
         if status not in (None, "FINISHED"):
             remarks.append(f"Run {title} had not finished; it is read as far as it came")
         params = {key: value_of(value) for key, value in _texts(database, _PARAMS, run).items()}
-        runs.append(LoggedRun(run, title, params, _curves(path, database, run), _folder(path, files, asked.within)))
+        try:
+            curves = _curves(path, database, run)
+        except InvalidInput:  # a database of too many points
+            raise
+        except (TypeError, ValueError) as error:  # SQLite keeps whatever it is given in whatever column
+            left_out.append(f"run {title}, one of whose metrics is no number ({str(error)[:80]})")
+            continue
+        try:
+            folder = _folder(path, files, asked.within)
+        except (OSError, ValueError):
+            remarks.append(f"Run {title} says that its files are at {str(files)[:80]!a}, which is no place")
+            folder = None
+        runs.append(LoggedRun(str(run), title, params, curves, folder))
     return Logs(named[chosen], tuple(runs), tuple(left_out), tuple(remarks))
 
 
@@ -105,10 +119,13 @@ def _curves(path: Path, database: sqlite3.Connection, run: str) -> dict[str, Cur
 
 
 def _folder(database: Path, address: str | None, within: Path | None) -> Path | None:
-    """Where a run keeps its files, if that is on this machine: as it was noted, or beside the database."""
+    """Where a run keeps its files, if that is on this machine: as it was noted, or beside the database. Raises
+    ValueError for what names no place."""
     if not address:
         return None
-    parsed = urlparse(address)
+    parsed = urlparse(str(address))
+    if re.search(r"[\x00-\x1f\x7f]", unquote(str(address))):
+        raise ValueError("a control character")
     if parsed.scheme not in ("", "file"):
         return None
     noted = Path(unquote(parsed.path))

@@ -14,7 +14,7 @@ import yaml
 
 from modescape.imported.arrays import refuse
 from modescape.imported.ensemble import Curve
-from modescape.imported.trackers.logged import Asked, LoggedRun, Logs, curve, one_experiment, value_of
+from modescape.imported.trackers.logged import Asked, LoggedRun, Logs, curve, one_experiment, shown, value_of
 
 META = "meta.yaml"
 _FINISHED = {"3", "FINISHED"}
@@ -58,15 +58,17 @@ def _runs(experiment: Path) -> Iterator[tuple[Path, Mapping[str, str]]]:
 
 
 def _meta(folder: Path) -> Mapping[str, str]:
-    """What meta.yaml says, every value as its text; {} where there is none. Tags of Python in it mean nothing here."""
+    """What meta.yaml says in texts; {} where there is none. Tags of Python in it mean nothing here, nor do lists and
+    mappings, a few lines of which may stand for billions."""
     path = folder / META
     if not path.is_file():
         return {}
     try:
         found = yaml.load(_text(path), Loader=yaml.BaseLoader)  # texts, and lists and mappings of them
     except yaml.YAMLError as error:
-        raise refuse(str(path), f"it is no YAML ({str(error).splitlines()[0]})", "a file of MLflow") from error
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+        raise refuse(shown(path), f"it is no YAML ({str(error).splitlines()[0]})", "a file of MLflow") from error
+    said = found.items() if isinstance(found, dict) else ()
+    return {key: value for key, value in said if isinstance(key, str) and isinstance(value, str)}
 
 
 def _run(folder: Path, meta: Mapping[str, str]) -> LoggedRun:
@@ -90,13 +92,13 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _text(path: Path) -> str:
     if path.stat().st_size > _TEXT:
-        raise refuse(str(path), f"it has {path.stat().st_size:,} bytes", f"at most {_TEXT >> 20} MiB")
+        raise refuse(shown(path, 3), f"it has {path.stat().st_size:,} bytes", f"at most {_TEXT >> 20} MiB")
     return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _metric(path: Path) -> Curve:
     if path.stat().st_size > _METRIC:
-        raise refuse(str(path), f"it has {path.stat().st_size:,} bytes", f"at most {_METRIC >> 20} MiB")
+        raise refuse(shown(path, 3), f"it has {path.stat().st_size:,} bytes", f"at most {_METRIC >> 20} MiB")
     with path.open(encoding="utf-8", errors="replace") as file:
         return curve(_point(path, number, line) for number, line in enumerate(file, 1) if line.strip())
 
@@ -110,7 +112,9 @@ def _point(path: Path, number: int, line: str) -> tuple[float, float, float]:
             raise ValueError(f"step {rest[0]}")
         return step, float(value), float(time) / 1000
     except ValueError as error:
-        raise refuse(str(path), f"line {number} is no point of a metric ({error})", "time, value and step") from error
+        raise refuse(
+            shown(path, 3), f"line {number} is no point of a metric ({error})", "time, value and step"
+        ) from error
 
 
 def _number(text: str) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 from modescape.errors import InvalidInput
 from modescape.imported.arrays import refuse
-from modescape.imported.trackers.logged import MOST_POINTS, Asked, LoggedRun, Logs, curve
+from modescape.imported.trackers.logged import MOST_POINTS, Asked, LoggedRun, Logs, curve, shown
 from modescape.imported.two_arrays import natural
 
 _FILES = "**/*tfevents*"
@@ -46,7 +46,7 @@ def _run(path: Path, folder: Path, parts: Mapping[str, list[Path]]) -> LoggedRun
     events = ((before, file, *event) for before, file in every for event in _events(file, config))
     for count, (before, file, tag, point) in enumerate(events):
         if count > MOST_POINTS:
-            raise refuse(str(file), f"it holds more than {MOST_POINTS:,} points", "fewer")
+            raise refuse(shown(file), f"it holds more than {MOST_POINTS:,} points", "fewer")
         points[f"{before}{tag}"].append(point)
     return LoggedRun(name, name, config, {name: curve(found) for name, found in points.items()})
 
@@ -72,7 +72,7 @@ def _events(file: Path, config: dict[str, Any]) -> Iterator[tuple[str, tuple[flo
                     if found.size == 1 and found.dtype.kind in "fiub":
                         yield value.tag, (float(event.step), float(found.reshape(())), float(event.wall_time))
     except DataLossError as error:
-        raise refuse(str(file), f"it is damaged ({error.message})", "whole event files") from error
+        raise refuse(shown(file), f"it is damaged ({error.message})", "whole event files") from error
 
 
 def _hyperparameters(content: bytes) -> dict[str, Any]:
