@@ -138,7 +138,7 @@ def test_a_shifted_set_with_other_ids_than_the_test_set_is_refused(tmp_path: obj
 # --- failed and counted ---
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("place", ["test", "ood"])
 def test_one_number_that_is_none_fails_its_member_on_whatever_set(value: float, place: str) -> None:
     given, other = logits(truth()), logits(truth(), seed=8)
@@ -146,6 +146,56 @@ def test_one_number_that_is_none_fails_its_member_on_whatever_set(value: float, 
     found = examine(ensemble(given, ood={"a": other}))
     assert set(found.failed) == {"2"}
     assert not found.refused
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_logits_of_masked_classes_may_be_minus_infinity(dtype: str) -> None:
+    """A quarter of the classes masked, one row all but one, one example of its own class: as if those classes had the
+    smallest probability there is, and the others what they are without them."""
+    y, given = truth(), logits(truth(), margin=2.0).astype(dtype)
+    masked = np.random.default_rng(3).random((N, K)) < 0.25
+    masked[np.arange(N), y] = False
+    masked[0], masked[1] = np.arange(K) != y[0], np.arange(K) == y[1]
+    given[:, masked] = -np.inf
+    found = examine(ensemble(given, y))
+    assert whats(found) <= {Odd.CLIPPED, Odd.ZEROS}
+    said = [one.sentence for one in found.told]
+    kept = logits_of(OutputKind.LOGITS, given)
+    assert kept.dtype == given.dtype
+    assert np.isfinite(kept.astype("f4")).all()
+    if dtype == "f2":  # where they may have been numbers that did not fit
+        assert any(f"{M * masked.sum():,} logits on test did not fit float16" in one for one in said)
+        return
+    assert any(
+        f"{M * masked.sum():,} logits on test are minus infinity, as of masked classes, {M} of" in o for o in said
+    )
+    assert np.array_equal(kept[:, ~masked], given[:, ~masked])
+    odds = softmax(kept)
+    assert odds[:, ~masked] == pytest.approx(softmax(given.astype("f8"))[:, ~masked], rel=1e-6)
+    logs = kept.astype("f8") - np.log(np.exp(kept.astype("f8")).sum(-1, keepdims=True))
+    smallest = {"f4": 2.0**-149, "f8": 2.0**-1074}[dtype]
+    assert logs[:, masked] == pytest.approx(math.log(smallest), rel=1e-5)
+    shifted = logits_of(OutputKind.LOGITS, given + np.asarray(64, dtype))
+    assert shifted - kept == pytest.approx(np.full(kept.shape, 64), rel=1e-4), "up to a constant a row"
+    blank = given.copy()
+    blank[2, 17] = -np.inf
+    assert np.isnan(logits_of(OutputKind.LOGITS, blank)[2, 17]).all()
+
+
+def test_of_masked_logits_the_order_of_classes_stays() -> None:
+    kept = logits_of(OutputKind.LOGITS, np.array([[0, -500, -np.inf], [0, -1, -np.inf]], "f4"))
+    assert kept[0].tolist() == [0, -500, -500]
+    assert kept[1, 2] == pytest.approx(math.log(2.0**-149) + math.log1p(math.exp(-1)), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4"])
+@pytest.mark.parametrize("row", [[-np.inf] * K, [np.nan] * K, [np.nan, *[-np.inf] * (K - 1)]])
+def test_a_row_of_logits_that_says_nothing_fails_its_member(row: list[float], dtype: str) -> None:
+    given = logits(truth()).astype(dtype)
+    given[2, 17] = row
+    found = examine(ensemble(given))
+    assert set(found.failed) == {"2"}
+    assert "rows of nothing but -inf" in found.failed["2"]
 
 
 @pytest.mark.parametrize(("kind", "nothing"), [("probs", 0.0), ("log-probs", -np.inf)])

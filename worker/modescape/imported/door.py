@@ -436,21 +436,20 @@ def _look_at_numbers(look: _Look, some: Values, kind: OutputKind, truth: Labels 
     look.is_finite &= _is_finite(some, kind)
     if not look.is_finite:
         return
-    if kind is not OutputKind.LOGITS:
-        nothing = np.asarray(some == 0) if kind is OutputKind.PROBS else np.isneginf(some)
-        look.zeros += int(nothing.sum())
-        look.zero_truths += 0 if truth is None else int(nothing[np.arange(len(some)), truth].sum())
+    nothing = np.asarray(some == 0) if kind is OutputKind.PROBS else np.isneginf(some)
+    look.zeros += int(nothing.sum())
+    look.zero_truths += 0 if truth is None else int(nothing[np.arange(len(some)), truth].sum())
     look.seen.add(some)
 
 
 def _is_finite(some: Values, kind: OutputKind) -> bool:
-    """Infinities of float16 logits did not fit, a log-probability may be minus infinity, though not all of a row, and
-    no more may all probabilities be 0; all else must be finite."""
+    """Infinities of float16 logits did not fit, a logit of a masked class and a log-probability may be minus infinity,
+    though not all of a row, and no more may all probabilities be 0; all else must be finite."""
     if kind is OutputKind.LABELS:
         return True
     if kind is OutputKind.LOGITS:
-        return bool(np.isfinite(clipped(some)).all())
-    are_numbers = some < np.inf if kind is OutputKind.LOG_PROBS else np.isfinite(some)
+        some = clipped(some)
+    are_numbers = np.isfinite(some) if kind is OutputKind.PROBS else some < np.inf
     return bool(are_numbers.all()) and not of_nothing(some, kind).any()
 
 
@@ -499,7 +498,7 @@ def _refused_predictions(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]
 
 
 _BROKEN = {
-    OutputKind.LOGITS: "NaN or infinities",
+    OutputKind.LOGITS: "NaN, infinities above 0 or rows of nothing but -inf",
     OutputKind.PROBS: "NaN, infinities or rows of nothing but 0, whose probabilities sum to 0,",
     OutputKind.LOG_PROBS: "NaN, infinities above 0 or rows of nothing but -inf, whose probabilities sum to 0,",
 }
@@ -788,10 +787,15 @@ def _rounded(ensemble: Ensemble, place: str, looks: Sequence[_Look]) -> Iterator
     if zeros := sum(look.zeros for look in looks):
         names = _names(ensemble, [number for number, look in enumerate(looks) if look.zeros])
         true = sum(look.zero_truths for look in looks)
-        sentence = (
-            f"{zeros:,} probabilities on {place} are exactly 0, {true:,} of them of the true class; they count as the "
-            f"smallest number that {ensemble.sets[place].outputs.dtype} has"
-        )
+        numbers = f"the smallest number that {ensemble.sets[place].outputs.dtype} has"
+        of_true = f"{true:,} of them of the true class"
+        if ensemble.kind is OutputKind.LOGITS:
+            sentence = (
+                f"{zeros:,} logits on {place} are minus infinity, as of masked classes, {of_true}; the probabilities "
+                f"of those classes count as {numbers}"
+            )
+        else:
+            sentence = f"{zeros:,} probabilities on {place} are exactly 0, {of_true}; they count as {numbers}"
         yield Oddity(Level.TOLD, Odd.ZEROS, sentence, names, place)
 
 

@@ -29,7 +29,8 @@ _STEP = 2**-24
 _DECIMALS = {1: range(1, 7), 100: range(5)}  # of what a whole is; of none only percentages are more than labels
 _NEARLY = 0.02
 _OF_ITSELF = 2**-11  # that a rounded number may be off by being kept in float16
-_NOTHING = {OutputKind.PROBS: 0.0, OutputKind.LOG_PROBS: -math.inf}  # a probability of 0
+# A probability of 0; as logits those of masked classes are.
+_NOTHING = {OutputKind.PROBS: 0.0, OutputKind.LOG_PROBS: -math.inf, OutputKind.LOGITS: -math.inf}
 # The smallest positive number of each: what is 0 in it may have been anything up to half of this.
 SMALLEST = {2: 2.0**-24, 4: 2.0**-149, 8: 2.0**-1074}
 
@@ -125,26 +126,47 @@ def logits_of(kind: OutputKind, outputs: Values) -> Values:
     """What the laboratory keeps of outputs [..., K]; predicted labels [...] stay labels.
 
     Logits stay as they are, dtype too, but for infinities of float16, which become its largest number (65,504): the
-    network's own number was finite and did not fit. Probabilities and their logarithms become float32
-    log-probabilities, normalised, in which a probability of 0 is the smallest positive number of the dtype it came in
-    (float16 6.0e-8, float32 1.4e-45, float64 4.9e-324): it was rounded from something no larger, and its logarithm
-    stays finite. A row of nothing else is no distribution and becomes NaN. Ties and order of classes stay.
+    network's own number was finite and did not fit. In wider floats minus infinity is a masked class, and becomes the
+    logit of the smallest probability of that dtype, or the row's lowest where that is lower still. Probabilities and
+    their logarithms become float32 log-probabilities, normalised, in which a probability of 0 is the smallest positive
+    number of the dtype it came in (float16 6.0e-8, float32 1.4e-45, float64 4.9e-324): it was rounded from something no
+    larger, and its logarithm stays finite. A row of nothing else is no distribution and becomes NaN. Ties and order of
+    classes stay.
     """
     if kind is OutputKind.LABELS:
         return outputs
     if kind is OutputKind.LOGITS:
-        return clipped(outputs)
+        return _unmasked(clipped(outputs))
     return _log_probabilities(kind, outputs)
 
 
 def clipped(logits: Values) -> Values:
-    """Infinities of float16 as its largest number; anything else as it is."""
+    """Infinities of float16 as its largest number, but for rows of nothing but minus infinity; anything else as it
+    is."""
     if logits.dtype != np.float16:
         return logits
-    infinite = np.isinf(logits)
+    infinite = np.isinf(logits) & ~of_nothing(logits, OutputKind.LOGITS)[..., None]
     if not infinite.any():
         return logits
     return np.where(infinite, np.copysign(np.finfo(np.float16).max, logits), logits)
+
+
+def _unmasked(logits: Values) -> Values:
+    """Logits [..., K] whose masked classes are finite; rows of nothing else become NaN."""
+    masked = np.isneginf(logits)
+    if not masked.any():
+        return logits
+    rows = masked.any(axis=-1)
+    some, hidden = logits[rows].astype(np.float64), masked[rows]
+    top = some.max(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # rows that are no numbers
+        whole = top + np.log(np.exp(some - top).sum(axis=-1, keepdims=True))
+    lowest = np.where(hidden, np.inf, some).min(axis=-1, keepdims=True)
+    made = np.where(hidden, np.minimum(whole + math.log(smallest(logits.dtype)), lowest), some)
+    made[hidden.all(axis=-1)] = np.nan
+    found = logits.copy()
+    found[rows] = made
+    return found
 
 
 def _log_probabilities(kind: OutputKind, outputs: Values) -> NDArray[np.float32]:
