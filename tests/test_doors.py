@@ -404,10 +404,28 @@ def test_one_member_of_another_kind_than_was_declared_is_asked_about_by_name(sha
     asked = {"name": "mixed", "files": files, "kind": "logits"}
     refused = shared.client.post("/api/imports", json=asked)
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "mixed")
-    assert refused.json()["errors"][0]["message"].startswith("Member 1: outputs on test are called logits")
+    assert refused.json()["errors"][0]["message"].startswith("Member 1: outputs on test were taken for logits")
     assert shared.client.post("/api/imports/look", json=asked).json()["may"] is False
     assert shared.client.post("/api/imports/look", json={**asked, "mixed": "keep"}).json()["may"] is True
     assert shared.client.post("/api/imports", json={**asked, "mixed": "keep"}).status_code == 201
+
+
+def test_a_member_of_another_kind_than_those_before_it_is_told_what_to_send(shared: Door) -> None:
+    id_ = shared.opened()
+    path = f"/api/imports/{id_}/members"
+    first = {"files": [shared.send(npy(odds_of(0)), "m.npy")], "kind": "probs"}
+    assert shared.client.put(f"{path}/0", json=first).status_code == 201
+    second = {"files": [shared.send(npy(member(1)), "m.npy")]}
+    refused = shared.client.put(f"{path}/1", json=second)
+    assert refused.status_code == 422
+    (error,) = refused.json()["errors"]
+    assert error == {
+        "field": "1: kind", "allowed": "probs",
+        "message": "its outputs were taken for logits, and those of the members before it for probabilities: send its "
+        "probabilities, of these numbers z scipy.special.softmax(z, -1); or say kind probs where they are such already",
+    }  # fmt: skip
+    made = {"files": [shared.send(npy(odds_of(1)), "m.npy")]}
+    assert shared.client.put(f"{path}/1", json=made).status_code == 201
 
 
 def test_a_member_of_another_kind_than_was_declared_is_asked_about_when_it_comes(shared: Door) -> None:
@@ -417,7 +435,7 @@ def test_a_member_of_another_kind_than_was_declared_is_asked_about_when_it_comes
     path = f"/api/imports/{id_}/members/1"
     refused = shared.client.put(path, json={"files": files})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "mixed")
-    assert refused.json()["errors"][0]["message"].startswith("Member 1: outputs on test are called logits")
+    assert refused.json()["errors"][0]["message"].startswith("Member 1: outputs on test were taken for logits")
     assert len(shared.client.get(f"/api/imports/{id_}").json()["members"]) == 1
     other = shared.client.put(path, json={"files": files, "kind": "probs"})
     assert (other.status_code, other.json()["errors"][0]["field"]) == (422, "kind")
@@ -426,7 +444,7 @@ def test_a_member_of_another_kind_than_was_declared_is_asked_about_when_it_comes
     more = {"files": [shared.send(npy(odds_of(2)), "test.logits.npy")], "kind": "logits"}
     assert shared.client.put(f"/api/imports/{id_}/members/2", json=more).status_code == 201
     sealed = shared.client.post(f"/api/imports/{id_}/seal").json()
-    assert any(one["sentence"].startswith("Member 1: outputs on test are called logits") for one in sealed["odd"])
+    assert any(one["sentence"].startswith("Member 1: outputs on test were taken for logits") for one in sealed["odd"])
 
 
 def test_a_member_whose_kind_nobody_declared_says_it_itself(shared: Door) -> None:

@@ -158,7 +158,7 @@ def test_logits_of_masked_classes_may_be_minus_infinity(dtype: str) -> None:
     masked[0], masked[1] = np.arange(K) != y[0], np.arange(K) == y[1]
     given[:, masked] = -np.inf
     found = examine(ensemble(given, y))
-    assert whats(found) <= {Odd.CLIPPED, Odd.ZEROS}
+    assert whats(found) <= {Odd.CLIPPED, Odd.ZEROS, Odd.TEMPERATURE}
     said = [one.sentence for one in found.told]
     kept = logits_of(OutputKind.LOGITS, given)
     assert kept.dtype == given.dtype
@@ -249,6 +249,13 @@ def test_probabilities_called_logits_are_asked_about_and_the_answer_closes_the_q
     assert not examine(answered(one, kind=OutputKind(asked.choices[0].value))).asked
 
 
+def test_nobody_is_said_to_have_called_outputs_what_they_were_taken_for() -> None:
+    """Rounded probabilities, of which nobody has said what they are."""
+    (asked,) = examine(ensemble(softmax(logits(truth())).round(1), kind="logits")).asked
+    assert asked.sentence.startswith("The outputs were taken for logits, but their rows are from 0 to 1")
+    assert not any("called" in text for text in (asked.sentence, *(choice.words for choice in asked.choices)))
+
+
 def test_logits_called_probabilities_are_asked_about() -> None:
     for kind in ("probs", "log-probs"):
         (asked,) = examine(ensemble(kind=kind)).asked
@@ -312,7 +319,7 @@ def test_one_member_of_another_kind_is_named() -> None:
     mixed[3] = softmax(mixed[3])
     (asked,) = examine(ensemble(mixed)).asked
     assert (asked.what, asked.members, asked.place) == (Odd.MIXED, ("3",), "test")
-    assert asked.sentence.startswith("Member 3: outputs on test are called logits")
+    assert asked.sentence.startswith("Member 3: outputs on test were taken for logits")
     mixed = softmax(logits(truth()))
     mixed[3] = logits(truth())[3]
     (refused,) = examine(ensemble(mixed, kind="probs")).refused

@@ -480,17 +480,19 @@ def test_a_member_of_another_kind_than_the_rest_is_asked_about_whatever_was_decl
     logits, labels = made()
     logits[2] = softmax(logits[2], axis=-1)
     for kind in (None, "logits"):
-        with pytest.raises(Unclear, match=r"Member 2: outputs on test are called logits, .* mixed='keep'") as asked:
+        with pytest.raises(Unclear, match=r"Member 2: outputs on test were taken for logits, .* mixed='keep'") as asked:
             ms.analyse(logits, labels, kind=kind, folder=tmp_path, progress=False)
         assert asked.value.problems[0].field == "mixed"
     with pytest.raises(InvalidInput, match="mixed is 'yes'"):
         ms.analyse(logits, labels, mixed="yes", folder=tmp_path, progress=False)  # type: ignore[arg-type]
     lab = analysed(tmp_path, logits, labels, kind="logits", mixed="keep")
     assert not lab.failed
-    assert [line for line in lab.odd if line.startswith("Good to know: Member 2: outputs on test are called logits")]
+    assert [
+        line for line in lab.odd if line.startswith("Good to know: Member 2: outputs on test were taken for logits")
+    ]
     write(from_arrays(logits, labels), tmp_path / "e.npz")
     assert main(["import", str(tmp_path / "e.npz"), "--kind", "logits"]) == 1
-    assert "Member 2: outputs on test are called logits" in capsys.readouterr().err
+    assert "Member 2: outputs on test were taken for logits" in capsys.readouterr().err
     home = ms.open(tmp_path)
     with pytest.raises(InvalidInput, match="Member 2"):
         home.import_(tmp_path / "e.npz", kind="logits")

@@ -546,7 +546,7 @@ def test_probabilities_logged_as_logits_are_told_at_once_and_kept_as_they_were_c
     assert lab is not None
     assert lab.experiment.runs == 3
     assert spools(mine.spool_folder) == []
-    assert any("are called logits" in line for line in lab.odd)
+    assert any("were taken for logits" in line for line in lab.odd)
 
 
 def test_a_member_without_predictions_is_said_to_have_none(mine: Settings) -> None:

@@ -180,11 +180,36 @@ def _check_fit(first: Piece, other: Piece) -> None:
     said = [f"it has no {_said(lacks)}, which the members before it have"] if lacks else []
     said += [f"it has {_said(has)}, which the members before it have not"] if has else []
     problems = [Problem("; ".join(said), f"{id_}: files", "the same sets and samples of every member")] if said else [
+        _of_kind(id_, ours, theirs) if at == "imported.kind" else
         Problem(f"{_said(theirs)}, and of the members before it {_said(ours)}", f"{id_}: {at}", _said(ours))
         for at, ours, theirs in _differences(*facts)
     ]  # fmt: skip
     if problems:
         raise InvalidInput("; ".join(map(str, problems)), problems=problems)
+
+
+_KINDS = {"logits": "logits", "probs": "probabilities", "log-probs": "logarithms of probabilities",
+          "labels": "predicted labels"}  # fmt: skip
+# How numbers z of one kind become those of another.
+_MADE = {
+    ("logits", "probs"): "scipy.special.softmax(z, -1)",
+    ("logits", "log-probs"): "scipy.special.log_softmax(z, -1)",
+    ("probs", "logits"): "np.log(z)",  # which are logits, too
+    ("probs", "log-probs"): "np.log(z)",
+    ("log-probs", "probs"): "np.exp(z)",
+}  # fmt: skip
+
+
+def _of_kind(member: str, ours: str, theirs: str) -> Problem:
+    """One import has one kind of numbers: those of its first member, where nobody declared another."""
+    made = "z.argmax(-1)" if ours == "labels" else _MADE.get((theirs, ours))
+    how = f", of these numbers z {made}" if made else ""
+    keep = "" if "labels" in (ours, theirs) else f"; or say kind {ours} where they are such already"
+    message = (
+        f"its outputs were taken for {_KINDS[theirs]}, and those of the members before it for {_KINDS[ours]}: send its "
+        f"{_KINDS[ours]}{how}{keep}"
+    )
+    return Problem(message, f"{member}: kind", ours)
 
 
 def _facts(piece: Piece) -> Json:

@@ -595,15 +595,16 @@ def _kind(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
             yield Oddity(Level.TOLD, Odd.KIND, said)
         return
     is_rounded = like in (None, OutputKind.PROBS) and bool(rounded)
-    if like is None or looked.is_one_of_more:  # and they are called logits, else refused
+    if like is None or looked.is_one_of_more:  # and they were taken for logits, else refused
         yield _among_logits(ensemble, looked, _ROUNDED[rounded] if is_rounded else _ROWS[OutputKind.PROBS])
         return
-    as_called = Choice(ensemble.kind.value, f"they are {ensemble.kind.value}, as they were called")
+    as_called = Choice(ensemble.kind.value, f"they are {ensemble.kind.value}")
     # What does not sum to 1 cannot be probabilities; rows that do may be logits.
     made = f"they are {like.value}{', and every row is divided by its sum' if is_rounded else ''}"
     choices = (Choice(like.value, made), *([as_called] if ensemble.kind is logits else []))
     what = _ROUNDED[rounded] if is_rounded else _ROWS[like]
-    sentence = f"The outputs are called {ensemble.kind.value}, but their rows {what}. What are they?"
+    # Nobody may have called them so: it is what numbers are that nothing was said of.
+    sentence = f"The outputs were taken for {ensemble.kind.value}, but their rows {what}. What are they?"
     yield Oddity(Level.ASKED, Odd.KIND, sentence, place=TEST, choices=choices)
 
 
@@ -616,11 +617,11 @@ def _among_logits(ensemble: Ensemble, looked: _Looks, rows: str) -> Oddity:
     where = "; ".join(_functions(ensemble, looked, what, place, some) for (what, place), some in found.items())
     rest = "as all members' are, but their rows" if looked.is_one_of_more else "and the rest is, but their rows"
     sentence = (
-        f"{where} are called logits, {rest} {rows}. What are they? Where they are probabilities p, give np.log(p), "
+        f"{where} were taken for logits, {rest} {rows}. What are they? Where they are probabilities p, give np.log(p), "
         "which are logits, too"
     )
     members = sorted({number for numbers in found.values() for number in numbers})
-    keep = Choice("keep", "they are logits, as they were called")
+    keep = Choice("keep", "they are logits")
     return Oddity(Level.ASKED, Odd.MIXED, sentence, _names(ensemble, members), next(iter(found))[1], choices=(keep,))
 
 
@@ -772,7 +773,7 @@ def _numbers(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
         names = _names(ensemble, list(odd))
         sentence = (
             f"{_listed(names)}: the temperature that fits best is {span}, far from 1 ({COLDEST} to {HOTTEST}). Were "
-            "the outputs scaled, or are they of another kind than they are called?"
+            "the outputs scaled, or are they of another kind than they were taken for?"
         )
         yield Oddity(Level.TOLD, Odd.TEMPERATURE, sentence, names)
     for place, looks in looked.sets.items():
