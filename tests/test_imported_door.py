@@ -249,6 +249,39 @@ def test_probabilities_called_logits_are_asked_about_and_the_answer_closes_the_q
     assert not examine(answered(one, kind=OutputKind(asked.choices[0].value))).asked
 
 
+def _rounded(classes: int, decimals: int, percent: int = 1) -> np.ndarray:
+    """Probabilities of three members, of a sureness that differs between examples, in the labels' favour."""
+    random, y = np.random.default_rng(classes), np.arange(400) % classes
+    z = random.normal(size=(3, 400, classes)) * 1.5
+    z[:, np.arange(400), y] += random.uniform(0, 12, 400)
+    return np.asarray((softmax(z) * percent).round(decimals))
+
+
+@pytest.mark.parametrize(
+    ("classes", "decimals", "percent", "is_grave"),
+    [(3, 1, 1, False), (3, 2, 1, False), (10, 2, 1, False), (10, 3, 1, False), (100, 3, 1, False), (1000, 5, 1, False),
+     (100, 1, 1, True), (1000, 2, 1, True), (1000, 0, 100, True)],
+)  # fmt: skip
+def test_what_rounding_took_of_the_probability_is_told_where_it_is_much(
+    classes: int, decimals: int, percent: int, is_grave: bool
+) -> None:
+    odds = _rounded(classes, decimals, percent)
+    odds[odds.sum(-1) == 0] = np.eye(classes)[0] * percent * 0.1  # a row of nothing would fail
+    found = examine(ensemble(odds, np.arange(400) % classes, kind="probs"))
+    said = [one.sentence for one in found.told if one.what is Odd.KIND]
+    if not is_grave:
+        assert said in (
+            [],
+            ["Some rows sum to 1 only as far as rounded probabilities do; they were divided by their sums"],
+        )
+        return
+    sums = odds.sum(-1).ravel()
+    (one,) = said
+    assert f"Rounding took {1 - sums.mean() / percent:.0%} of the probability on test" in one
+    assert f"sum to {np.median(sums):.3g} in the median and not to {percent})" in one
+    assert "Losses, Brier scores and calibration are of what is left and cannot be read as the networks'" in one
+
+
 def test_nobody_is_said_to_have_called_outputs_what_they_were_taken_for() -> None:
     """Rounded probabilities, of which nobody has said what they are."""
     (asked,) = examine(ensemble(softmax(logits(truth())).round(1), kind="logits")).asked
@@ -339,7 +372,7 @@ def test_a_member_that_comes_alone_is_asked_about_by_what_was_said_of_all(decima
         assert len(odd) == (0 if fits else 1), (declared, given)
         for one_odd in odd:
             assert one_odd.level is (Level.ASKED if declared == "logits" else Level.REFUSED)
-            assert one_odd.sentence.startswith("Member seven: outputs on test are")
+            assert one_odd.sentence.startswith("Member seven: outputs on test ")
 
 
 @pytest.mark.parametrize(

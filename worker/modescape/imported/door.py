@@ -54,6 +54,9 @@ _LEAST = 20  # examples; with fewer a temperature is no finding
 _MOST_CLASSES = 4096
 _OOD = (10, 1_000_000)  # images of another kind, as a spec has them: of fewer no rate of detection is one
 _LONGEST_CLASS = 1000  # characters; ImageNet lists the synonyms of a class as its name
+# Dividing a row by its sum s adds log s to its loss and divides its confidence by s: where rounding went up as often
+# as down that is next to nothing on average; where the mean of s is off by more than this, losses and confidences are.
+_TAKEN = 0.03
 _PAIRS = 200  # of members whose agreement is looked at
 
 
@@ -339,7 +342,7 @@ class _Seen:
 @dataclass
 class _Look:
     """What one member says of one set. labels: [N]; clipped, zeros, zero_truths: how many numbers; seen: what its rows
-    can only be; digest: of its bytes."""
+    can only be; sums: of rows that are taken for probabilities [N], else empty; digest: of its bytes."""
 
     labels: Labels
     is_finite: bool = True
@@ -347,6 +350,7 @@ class _Look:
     zeros: int = 0
     zero_truths: int = 0
     seen: _Seen = field(default_factory=_Seen)
+    sums: list[NDArray[np.float32]] = field(default_factory=list)
     digest: str = ""
 
 
@@ -436,6 +440,8 @@ def _look_at_numbers(look: _Look, some: Values, kind: OutputKind, truth: Labels 
     look.is_finite &= _is_finite(some, kind)
     if not look.is_finite:
         return
+    if kind is OutputKind.PROBS:
+        look.sums.append(some.sum(axis=-1, dtype=np.float64).astype(np.float32))
     nothing = np.asarray(some == 0) if kind is OutputKind.PROBS else np.isneginf(some)
     look.zeros += int(nothing.sum())
     look.zero_truths += 0 if truth is None else int(nothing[np.arange(len(some)), truth].sum())
@@ -592,7 +598,8 @@ def _kind(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
             said = (
                 f"Some rows sum to {rounded} only as far as rounded probabilities do; they were divided by their sums"
             )
-            yield Oddity(Level.TOLD, Odd.KIND, said)
+            taken = list(_taken(looked, rounded))
+            yield from taken or [Oddity(Level.TOLD, Odd.KIND, said)]
         return
     is_rounded = like in (None, OutputKind.PROBS) and bool(rounded)
     if like is None or looked.is_one_of_more:  # and they were taken for logits, else refused
@@ -606,6 +613,25 @@ def _kind(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
     # Nobody may have called them so: it is what numbers are that nothing was said of.
     sentence = f"The outputs were taken for {ensemble.kind.value}, but their rows {what}. What are they?"
     yield Oddity(Level.ASKED, Odd.KIND, sentence, place=TEST, choices=choices)
+
+
+def _taken(looked: _Looks, whole: int) -> Iterator[Oddity]:
+    """Sets on which rounding has taken so much of the probability, or added to it, that what is left is no measure of
+    the networks'. See `_TAKEN`."""
+    for place, looks in looked.sets.items():
+        parts = [part for look in looks if look.is_finite for part in look.sums]
+        sums = np.concatenate(parts) / whole if parts else np.ones(1)
+        if abs(float(sums.mean(dtype=np.float64)) - 1) <= _TAKEN:
+            continue
+        mean, median = float(sums.mean(dtype=np.float64)), float(np.median(sums))
+        changed = "took" if mean < 1 else "added"
+        yield Oddity(
+            Level.TOLD, Odd.KIND,
+            f"Rounding {changed} {abs(1 - mean):.0%} of the probability on {place} (rows of the rounded numbers sum to "
+            f"{median * whole:.3g} in the median and not to {whole}), and every row was divided by its sum. Losses, "
+            "Brier scores and calibration are of what is left and cannot be read as the networks'; accuracy and "
+            "disagreement can. Give the probabilities with all their decimals, or the logits", place=place,
+        )  # fmt: skip
 
 
 def _among_logits(ensemble: Ensemble, looked: _Looks, rows: str) -> Oddity:

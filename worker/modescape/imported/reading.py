@@ -467,7 +467,8 @@ class _Format:
 
     def _weights(self, ids: Sequence[str]) -> Mapping[str, Tensors]:
         """By member's id."""
-        found, files = {}, _files_of(ids)
+        found: dict[str, Tensors] = {}
+        files = _files_of(ids)
         for one, name in self.weights.items():
             if (member := _member(one, files)) is not None:
                 if member in found:
