@@ -27,7 +27,8 @@ REFUSED = re.compile(
     re.IGNORECASE,
 )
 ALLOWED = (  # words that are no sentence about the ensemble
-    re.compile(r"0 running|nothing runs until one is started|modescape|NaN or infinities among"),
+    re.compile(r"0 running|nothing runs until one is started|modescape"),
+    re.compile(r"NaN, infinities above 0 or rows of nothing but -inf among"),
 )
 
 
