@@ -1023,6 +1023,51 @@ def test_the_page_of_a_growing_experiment_seals_and_reopens_it(shared: Door) -> 
     assert shared.client.get(f"/api/imports/{id_}").json()["state"] == "open"
 
 
+def test_a_page_tells_a_reopened_ensemble_as_it_stands_before_anything_is_judged(door: Door) -> None:
+    def said(slug: str) -> str:
+        page = door.client.get(f"/experiments/{slug}").text
+        part = page[page.index('id="live-growing"') : page.index('id="live-verdict"')]
+        return " ".join(re.sub("<[^>]+>", "", part).split())
+
+    def told(slug: str, after: int) -> list[str]:
+        id_ = door.site.laboratory.store.experiments.get(slug).id
+        return [one.kind for one in door.site.laboratory.store.events.after(after, experiment_id=id_)]
+
+    id_ = door.opened(planned=4)
+    for i in range(2):
+        door.add(id_, i, whole=True)
+    first = door.client.post(f"/api/imports/{id_}/seal").json()["experiment"]
+    door.run(first)
+    last = door.site.laboratory.store.events.last_id
+    at = last()
+    door.client.post(f"/api/imports/{id_}/reopen", json={"planned": 5}).raise_for_status()
+    assert told(first, at) == ["changed"]
+    assert "Reopened, 2 of 5 members" in said(first)
+    assert "What is below stays as it was sealed" in said(first)
+    assert "Seal with 2 of 5" in said(first)
+    assert "the page will say that 5 were planned" in said(first)
+    assert "nothing is tested" not in said(first)
+    assert "4 were planned" not in said(first)
+    at = last()
+    again = door.client.post(f"/api/imports/{id_}/seal").json()
+    second = again["experiment"]
+    assert again["looks"] == [first, second]
+    assert told(first, at) == ["changed"]
+    assert f"It goes on as {second}, sealed with 2 of 5 members" in said(first)
+    assert "5 members were planned and 2 came" in door.client.get(f"/experiments/{second}").text
+    at = last()
+    door.client.post(f"/api/imports/{id_}/reopen", json={"planned": 6}).raise_for_status()
+    assert told(first, at) == told(second, at) == ["changed"]
+    assert f"It goes on as {second}, which waits for members: 2 of 6 members so far" in said(first)
+    assert "Reopened, 2 of 6 members" in said(second)
+    third = door.add(id_, 2, whole=True).json()["experiment"]
+    assert f"It goes on as {third}, which waits for members: 3 of 6 members so far" in said(second)
+    assert "So far, 3 of 6 members" in said(third)
+    door.client.post(f"/api/imports/{id_}/seal").raise_for_status()
+    assert f"It goes on as {third}, sealed with 3 of 6 members" in said(first)
+    assert "members" not in said(third), "it is sealed, whether or not anything is judged yet"
+
+
 def test_a_seal_is_refused_in_words_where_other_members_are_here_than_were_shown(shared: Door) -> None:
     id_ = shared.opened(planned=3)
     shared.add(id_, 0)
@@ -1106,6 +1151,12 @@ def test_an_open_page_follows_members_as_they_come_and_the_seal(tmp_path: Path) 
         door.run(slug)
         expect(growing).to_have_text("", timeout=15_000)
         assert_true_to_now(page, lambda page: expect(page.locator("#live-claims")).to_contain_text("Sealed early"))
+        door.client.post(f"/api/imports/{id_}/reopen", json={"planned": 5}).raise_for_status()
+        expect(growing.locator("h2")).to_have_text("Reopened, 3 of 5 members", timeout=15_000)
+        door.client.post(f"/api/imports/{id_}/seal").raise_for_status()
+        expect(growing).to_contain_text("sealed with 3 of 5 members", timeout=15_000)
+        door.client.post(f"/api/imports/{id_}/reopen", json={"planned": 6}).raise_for_status()
+        expect(growing).to_contain_text("3 of 6 members so far", timeout=15_000)
         assert failures == []
         browser.close()
 

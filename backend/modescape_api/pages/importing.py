@@ -27,6 +27,7 @@ from modescape.tables import Experiment, Gathering
 from modescape.uploads import QuotaReached, Uploads
 from modescape_api.http import bodies
 from modescape_api.http.site import Here, Site
+from modescape_api.pages.display import counted
 from modescape_api.pages.rendering import back, render
 from modescape_api.resources import imports
 from modescape_api.resources.imports import Answered, FileSent, Import, LookAt, Weights
@@ -299,21 +300,29 @@ def _count(here: Site, row: Gathering) -> int:
 
 @dataclass(frozen=True)
 class Growing:
-    """How an experiment whose members came one by one stands. is_present: False for one that others followed.
-    here, planned: members; training: ids of those that are still being trained."""
+    """How an experiment whose members came one by one stands, by what it came from, which knows it before anything is
+    judged. is_look: it was sealed, and stays as it is; is_open: more members are awaited, of it or of what followed it;
+    here, planned: members, as they are by now; present: slug of the experiment that the next member goes to or follows;
+    training: ids of those that are still being trained."""
 
     id: str
-    sealed: bool
+    is_look: bool
+    is_open: bool
     is_present: bool
     here: int
     planned: int
     looks: tuple[str, ...]
+    present: str
     training: tuple[str, ...] = ()
 
     @property
     def awaits_first(self) -> bool:
         """Whether no member has come yet, and all that is here are curves of those that are being trained."""
-        return not self.sealed and self.is_present and self.here == 0
+        return self.is_open and self.is_present and self.here == 0
+
+    @property
+    def count(self) -> str:
+        return f"{self.here} of {counted(self.planned, 'member')}"
 
 
 def growing(here: Site, row: Experiment) -> Growing | None:
@@ -321,13 +330,12 @@ def growing(here: Site, row: Experiment) -> Growing | None:
     found = here.store.gatherings.of_experiment(row.id) if row.provenance else None
     if found is None:
         return None
-    is_present = found.experiment_id == row.id
-    looks = tuple(imports.as_import(here, found)["looks"])
-    sealed = row.id in found.looks
-    planned = found.planned if is_present and not sealed else int((row.provenance or {}).get("planned", row.runs))
-    here_ = row.runs if sealed or not is_present else _count(here, found)
+    told = imports.as_import(here, found)
     training = tuple(one.member for one in here.store.logged.of_experiment(row.id))
-    return Growing(found.id, sealed and (found.sealed or not is_present), is_present, here_, planned, looks, training)
+    return Growing(
+        found.id, row.id in found.looks, not found.sealed, found.experiment_id == row.id, told["here"], found.planned,
+        tuple(told["looks"]), told["experiment"] or "", training,
+    )  # fmt: skip
 
 
 @router.post("/imports/{id}/seal")

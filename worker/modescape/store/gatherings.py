@@ -152,6 +152,7 @@ class Gatherings(Subject):
             row.sealed, row.planned = False, planned
             row.revision += 1
             row.changed_at = change.now
+            _tell(change, row)
             return row
 
     def forget(self, id_: str) -> None:
@@ -174,7 +175,6 @@ class Gatherings(Subject):
         else:
             experiment = find_experiment(session, row.experiment_id, lock=True)
             plan_again(change, experiment, whole.spec, whole.stages, whole.stays)
-            change.event(EventKind.CHANGED, experiment.id, name=experiment.name, tags=experiment.tags)
         experiment.provenance = whole.provenance
         session.flush()
         give(change, experiment, given)
@@ -182,8 +182,16 @@ class Gatherings(Subject):
         row.experiment_id, row.sealed = experiment.id, seal
         row.revision += 1
         row.changed_at = change.now
+        _tell(change, row)
         if seal:
             row.looks = [*row.looks, experiment.id]
+
+
+def _tell(change: Change, row: Gathering) -> None:
+    """Pages of what it is, and of what it was sealed as before, say how it stands."""
+    for id_ in dict.fromkeys([*row.looks, *([row.experiment_id] if row.experiment_id else [])]):
+        if (one := change.session.get(Experiment, id_)) is not None:  # it may be purged since
+            change.event(EventKind.CHANGED, one.id, name=one.name, tags=one.tags)
 
 
 def _recipe(row: Gathering) -> str:
