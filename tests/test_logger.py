@@ -413,6 +413,76 @@ def test_processes_that_name_one_ensemble_log_into_it_and_the_last_seals_it(door
     assert ([one["id"] for one in found["members"]], found["state"]) == (["0", "1", "2"], "sealed")
 
 
+HERE = """
+import sys
+
+import modescape as ms
+from test_doors import member, truth
+
+with ms.ensemble("once", truth(), recipe="same", planned=2, server=sys.argv[1], id="once") as e:
+    print("here:", *sorted(e.here))
+    for seed in map(int, sys.argv[2:]):
+        if str(seed) not in e.here:
+            print("trains", seed)
+            with e.member(seed=seed) as m:
+                m.predictions(test=member(seed))
+"""
+
+
+@pytest.mark.slow
+@mainly("sqlite")
+def test_another_process_knows_from_its_first_line_which_members_are_here(door: Door, mine: Settings) -> None:
+    env = {**os.environ, "MODESCAPE_HOME": str(mine.home), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def ran(*seeds: int) -> list[str]:
+        command = [sys.executable, "-c", HERE, door.site.url, *map(str, seeds)]
+        return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.splitlines()
+
+    assert ran(0) == ["here:", "trains 0"]
+    assert ran(0) == ["here: 0"]
+    assert ran(0, 1) == ["here: 0", "trains 1"]
+    assert ran(0, 1) == ["here: 0 1"]
+    (found,) = door.client.get("/api/imports").json()["items"]
+    assert (found["here"], found["state"]) == (2, "sealed")
+    assert spools(mine.spool_folder) == []
+
+
+def test_a_process_that_finds_all_of_them_seals_what_nobody_has_sealed(door: Door, mine: Settings) -> None:
+    shared = {"planned": 2, "server": door.site.url, "id": "broken", "settings": mine}
+    with pytest.raises(ZeroDivisionError):
+        log_two_and_break_off(ms.ensemble("broken", truth(), **shared))
+    (found,) = door.client.get("/api/imports").json()["items"]
+    assert (found["here"], found["state"]) == (2, "open")
+    with ms.ensemble("broken", truth(), **shared) as e:
+        assert e.here == {"0", "1"}
+    (found,) = door.client.get("/api/imports").json()["items"]
+    assert (found["here"], found["state"]) == (2, "sealed")
+
+
+def test_what_the_server_refuses_of_an_ensemble_is_said_before_any_training(door: Door, mine: Settings) -> None:
+    shared = {"server": door.site.url, "id": "other", "settings": mine}
+    with ms.ensemble("other", truth(), planned=2, **shared) as e:
+        log_one(e, 0)
+    with pytest.raises(Conflict, match="was used for another request"):
+        ms.ensemble("other", truth(), planned=3, **shared).__enter__()
+    assert spools(mine.spool_folder) == []
+
+
+def test_of_a_server_that_is_away_the_members_kept_here_are_told(
+    mine: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ensemble, "AT_EXIT", 0.0)
+    for _ in range(2):
+        with ms.ensemble("away", truth(), planned=3, server=NOWHERE, id="away", settings=mine) as e:
+            told, here = capsys.readouterr().err, e.here
+            if not here:
+                log_one(e, 0)
+                assert "what is kept on this machine has none of this ensemble" in told
+    assert here == {"0"}
+    assert "does not answer" in told
+    assert "what is kept on this machine has whole: 0" in told
+
+
 def test_a_file_that_two_processes_share_is_sent_again_once_the_other_has_used_it_up(
     door: Door, tmp_path: Path, mine: Settings
 ) -> None:

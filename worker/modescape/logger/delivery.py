@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from modescape.errors import Conflict, InvalidInput, ModescapeError
-from modescape.logger.spool import POINTS, Spool, SpooledMember, Waiting
+from modescape.logger.spool import POINTS, Spool, SpooledMember, Waiting, spools
 from modescape.records import Json
 from modescape.sending import ServerAway, ServerDoor, ServerRefused, pauses
 
@@ -39,6 +39,17 @@ class Delivery:
         self._is_over: set[str] = set()  # folders of members that have nothing more to send
         self._taken: list[str] = []  # what was refused of members that somebody else has added
 
+    def ask(self) -> None:
+        """Which members are here, before anything is logged. Of a server that is away: those that the spools on this
+        machine know of. Raises ServerRefused, Conflict and InvalidInput for what it refuses."""
+        try:
+            self._opened()
+        except ServerAway as away:
+            alike = [one for one in spools(self.spool.folder.parent) if one.about.key == self.spool.about.key]
+            self.here = frozenset(member.id for one in alike for member in one.members if member.is_done)
+            known = f"has whole: {', '.join(sorted(self.here))}" if self.here else "has none of this ensemble"
+            self._tell(f"{away}; which members it has is not known, and what is kept on this machine {known}")
+
     def run(self, *, is_last: bool = False) -> None:
         """Send all that is there now. is_last: nobody logs any more. Raises ServerAway, ServerRefused, Conflict and
         InvalidInput for what it refuses."""
@@ -47,8 +58,9 @@ class Delivery:
         members = [one for one in self.spool.members if one.folder.name not in self._is_over]
         if not members and not is_last:
             return
-        if is_last and not any(one.is_done or (one.folder / POINTS).exists() for one in self.spool.members):
-            return  # nothing was logged
+        is_empty = not any(one.is_done or (one.folder / POINTS).exists() for one in self.spool.members)
+        if is_last and is_empty and self.spool.opened is None:
+            return  # nothing was logged, and nothing asked
         id_ = self._opened()
         for member in members:
             self._points(id_, member)

@@ -202,9 +202,17 @@ class EnsembleLog:
     experiment in a home, once the block has ended."""
 
     def __init__(
-        self, spool: Spool, kind: OutputKind, examples: Mapping[str, int], courier: Courier | None, settings: Settings
+        self,
+        spool: Spool,
+        kind: OutputKind,
+        examples: Mapping[str, int],
+        courier: Courier | None,
+        settings: Settings,
+        *,
+        is_shared: bool,
     ) -> None:
-        self.kind, self.examples = kind, examples
+        """is_shared: others may have logged members of it before."""
+        self.kind, self.examples, self._is_shared = kind, examples, is_shared
         self.lab: Lab | None = None
         self._spool, self._courier, self._settings = spool, courier, settings
 
@@ -214,7 +222,8 @@ class EnsembleLog:
 
     @property
     def here(self) -> frozenset[str]:
-        """Ids of the members that the server has already, as far as it has said; those need no training again."""
+        """Ids of the members that the server has already, from the first line where the ensemble has an id; those need
+        no training again. Of a server that is away: those that are kept on this machine until it is there."""
         return self._courier.delivery.here if self._courier is not None else frozenset()
 
     def member(
@@ -231,6 +240,8 @@ class EnsembleLog:
 
     def __enter__(self) -> Self:
         if self._courier is not None:
+            if self._is_shared:
+                self._ask(self._courier.delivery)
             self._courier.start()
         return self
 
@@ -248,6 +259,15 @@ class EnsembleLog:
                 self._finish(self._courier, AT_EXIT if error is None else 5.0)
         finally:
             self._spool.release()
+
+    def _ask(self, delivery: Delivery) -> None:
+        """Before hours of training: what is here, and whether it is taken at all."""
+        try:
+            delivery.ask()
+        except BaseException:
+            self._spool.forget()
+            self._spool.release()
+            raise
 
     def _finish(self, courier: Courier, patience: float) -> None:
         """Raises what the server refuses; all of it is still here then."""
@@ -312,7 +332,8 @@ def ensemble(
     door = None if server is None else ServerDoor(server, token, patience=0.0)
     spool = Spool.begin(settings.spool_folder, about, truth)
     courier = None if door is None else Courier(Delivery(spool, door, _tell))
-    return EnsembleLog(spool, what, {place: len(one) for place, one in truth.items()}, courier, settings)
+    examples = {place: len(one) for place, one in truth.items()}
+    return EnsembleLog(spool, what, examples, courier, settings, is_shared=id is not None)
 
 
 def _tell(line: str) -> None:
