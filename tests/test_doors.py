@@ -985,6 +985,21 @@ def test_the_page_takes_one_file_without_a_script(shared: Door) -> None:
     assert "one recipe, different seeds" in page
 
 
+def test_accuracies_are_those_of_the_answer_about_the_order_of_classes(shared: Door) -> None:
+    """Columns turned by one place: what was right on most is right on few until they are turned back."""
+    turned = np.roll(np.stack([member(i) for i in range(3)]), 1, axis=-1)
+    files = [shared.send(npy(turned), "e/preds.npy"), shared.send(npy(truth()), "e/y.npy")]
+    straight = [float(np.mean(member(i).argmax(-1) == truth())) for i in range(3)]
+    for answer, right in ((None, None), ("apply", straight), ("keep", None)):
+        asked = {"files": files, "kind": "logits", "recipe": "same", "permutation": answer}
+        look = shared.client.post("/api/imports/look", json=asked).json()
+        told = [one["accuracy"] for one in look["members"]]
+        assert told == pytest.approx(right) if right else max(told) < 0.3, answer
+        assert "permutation" in [one["what"] for one in look["odd"]], "it can be answered otherwise"
+        assert ("temperature" in [one["what"] for one in look["odd"]]) == (answer == "keep"), answer
+        assert look["may"] == (answer is not None)
+
+
 def test_the_page_says_what_is_wrong_and_keeps_what_was_sent(shared: Door) -> None:
     rows = np.stack([member(i) for i in range(3)]).astype(np.float64)
     odds = (np.exp(rows) / np.exp(rows).sum(-1, keepdims=True)).astype(np.float32)

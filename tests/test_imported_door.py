@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from real_data import mnist_logits, mnist_test, real
 
-from modescape.imported.answers import answered, renamed
+from modescape.imported.answers import answered, examined, renamed
 from modescape.imported.door import Findings, Level, Odd, better_permutation, examine
 from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe
 from modescape.imported.kinds import logits_of, looks_like
@@ -428,6 +428,20 @@ def test_classes_in_another_order_are_found_shown_and_put_right(order: list[int]
     assert right.trajectory is not None
     assert np.array_equal(next(right.trajectory.outputs["test"].blocks(2)), logits(truth())[0])
     assert not examine(right).asked
+
+
+@pytest.mark.parametrize("answer", [None, "apply", "keep"])
+def test_what_another_order_of_classes_explains_is_told_only_where_it_is_none(answer: str | None) -> None:
+    """Members that are right nearly always, named otherwise: of wrong names no temperature is near 1."""
+    given = logits(truth())[..., [1, 2, 3, 4, 5, 0]]
+    given[0] = logits(truth())[0] * np.float32(4.0)  # of which the hint is true, whatever the answer
+    seen, found = examined(ensemble(given), answer)
+    assert Odd.PERMUTED in whats(found, Level.ASKED)
+    (told,) = [one for one in found.told if one.what is Odd.TEMPERATURE]
+    assert told.members == (tuple("01234") if answer == "keep" else ("0",))
+    assert not found.failed
+    right = (seen.test.outputs.read().argmax(-1) == truth()).mean(-1)
+    assert (right[1:] > 0.9).all() == (answer == "apply")
 
 
 def test_one_member_with_its_classes_in_another_order_is_asked_about_alone() -> None:

@@ -307,7 +307,7 @@ def _raised(error: Exception) -> NoReturn:
 
 
 def _import_outputs(settings: Settings, parsed: argparse.Namespace) -> int:
-    from modescape.imported.door import examine
+    from modescape.imported.answers import examined
     from modescape.imported.ensemble import OutputKind, Recipe
     from modescape.imported.saying import understood
     from modescape.importing import Answers, bring_in
@@ -320,7 +320,7 @@ def _import_outputs(settings: Settings, parsed: argparse.Namespace) -> int:
     if parsed.look and parsed.json:
         return _look_for_programs(parsed, partial(_read, parsed, kind, recipe))
     ensemble = _read(parsed, kind, recipe)
-    for line in understood(ensemble, examine(ensemble)):
+    for line in understood(*examined(ensemble, parsed.permutation)):
         print(line, file=sys.stderr if parsed.json else sys.stdout)
     if parsed.look:
         return 0

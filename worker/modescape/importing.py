@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from modescape import names
 from modescape.artifacts import Artifacts
 from modescape.errors import InvalidInput, Problem
-from modescape.imported.answers import answered, renamed
+from modescape.imported.answers import answered, examined
 from modescape.imported.arrays import Array, stacked
 from modescape.imported.digest import Content, content_digest, contents, digest_of, set_digest
-from modescape.imported.door import Level, Odd, Oddity, examine, of_weights
+from modescape.imported.door import Level, Odd, Oddity, of_weights
 from modescape.imported.ensemble import (
     TEST,
     VALIDATION,
@@ -94,15 +94,13 @@ def kept_piece(
     Raises InvalidInput where its arrays do not fit each other, and Unclear where they can be read in two ways.
     """
     ensemble = answered(ensemble, kind=answers.kind, recipe=answers.recipe)
-    findings = examine(ensemble, is_one_of_more=is_one_of_more)
+    ensemble, findings = examined(ensemble, answers.permutation, is_one_of_more=is_one_of_more)
     if findings.refused:
         problems = [Problem(one.sentence, one.place or one.what) for one in findings.refused]
         raise InvalidInput("; ".join(problem.message for problem in problems), problems=problems)
     for one in findings.asked:
         if one.what is not Odd.RECIPE and getattr(answers, one.what) not in [choice.value for choice in one.choices]:
             raise Unclear(one.sentence, one.choices, field=one.what)
-        if one.what is Odd.PERMUTED and answers.permutation == "apply":
-            ensemble = renamed(ensemble, one.permutation, one.members)
     digests = {path: content_digest(one) for path, one in contents(ensemble, with_name=False).items()}
     kept = _Kept(artifacts, ensemble)
     return Piece(

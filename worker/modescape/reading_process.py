@@ -27,10 +27,10 @@ from modescape.apart import Answerable, Asked, Look, SeenMember, SeenOddity, See
 from modescape.artifacts import Artifacts
 from modescape.errors import InvalidInput, Problem
 from modescape.imported import parts
-from modescape.imported.answers import answered
+from modescape.imported.answers import answered, examined
 from modescape.imported.arrays import Array, mapped, refuse, stacked
 from modescape.imported.digest import FILE_OF
-from modescape.imported.door import Findings, Level, Oddity, examine
+from modescape.imported.door import Findings, Level, Oddity
 from modescape.imported.ensemble import (
     TEST,
     VALIDATION,
@@ -365,7 +365,7 @@ def looked(read: Callable[[], Ensemble], asked: Asked) -> Look:
             asked.name or "", odd=(SeenOddity("asked", unclear.problems[0].field, unclear.question, choices=choices),)
         )
     ensemble = answered(ensemble, kind=_kind(asked), recipe=Recipe(asked.recipe) if asked.recipe else None)
-    findings = examine(ensemble)
+    ensemble, findings = examined(ensemble, asked.permutation)
     answers = {"kind": asked.kind, "permutation": asked.permutation, "recipe": asked.recipe, "mixed": asked.mixed}
     open_ = [one for one in findings.asked if one.what != "recipe" and not answers.get(one.what)]
     along = ensemble.trajectory

@@ -2,6 +2,7 @@
 
 answered(ensemble, kind=OutputKind.PROBS, recipe=Recipe.SAME)
 renamed(ensemble, oddity.permutation, oddity.members)     # classes in the labels' order
+examined(ensemble, "apply")                               # so renamed, where that is asked, and what is odd of it then
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
 from modescape.imported.arrays import Array, Values
+from modescape.imported.door import Findings, Odd, examine
 from modescape.imported.ensemble import Ensemble, MethodSamples, OutputKind, Recipe
 
 
@@ -49,6 +51,19 @@ def renamed(ensemble: Ensemble, permutation: Sequence[int], members: Sequence[st
         samples={method: order.of_samples(one) for method, one in ensemble.samples.items()},
         trajectory=trajectory and replace(trajectory, outputs=order.of_all(trajectory.outputs)),
     )
+
+
+def examined(ensemble: Ensemble, permutation: str | None, *, is_one_of_more: bool = False) -> tuple[Ensemble, Findings]:
+    """The ensemble with the answer about the order of its classes ("apply", "keep"; None: not answered), and what is
+    odd of it then: the question stays, what it explained goes. Raises InvalidInput as `examine` does."""
+    found = examine(ensemble, is_one_of_more=is_one_of_more, keeps_order=permutation == "keep")
+    asked = [one for one in found.asked if one.what is Odd.PERMUTED]
+    if permutation != "apply" or not asked:
+        return ensemble, found
+    for one in asked:
+        ensemble = renamed(ensemble, one.permutation, one.members)
+    again = examine(ensemble, is_one_of_more=is_one_of_more).oddities
+    return ensemble, Findings.of([*asked, *(one for one in again if one.what is not Odd.PERMUTED)])
 
 
 @dataclass(frozen=True, eq=False)

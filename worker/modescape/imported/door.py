@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
@@ -116,6 +116,12 @@ class Findings:
 
     oddities: tuple[Oddity, ...]
 
+    @classmethod
+    def of(cls, found: Iterable[Oddity]) -> Findings:
+        """Put in order."""
+        levels = list(Level)
+        return cls(tuple(sorted(found, key=lambda one: levels.index(one.level))))
+
     def on(self, level: Level) -> tuple[Oddity, ...]:
         return tuple(one for one in self.oddities if one.level is level)
 
@@ -142,11 +148,12 @@ class Findings:
         return self.on(Level.TOLD)
 
 
-def examine(ensemble: Ensemble, *, is_one_of_more: bool = False) -> Findings:
+def examine(ensemble: Ensemble, *, is_one_of_more: bool = False, keeps_order: bool = False) -> Findings:
     """Everything odd about an ensemble. Where its arrays do not fit each other nothing else is looked at.
 
-    is_one_of_more: it is one member, and what its numbers are was said of all members before it came. Raises
-    InvalidInput for damaged files, which show when they are read.
+    is_one_of_more: it is one member, and what its numbers are was said of all members before it came; keeps_order: the
+    answer to the question about classes in another order was no. Raises InvalidInput for damaged files, which show when
+    they are read.
     """
     if not ensemble.has_outputs:
         return Findings((*_beside(ensemble),))
@@ -160,9 +167,10 @@ def examine(ensemble: Ensemble, *, is_one_of_more: bool = False) -> Findings:
     found = [*_not_finite(ensemble, looked), *_kind(ensemble, looked)]
     broken = {member for one in found if one.level is Level.FAILED for member in one.members}
     found += _against_labels(ensemble, looked, broken)
-    found += [*_recipe(ensemble), *_copies(ensemble, looked), *_numbers(ensemble, looked), *_beside(ensemble)]
-    levels = list(Level)
-    return Findings(tuple(sorted(found, key=lambda one: levels.index(one.level))))
+    # Classes in another order leave no temperature that fits; the question about them says all that is known.
+    explained = {who for one in found if one.what is Odd.PERMUTED and not keeps_order for who in one.members}
+    found += [*_recipe(ensemble), *_copies(ensemble, looked), *_numbers(ensemble, looked, explained)]
+    return Findings.of([*found, *_beside(ensemble)])
 
 
 # --- what fits together -----------------------------------------------------------------------------------------------
@@ -790,9 +798,11 @@ def _copies(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
         yield Oddity(level, Odd.COPY, sentence, names)
 
 
-def _numbers(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
-    """Temperatures, infinities of float16 and probabilities of 0."""
-    odd = {n: value for n, value in looked.temperatures.items() if not COLDEST <= value <= HOTTEST}
+def _numbers(ensemble: Ensemble, looked: _Looks, explained: set[str]) -> Iterator[Oddity]:
+    """Temperatures, infinities of float16 and probabilities of 0. explained: members whose temperature something else
+    makes what it is."""
+    fits = {n: value for n, value in looked.temperatures.items() if ensemble.members[n].id not in explained}
+    odd = {n: value for n, value in fits.items() if not COLDEST <= value <= HOTTEST}
     if odd:
         low, high = min(odd.values()), max(odd.values())
         span = " to ".join(f"{round(one)}" if one >= 10 else f"{one:.2g}" for one in sorted({low, high}))
