@@ -985,6 +985,39 @@ def test_the_page_takes_one_file_without_a_script(shared: Door) -> None:
     assert "one recipe, different seeds" in page
 
 
+def test_the_page_keeps_what_lacks_labels_and_takes_them_beside_it(shared: Door) -> None:
+    files = [shared.send(npy(member(i)), f"run_{i}.npy") for i in range(3)]
+    with shared.site.visitor() as visitor:
+        refused = visitor.post("/import", data={"files": json.dumps(files)})
+        assert refused.status_code == 422
+        said = " ".join(html.unescape(re.sub("<[^>]+>", " ", refused.text)).split())
+        assert "the true labels are missing: run_0 float32 [500, 4]" in said
+        assert "Sent, and kept: run_0.npy, run_1.npy, run_2.npy. Add what is missing" in said
+        kept = hidden(refused.text, "files")
+        assert json.loads(kept) == files
+        seen = visitor.post("/import", files={"file": ("y.npy", npy(truth()))}, data={"files": kept})
+        assert "3 members" in " ".join(seen.text.split())
+        empty = visitor.post("/import", files={"file": ("runs.pkl", b"x")}).text
+        assert 'id="kept"' not in empty, "of what cannot be read nothing is kept"
+
+
+@pytest.mark.slow
+def test_a_browser_adds_labels_to_files_that_were_dropped_without(tmp_path: Path) -> None:
+    program = shutil.which("chromium")
+    assert program is not None, "sudo apt-get install chromium"
+    with sync_playwright() as playwright, served(tmp_path / "home") as site:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.goto(f"{site.url}/import")
+        runs = [{"name": f"run_{i}.npy", "mimeType": "", "buffer": npy(member(i))} for i in range(4)]
+        page.set_input_files("#file", runs)
+        page.wait_for_selector("#kept", timeout=60_000)
+        page.set_input_files("#file", [{"name": "y.npy", "mimeType": "", "buffer": npy(truth())}])
+        page.wait_for_selector("#understood", timeout=60_000)
+        assert "4 members, logits, 4 classes" in " ".join(page.inner_text("main").split())
+        browser.close()
+
+
 def test_accuracies_are_those_of_the_answer_about_the_order_of_classes(shared: Door) -> None:
     """Columns turned by one place: what was right on most is right on few until they are turned back."""
     turned = np.roll(np.stack([member(i) for i in range(3)]), 1, axis=-1)

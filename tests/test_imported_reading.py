@@ -146,6 +146,35 @@ def test_arrays_that_do_not_fit_are_refused_with_their_shapes(tmp_path: Path) ->
         read(tmp_path / "e.npz")
 
 
+def test_outputs_without_true_labels_are_told_to_lack_them(tmp_path: Path) -> None:
+    def refused(path: Path) -> InvalidInput:
+        with pytest.raises(InvalidInput) as error:
+            read(path)
+        return error.value
+
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for i in range(10):
+        np.save(runs / f"run_{i}.npy", LOGITS[i])
+    lacking = refused(runs)
+    assert lacking.field == "labels"
+    assert "the true labels are missing: run_0 float32 [30, 3], run_1 " in str(lacking)
+    assert "run_7 float32 [30, 3] and 2 more were taken for outputs" in str(lacking)
+    assert "whole numbers [30], one for each example" in str(lacking)
+    for outputs in (LOGITS, LOGITS[0], LOGITS.argmax(-1)):
+        np.savez(tmp_path / "e.npz", preds=outputs)
+        lacking = refused(tmp_path / "e.npz")
+        assert lacking.field == "labels"
+        assert f"preds {outputs.dtype} {list(outputs.shape)} was taken for outputs" in str(lacking)
+        assert "whole numbers [30]" in str(lacking)
+    np.save(tmp_path / "one.npy", LOGITS)
+    assert refused(tmp_path / "one.npy").field == "labels"
+    np.savez(tmp_path / "e.npz", preds=LOGITS, y=LABELS[:-1])
+    assert refused(tmp_path / "e.npz").field == "files", "there are some, which do not fit"
+    np.save(runs / "y.npy", LABELS)
+    assert len(read(runs).members) == 10
+
+
 def test_published_labels_of_thirty_models_are_asked_about_and_read() -> None:
     path = real("real/cifar10.1-testbed") / "cifar10.1-testbed-label-predictions.npz"
     with pytest.raises(Unclear) as asked:

@@ -75,7 +75,9 @@ async function start() {
   active.querySelector("[data-go]").disabled = true;
   const total = 2 * chosen.reduce((sum, one) => sum + one.file.size, 0) || 1; // read once, sent once
   let before = 0;
-  const files = [];
+  const added = new Set(chosen.map(({ name }) => name));
+  const kept = JSON.parse(active.querySelector("[data-kept]")?.value || "[]"); // sent before; the new ones join them
+  const files = kept.filter(({ name }) => !added.has(name));
   try {
     for (const [i, { name, file }] of chosen.entries()) {
       const tell = done => (bar.value = (before + done) / total);

@@ -179,22 +179,19 @@ def _again(here: Site, files: Sequence[FileSent], given: Mapping[str, str]) -> t
 
 
 def _files(here: Site, form: FormData, given: Mapping[str, str]) -> list[FileSent]:
-    """Those that a script has sent, or the one that came with the form. Raises InvalidInput."""
-    sent = form.get("file")
-    if isinstance(sent, UploadFile) and sent.filename:
-        digest = _stored(here.intake.uploads, sent)
-        return [
-            bodies.validate_part(
-                FileSent, {"name": sent.filename.replace("\\", "/").rpartition("/")[2], "sha256": digest}
-            )
-        ]
+    """Those that were sent before, and the one that came with the form. Raises InvalidInput."""
     try:
         listed = json.loads(given.get("files") or "[]")
     except ValueError:
         raise InvalidInput("is not JSON", field="files", allowed="a list of name and sha256") from None
-    if not isinstance(listed, list) or not listed:
+    sent, new = form.get("file"), []
+    if isinstance(sent, UploadFile) and sent.filename:
+        name = sent.filename.replace("\\", "/").rpartition("/")[2]
+        new = [bodies.validate_part(FileSent, {"name": name, "sha256": _stored(here.intake.uploads, sent)})]
+    if not isinstance(listed, list) or not (listed or new):
         raise InvalidInput("are none", field="files", allowed="choose a file, or several")
-    return [bodies.validate_part(FileSent, one) for one in listed]
+    kept = [bodies.validate_part(FileSent, one) for one in listed]
+    return [one for one in kept if one.name not in {file.name for file in new}] + new
 
 
 def _stored(uploads: Uploads, sent: UploadFile) -> str:
@@ -249,6 +246,7 @@ def _page(
         files_json=json.dumps([file.model_dump() for file in files]),
         look=look,
         problems=problems,
+        is_missing_labels=not of_weights and any(problem.field == "labels" for problem in problems),
         questions=questions,
         chosen={name: given.get(name, "") for name in ANSWERS},
         asked={question.field for question in questions},

@@ -19,7 +19,7 @@ import numpy as np
 
 from modescape.errors import InvalidInput
 from modescape.imported import long_form, old_exports, parts
-from modescape.imported.arrays import Array, mapped, printable, readable, refuse
+from modescape.imported.arrays import Array, Refused, mapped, printable, readable, refuse
 from modescape.imported.containers import (
     Archive,
     Container,
@@ -150,7 +150,10 @@ def _single(
     path: Path, kind: OutputKind | None, outputs: str | None, labels: str | None, within: Path | None
 ) -> Ensemble:
     if labels is None or not is_inside(Path(labels), within):
-        raise refuse(path.name, "it is one array, and true labels are another", "the file of the labels: labels=...")
+        raise Refused(
+            f"{printable(path.name)}: it is one array, and true labels are another", field="labels",
+            allowed="the file of the labels: labels=...",
+        )  # fmt: skip
     arrays = {path.stem: mapped(path), "labels": mapped(check_file(Path(labels), _LABELS))}
     return from_named(arrays, kind, path.stem if outputs is None else outputs.removesuffix(".npy"), "labels")
 

@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from modescape.imported import parts
-from modescape.imported.arrays import Array, refuse, stacked
+from modescape.imported.arrays import Array, Refused, refuse, stacked
 from modescape.imported.containers import Archive, values
 from modescape.imported.ensemble import TEST, Choice, Ensemble, Member, OutputKind, Unclear
 from modescape.imported.kinds import looks_like, of_one_number
@@ -178,6 +178,8 @@ def _fit(outputs: Array, labels: Array) -> bool:
 
 
 def _no_pair(arrays: Mapping[str, Array]) -> Exception:
+    if all(_are_outputs(one) for one in arrays.values()):
+        return _no_labels(arrays)
     held = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in list(arrays.items())[:8])
     lengths = {one.shape[0] for one in arrays.values() if _are_labels(one)}
     for name, one in arrays.items():
@@ -198,6 +200,25 @@ def _no_pair(arrays: Mapping[str, Array]) -> Exception:
         "arrays",
         f"no two of them are outputs and true labels of the same examples: {held}",
         "floats [members, examples, classes] or whole numbers [members, examples], and whole numbers [examples]",
+    )
+
+
+def _are_outputs(array: Array) -> bool:
+    """Whether they can be outputs, and nothing else."""
+    axes = len(array.shape)
+    return axes == 2 if array.dtype.kind in "iu" else array.dtype.kind == "f" and axes in (2, 3) and array.shape[-1] > 1
+
+
+def _no_labels(arrays: Mapping[str, Array]) -> Exception:
+    """What there is are outputs, all of it."""
+    shown = ", ".join(f"{name} {one.dtype} {list(one.shape)}" for name, one in list(arrays.items())[:8])
+    more = f" and {len(arrays) - 8} more" if len(arrays) > 8 else ""
+    counts = {one.shape[-2] if one.dtype.kind == "f" else one.shape[1] for one in arrays.values()}
+    examples = f" [{counts.pop()}]" if len(counts) == 1 else ""
+    return Refused(
+        f"the true labels are missing: {shown}{more} {'was' if len(arrays) == 1 else 'were'} taken for outputs",
+        field="labels",
+        allowed=f"whole numbers{examples}, one for each example, as a file or an array beside them, such as y.npy",
     )
 
 
