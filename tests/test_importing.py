@@ -532,6 +532,8 @@ def test_names_that_specs_write_alike_are_told_apart(tmp_path: Path) -> None:
     assert len({one.dataset for one in lab.spec.ood}) == 2
     assert lab.spec.imported is not None
     assert {"数字", "文字", "霧", "雪"} <= set(lab.spec.imported.titles.values())
+    table = figures["shift-types"].call(lab, figures["shift-types"].options())
+    assert {row[0] for row in table.rows()} == {"霧", "雪"}, "tables have the names, as the page and the export do"
     export(lab.laboratory, lab.experiment.slug, tmp_path / "out.zip")
     assert {"ood/数字", "ood/文字", "shift/霧/1"} <= set(read(tmp_path / "out.zip").sets)
 

@@ -380,6 +380,9 @@ def test_trained_networks_are_asked_about_own_files_by_the_name_they_are_registe
     assert row(lab, "accuracy-change", corruption="pictures").details["there"] > 0.4
     said = figures["shift-types"].tell(figures["shift-types"].call(lab, figures["shift-types"].options()))
     assert "Turned, by hand: 200 images of its own" in said.caption
+    table = figures["shift-types"].call(lab, figures["shift-types"].options())
+    assert {row[0] for row in table.rows()} >= {"Turned, by hand", "pictures"}
+    assert "turned-by-hand" not in {row[0] for row in table.rows()}, "as the page and the export have it"
     listed = {one.name: (one.title, one.examples) for one in sets_of(lab)}
     assert listed["shift/turned-by-hand/1"] == ("Turned, by hand", 200)
     assert listed["shift/pictures/1"] == ("pictures", (truth[:150] < 9).sum())

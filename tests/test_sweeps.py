@@ -33,10 +33,11 @@ from modescape.spec import parse
 from modescape.store import Store
 from modescape.store.sweeps import NewCell
 from modescape.sweeps import launching, telling
-from modescape.sweeps.asked import read
+from modescape.sweeps.asked import exact, read
 from modescape.sweeps.numbers import Measured, Numbers
 from modescape.sweeps.running import Swept
 from modescape.sweeps.telling import CellAnswer, Verdict
+from modescape_api.http.replies import csv_lines
 
 LEARNING = {**SPEC["training"], "epochs": 4, "batch_size": 5, "learning_rate": 0.003}
 BASE = {**SPEC, "training": LEARNING, "ensemble": {"runs": 3, "seed": 40}}
@@ -431,6 +432,18 @@ def test_a_sweep_is_launched_read_acted_on_and_deleted_over_http(site: Served) -
         assert client.post(f"{base}/purge").json()["slug"] == "two-rates"
         assert client.get(base).status_code == 404
         assert client.get("/api/experiments?archived=true").json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(True, "true"), (False, "false"), (None, ""), (3, "3"), (1 / 3, repr(1 / 3)), ("adam", "adam"), ([1, 2], "1;2"),
+     ({"a": [1, None]}, '"{""a"":[1,null]}"'), ([{"b": 1}], '"[{""b"":1}]"')],
+)  # fmt: skip
+def test_a_varied_value_is_the_same_in_the_table_of_claims_and_in_that_of_numbers(value: object, text: str) -> None:
+    claims = io.StringIO()
+    csv.writer(claims, lineterminator="\r\n").writerow(["b", exact(value), 1])
+    _, numbers = csv_lines(["number", "field", "cell"], [["b", value, 1]])
+    assert claims.getvalue() == numbers.decode() == f"b,{text},1\r\n"
 
 
 def test_a_wrong_value_is_named_over_http_and_nothing_is_stored(site: Served) -> None:

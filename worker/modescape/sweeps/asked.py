@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -188,6 +189,15 @@ def said(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return "none" if value is None else str(value)
+
+
+def exact(value: object) -> object:
+    """A value as every table of a sweep holds it, for programs."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
+        return ";".join(map(str, value))
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, dict | list) else value
 
 
 def label(varied: Mapping[str, Any]) -> str:

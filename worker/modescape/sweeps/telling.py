@@ -23,7 +23,7 @@ from modescape.finding import Finding
 from modescape.records import Status
 from modescape.science.confidence import Word
 from modescape.store.sweeps import KeptCell, KeptSweep
-from modescape.sweeps.asked import label, said
+from modescape.sweeps.asked import exact, label
 from modescape.tables import Experiment
 from modescape.voice import Voice, voice_of
 
@@ -246,7 +246,7 @@ def csv(sweep: KeptSweep, claims: Sequence[ClaimTold]) -> str:
         for kept, one in zip(sweep.cells, claim.cells, strict=True):
             slug = kept.experiment.slug if kept.experiment is not None else ""
             low, value, high = one.read
-            table.writerow((claim.letter, claim.title, kept.number + 1, *map(said, kept.varied.values()), slug,
+            table.writerow((claim.letter, claim.title, kept.number + 1, *map(exact, kept.varied.values()), slug,
                             one.word or one.mark, one.stands, value, low, high, one.confidence, one.p,
                             one.look, one.at_look))  # fmt: skip
     return text.getvalue()

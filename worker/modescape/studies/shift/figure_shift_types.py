@@ -58,19 +58,22 @@ _ACROSS, _PICTURE = 6, 216  # small pictures in a row, and the least height in p
 @dataclass(frozen=True, kw_only=True)
 class ShiftTypes(ShiftData):
     """Lines of every group and type: size 1 and `solid` (scores) or 0 (divergences). types: in the order drawn; shown:
-    groups drawn, independent runs first; gain: what `solid` runs gain over one at the largest intensity, by type."""
+    groups drawn, independent runs first; gain: what `solid` runs gain over one at the largest intensity, by type;
+    names: of types that somebody has named, as they were given."""
 
     options: TypeOptions
     types: tuple[str, ...]
     shown: tuple[str, ...]
     gain: Mapping[str, float]
+    names: Mapping[str, str]
 
     columns = ("corruption", "method", "measure", "runs", "members", "intensity", "value", "sd", "units", "images")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return stacked(
             lines(
-                line.corruption, line.group, line.metric, line.size or None, line.members, self.intensities(line),
+                self.names.get(line.corruption, line.corruption), line.group, line.metric, line.size or None,
+                line.members, self.intensities(line),
                 line.value, line.sd, line.units, self.images(line),
             )
             for line in self.lines
@@ -130,7 +133,7 @@ class ShiftTypes(ShiftData):
     full=True,
 )
 def shift_types(results: Results, options: TypeOptions) -> ShiftTypes:
-    metric, own = options.metric, own_images(results)
+    metric, own, imported = options.metric, own_images(results), results.spec.imported
     read = read_lines(results, options, [metric], by_type=True)
     if options.panel == "intensities" and all(
         line.corruption in own and not own[line.corruption].is_graded for line in read
@@ -152,6 +155,7 @@ def shift_types(results: Results, options: TypeOptions) -> ShiftTypes:
         gain=gain,
         source=source_of(results, types),
         own=own,
+        names={**(imported.titles if imported is not None else {}), **{name: one.title for name, one in own.items()}},
         legend=tuple(
             Legend.of(group, group_title(group), on=group in groups)
             for group in dict.fromkeys(line.group for line in lines)
