@@ -957,6 +957,39 @@ def test_a_server_killed_at_any_moment_loses_no_member(tmp_path: Path, members: 
         process.kill()
 
 
+@pytest.mark.slow
+def test_of_one_member_is_said_what_is_known_and_that_it_cannot_be_compared(shared: Door) -> None:
+    files = [shared.send(npy(member(0)), "e/preds.npy"), shared.send(npy(truth()), "e/y.npy")]
+    look = shared.client.post("/api/imports/look", json={"files": files}).json()
+    (told,) = [one for one in look["odd"] if one["what"] == "alone"]
+    assert (told["level"], "which can be compared with nothing" in told["sentence"]) == ("told", True)
+    assert look["may"], "nothing is asked of it"
+    slug = shared.client.post("/api/imports", json={"name": "one", "files": files}).json()["experiment"]
+    shared.run(slug)
+    page = " ".join(html.unescape(re.sub("<[^>]+>", " ", shared.client.get(f"/experiments/{slug}").text)).split())
+    right = f"right on {100 * float(np.mean(member(0).argmax(-1) == truth())):.2f}"
+    assert re.search(rf"One member, {right}\s% of the test images\.", page)
+    assert re.search(rf"One member alone is compared with nothing; it is {right}\s% of the test images\.", page)
+    assert "needs 3 or more members" in page
+    for name in ("tsne-trajectories", "similarity-runs"):
+        answer = shared.client.get(f"/api/experiments/{slug}/figures/{name}.json")
+        assert answer.status_code == 409, name
+    drawn = shared.client.get(f"/api/experiments/{slug}/figures/tsne-trajectories.json?layout=pca").json()
+    assert "a map needs two functions" in drawn["detail"]
+    assert "Joint" not in page
+
+
+def test_that_a_member_is_alone_is_said_of_no_piece_of_an_ensemble(shared: Door) -> None:
+    id_ = shared.opened(planned=3)
+    for i in range(2):
+        odd = shared.add(id_, i).json()["odd"]
+        assert "alone" not in [one["what"] for one in odd], i
+    early = shared.opened(planned=3, name="sealed with one")
+    shared.add(early, 0)
+    odd = shared.client.post(f"/api/imports/{early}/seal").json()["odd"]
+    assert "alone" in [one["what"] for one in odd]
+
+
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 

@@ -706,6 +706,13 @@ def test_a_claim_that_cannot_be_told_says_why_in_its_line(tmp_path: Path) -> Non
     assert alone.sentence() == (
         f"One member alone is compared with nothing; it is right on {100 * right:.2f} % of the test images."
     )
+    assert alone.odd[0].startswith("Good to know: There is one member, which can be compared with nothing")
+    needs = {one.letter: one.needs for one in alone.unanswered()}
+    first = "needs 3 or more members, for one alone is compared with nothing; and "
+    assert needs["a"] == f"{first}the weights of every member"
+    assert {needs[letter] for letter in ("c", "d1", "e1", "f1")} == {f"{first}samples around every member"}
+    assert needs["b"].startswith(first)
+    assert needs["g"] == "needs the study of seeds, which did not come with it"
     assert [one.letter for one in lab.unanswered()] == [*one_needs(lab)]
     assert all(str(one) in repr(lab) for one in lab.unanswered())
 

@@ -16,6 +16,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from modescape.claims import CLAIMS
+from modescape.claims.claim import MIN_UNITS
+from modescape.claims.evidence import OfRuns
 from modescape.claims.record import ClaimRecord, fields_of
 from modescape.claims.repeated_looks import FIRST, Look
 from modescape.claims.telling import AtEqualAccuracy, Told, equal_accuracy, told
@@ -197,6 +199,7 @@ class Finding:
     voice: Voice = HERE
     promised: int = 0  # members of an ensemble that came in pieces, and how many are here
     came: int = 0
+    alone: str = ""  # what is known of the only run
 
     @classmethod
     def of(cls, row: Experiment) -> Self:
@@ -204,7 +207,8 @@ class Finding:
         spec = row.__dict__.get("spec", {})  # lists leave it in the database, and have the keys of methods for titles
         origin = row.provenance or {}
         voice = voice_of(row.provenance, spec)
-        return cls(row.finding or {}, voice, origin.get("planned", 0), len(origin.get("members", ())))
+        promised, came = origin.get("planned", 0), len(origin.get("members", ()))
+        return cls(row.finding or {}, voice, promised, came, _alone(row, spec))
 
     @classmethod
     def from_json(cls, stored: Json | None) -> Self:
@@ -302,6 +306,10 @@ class Finding:
                 needs = f"needs {needed.brought or needed.words}, which did not come with it"
             elif spec.weights is not None:  # the form launches trainings, and none of weights that were given
                 needs += ", which these weights were not brought in with"
+            if spec.imported is not None and spec.ensemble.runs == 1 and issubclass(claim.evidence, OfRuns):
+                needs = f"needs {MIN_UNITS} or more members, for one alone is compared with nothing"
+                if needed.add == "runs" or not replace(needed, runs=0).is_promised(spec):
+                    needs += f"; and {needed.brought or needed.words}"
             if awaits_all and _OF_OUTPUTS & set(needed.stages):
                 needs = f"needs {needed.brought or needed.words}, which may come with the members"
             elif left & set(needed.stages) and needed.is_promised(spec):
@@ -337,7 +345,9 @@ class Finding:
     @property
     def _headline(self) -> str:
         if self.independent is None:
-            return "One run is left, which nothing can be compared with." if self.failures else ""
+            if self.failures:
+                return "One run is left, which nothing can be compared with."
+            return f"One run, {self.alone}." if self.alone else ""
         word = next((one.record.word for one in self.told() if one.record.id == "b"), Word.CANNOT_TELL)
         if word is Word.HOLDS:
             return "These networks are different functions."
@@ -358,7 +368,9 @@ class Finding:
     def _sentence(self) -> str:
         independent, lost = self.independent, self.failures
         if independent is None:
-            return f"{lost}." if lost else ""
+            if lost or not self.alone:
+                return f"{lost}." if lost else ""
+            return f"One run alone is compared with nothing; it is {self.alone}."
         text = f"Independent runs disagree on {_apart(independent)}{_cosine(independent)}."
         if best := self.best_method:
             text += (
@@ -385,6 +397,14 @@ class Finding:
         if best:
             return f"{text}, at equal accuracy {_title(best.method)} changes {percent(best.disagreement)}"
         return f"independent {text}"
+
+
+def _alone(row: Experiment, spec: Json) -> str:
+    if row.runs != 1 or row.accuracy is None:
+        return ""
+    members = (spec.get("weights") or {}).get("members") or [{}]
+    stated = ", as was stated" * (members[0].get("accuracy") is not None)  # else its stage would have failed
+    return f"right on {100 * row.accuracy:.2f} % of the test images{stated}"
 
 
 def _in_voice(record: ClaimRecord, voice: Voice) -> ClaimRecord:

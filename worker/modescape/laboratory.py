@@ -235,15 +235,8 @@ class Lab(Results):
         return Finding.of(self.experiment).sentence or self.experiment.error or self._alone()
 
     def _alone(self) -> str:
-        """Of one run, what is known of it; "" of several."""
-        row, given = self.experiment, self.spec.weights
-        if self.spec.ensemble.runs > 1:
-            return ""
-        said = "One run alone is compared with nothing"
-        if row.accuracy is not None:
-            stated = given is not None and given.members[0].accuracy is not None  # else its stage would have failed
-            said += f"; it is right on {100 * row.accuracy:.2f} % of the test images{', as was stated' * stated}"
-        return self.voice(f"{said}.")
+        """Of one run of which nothing is known yet; "" of several."""
+        return "" if self.spec.ensemble.runs > 1 else self.voice("One run alone is compared with nothing.")
 
     @property
     def odd(self) -> list[str]:

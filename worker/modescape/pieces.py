@@ -85,6 +85,9 @@ class Piece:
         )
 
 
+_OF_ONE = ("recipe", "alone")  # what was odd of a piece while it was all there was
+
+
 def _is_output(at: str) -> bool:
     return at.partition("/")[0] in _OUTPUTS and not at.endswith(("/labels", "/names"))
 
@@ -103,12 +106,13 @@ def together(pieces: Sequence[Piece], *, planned: int, is_whole: bool) -> Piece:
     missing = _missing(len(members), planned) if is_whole else ()
     if len(pieces) == 1:
         spec = _changed(first.spec, lambda imported: {**imported, **awaited})
-        return replace(first, spec=spec, odd=(*first.odd, *missing))
+        told = [one for one in first.odd if is_whole or one.what != "alone"]  # others are to come
+        return replace(first, spec=spec, odd=(*told, *missing))
     copies = _copies(members) if first.spec["imported"]["kind"] != "labels" else []
     imported = {"digest": _digest(members), "copies": copies, **awaited}
     spec = _of_many(_changed(first.spec, lambda was: {**was, **imported}), len(members))
     files = {info.digest: info for piece in pieces for info in piece.files}
-    odd = [one for piece in pieces for one in piece.odd if one.what != "recipe"] + list(missing)
+    odd = [one for piece in pieces for one in piece.odd if one.what not in _OF_ONE] + list(missing)
     for number in copies:
         original = next(i for i, one in enumerate(members) if one.outputs == members[number].outputs)
         said = f"{members[number].id} is equal to member {members[original].id} to the last bit, on every set"

@@ -264,7 +264,8 @@ def _odd(here: Site, row: Gathering, pieces: Sequence[Gathered]) -> list[Json]:
         told = here.store.experiments.get(row.experiment_id).provenance if row.experiment_id else None
     except NotFound:  # purged since
         told = None
-    return (told or {}).get("odd") or [odd for one in pieces for odd in one.piece["odd"]]
+    found: list[Json] | None = (told or {}).get("odd")
+    return [odd for one in pieces for odd in one.piece["odd"]] if found is None else found
 
 
 def _members(piece: Gathered) -> list[Json]:

@@ -94,6 +94,7 @@ class Odd(StrEnum):
     ASIDE = "aside"
     WRITTEN_WITHOUT = "written-without"
     WEIGHTS = "weights"
+    ALONE = "alone"
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,12 @@ def examine(ensemble: Ensemble, *, is_one_of_more: bool = False, keeps_order: bo
     found += _against_labels(ensemble, looked, broken)
     # Classes in another order leave no temperature that fits; the question about them says all that is known.
     explained = {who for one in found if one.what is Odd.PERMUTED and not keeps_order for who in one.members}
-    found += [*_recipe(ensemble), *_copies(ensemble, looked), *_numbers(ensemble, looked, explained)]
+    found += [
+        *_alone(ensemble, is_one_of_more=is_one_of_more),
+        *_recipe(ensemble),
+        *_copies(ensemble, looked),
+        *_numbers(ensemble, looked, explained),
+    ]
     return Findings.of([*found, *_beside(ensemble)])
 
 
@@ -751,6 +757,15 @@ def _kappa(one: Labels, other: Labels, classes: int) -> float:
     first, second = np.bincount(one, minlength=classes), np.bincount(other, minlength=classes)
     by_chance = float(first @ second) / len(one) ** 2
     return 0.0 if by_chance >= 1 else (float(np.mean(one == other)) - by_chance) / (1 - by_chance)
+
+
+def _alone(ensemble: Ensemble, *, is_one_of_more: bool) -> Iterator[Oddity]:
+    if len(ensemble.members) == 1 and not is_one_of_more:
+        sentence = (
+            "There is one member, which can be compared with nothing: its own accuracy is what is told. A comparison "
+            "needs 2 members, and a word on a claim 3 or more"
+        )
+        yield Oddity(Level.TOLD, Odd.ALONE, sentence)
 
 
 def _recipe(ensemble: Ensemble) -> Iterator[Oddity]:

@@ -104,6 +104,8 @@ def embedding(
             raise FigureNotReady(f"functions are embedded by {results.spec.evaluation.splits[0]} images only")
         refuse_skipped(results, "embed", what)
         raise FigureNotReady("the joint embedding comes after all its predictions", waits_for=("predict", "embed"))
+    if len(matrix.rows) < 2:
+        raise FigureNotReady("a map needs two functions, and there is one", closed=True)
     place = {number: np.asarray(matrix.values[i, :2], dtype=np.float64) for i, number in enumerate(matrix.rows)}
     shown: list[Solution] = [
         solution
