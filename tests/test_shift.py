@@ -508,7 +508,7 @@ def test_sets_with_images_of_their_own_are_at_no_intensity_in_words_tables_and_p
     cells = {(row[0], row[at], row[data.columns.index("images")]) for row in data.rows()}
     assert cells == {
         *(("contrast", i, 60) for i in (0, *INTENSITIES)),
-        ("turned", 0, 60), ("turned", None, 400), ("faded", 0, 60), ("faded", None, 300),
+        ("Turned, by hand", 0, 60), ("Turned, by hand", None, 400), ("Faded", 0, 60), ("Faded", None, 300),
     }  # fmt: skip
     drawn = entry.draw(data, "light")
     axes = {data.types[i]: drawn.layout[f"xaxis{i + 1 if i else ''}"] for i in range(3)}

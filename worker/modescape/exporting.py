@@ -40,6 +40,7 @@ from modescape.imported.reading import read_format
 from modescape.own_sets import place_name
 from modescape.pieces import KEPT
 from modescape.records import Group, Json, Role, SampleSet, group_name
+from modescape.registry import methods
 from modescape.results import Results
 from modescape.tables import Solution, Stage
 
@@ -204,8 +205,8 @@ class _Trained:
                     f"the centres of {samples.method}", [self._array(split, one) for one in digests]
                 )
                 self.used.update(digests)
-        entry = self.results.spec.method(method)
-        return replace(samples, centre=centre, is_rate=True if entry.strength == "rate" else None)
+        is_rate = method in methods and methods[method].strength == "rate"  # one that a plug-in brought may be gone
+        return replace(samples, centre=centre, is_rate=is_rate or None)
 
     # ---- other images ----
 
