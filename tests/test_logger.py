@@ -413,6 +413,24 @@ def test_processes_that_name_one_ensemble_log_into_it_and_the_last_seals_it(door
     assert ([one["id"] for one in found["members"]], found["state"]) == (["0", "1", "2"], "sealed")
 
 
+def test_a_loop_goes_on_after_a_reopening_with_the_number_there_is_now(door: Door, mine: Settings) -> None:
+    def loop(planned: int, *numbers: int) -> None:
+        with ms.ensemble("grows", truth(), planned=planned, server=door.site.url, id="grows", settings=mine) as e:
+            for number in numbers:
+                if str(number) not in e.here:
+                    log_one(e, number)
+
+    loop(2, 0, 1)
+    (found,) = door.client.get("/api/imports").json()["items"]
+    answer = door.client.post(f"/api/imports/{found['id']}/reopen", json={"planned": 3})
+    assert answer.status_code == 200, answer.text
+    with pytest.raises(Conflict, match="after a reopening the number it has now"):
+        loop(4, 2)
+    loop(3, 0, 1, 2)
+    (found,) = door.client.get("/api/imports").json()["items"]
+    assert ([one["id"] for one in found["members"]], found["planned"], found["state"]) == (["0", "1", "2"], 3, "sealed")
+
+
 HERE = """
 import sys
 

@@ -189,7 +189,7 @@ class Intake:
         asked = {"name": name, "planned": planned, "labels": dict(labels), "kind": kind, "recipe": recipe,
                  "classes": list(classes)}  # fmt: skip
         request = _digest(asked)
-        if (known := self._known(about.key, request)) is not None:
+        if (known := self._opened(about.key, asked)) is not None:
             return known
         kept = [KeptLabels.from_json(one) for one in self._labels(labels)]
         declared = Declared(kind, recipe, tuple(classes), tuple(kept), about.notes, about.tags, about.by)
@@ -388,6 +388,18 @@ class Intake:
             and params.get((one.kind, one.key)) == one.params
             and one.params["run"] not in copies
         ]
+
+    def _opened(self, key: str | None, asked: Json) -> Gathering | None:
+        """What this request opened before, also with the number that was promised first where it is another by now:
+        whoever goes on after a reopening says the present one."""
+        try:
+            return self._known(key, _digest(asked))
+        except Conflict:
+            row = self.store.by_key(str(key))
+            numbers = range(1, row.planned + 1) if row is not None and row.planned == asked["planned"] else ()
+            if not any(_digest({**asked, "planned": number}) == row.request for number in numbers):
+                raise
+            return row
 
     def _known(self, key: str | None, request: str) -> Gathering | None:
         return self.store.by_key(key, request) if key is not None else None

@@ -84,10 +84,17 @@ class Delivery:
             files = self._door.send({f"{place}.labels.npy": path for place, path in self.spool.truth.items()})
             truth = {one["name"].removesuffix(".labels.npy"): one["sha256"] for one in files}
             planned = about.planned or len({one.id for one in self.spool.members if one.is_done})
-            found = self._door.open(
-                about.name, max(1, planned), truth, key=about.key, kind=about.kind, recipe=about.recipe,
-                classes=list(about.classes), notes=about.notes, tags=list(about.tags), by=about.by,
-            )  # fmt: skip
+            try:
+                found = self._door.open(
+                    about.name, max(1, planned), truth, key=about.key, kind=about.kind, recipe=about.recipe,
+                    classes=list(about.classes), notes=about.notes, tags=list(about.tags), by=about.by,
+                )  # fmt: skip
+            except Conflict as error:
+                raise Conflict(
+                    "an ensemble of this id was begun with another name, labels, kind, recipe, classes or number "
+                    f"(planned={max(1, planned)} here): say what was said then, after a reopening the number it has "
+                    "now, or use another id"
+                ) from error
             self.spool.open_as(found["id"])
         else:
             found = self._door.one(id_)

@@ -83,8 +83,9 @@ class Gatherings(Subject):
                     raise
         raise AssertionError("unreachable")
 
-    def by_key(self, key: str, request: str) -> Gathering | None:
-        """The one that this request opened before. Raises Conflict when another request had its key."""
+    def by_key(self, key: str, request: str | None = None) -> Gathering | None:
+        """The one that this request opened before. Raises Conflict when another request had its key; None: whatever
+        the request was."""
         with self.database.reading() as session:
             return _known(session, key, request)
 
@@ -199,9 +200,9 @@ def _recipe(row: Gathering) -> str:
     return hashlib.sha256(f"gathering {row.id}".encode()).hexdigest()
 
 
-def _known(session: Session, key: str | None, request: str) -> Gathering | None:
+def _known(session: Session, key: str | None, request: str | None) -> Gathering | None:
     found = None if key is None else session.scalars(select(Gathering).where(Gathering.key == key)).one_or_none()
-    if found is not None and found.request != request:
+    if found is not None and request is not None and found.request != request:
         raise Conflict(f"the Idempotency-Key {(key or '')[:80]!r} was used for another request; use a new key")
     return found
 
