@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from real_data import real
 
+from modescape.apart import Asked
 from modescape.errors import InvalidInput
 from modescape.imported.digest import set_digest
 from modescape.imported.door import examine
@@ -27,6 +28,7 @@ from modescape.imported.reading import read
 from modescape.imported.two_arrays import natural
 from modescape.imported.writing import write
 from modescape.importing import analyse
+from modescape.reading_process import read_sent
 from modescape.records import SampleSet
 
 M, N, K = 12, 30, 3
@@ -946,3 +948,23 @@ def test_characters_that_no_name_has_are_refused_in_what_is_said(
     with pytest.raises(InvalidInput, match="with characters that no name has") as refused:
         read(places[how], **{said: f"y{letter}.npy"}, within=tmp_path)
     assert refused.value.problems[0].field == said
+
+
+def test_labels_that_are_called_as_the_format_calls_them_make_no_format_of_a_file_a_member(tmp_path: Path) -> None:
+    for i in range(3):
+        np.save(tmp_path / f"m{i}.npy", LOGITS[i])
+    np.save(tmp_path / "test.labels.npy", LABELS)
+    found = read(tmp_path)
+    np.testing.assert_array_equal(found.test.outputs.read(), LOGITS[:3])
+    assert found.test.labels is not None
+    np.testing.assert_array_equal(found.test.labels, LABELS)
+
+
+def test_a_sent_file_whose_name_begins_with_a_dot_is_said_to_be_unread(tmp_path: Path) -> None:
+    for name in (".m0.npy", "m1.npy", "m2.npy"):
+        np.save(tmp_path / name, LOGITS[0] if name == "m1.npy" else LOGITS[1])
+    np.save(tmp_path / "y.npy", LABELS)
+    (tmp_path / ".DS_Store").write_bytes(b"a desktop's own")
+    found = read_sent(tmp_path, Asked(name="dots"))
+    assert found.unread == (".m0.npy",)
+    assert found.test.outputs.shape[0] == 2

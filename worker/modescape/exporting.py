@@ -235,6 +235,8 @@ class _Trained:
             array = padded(f"{place} of {group}", functions)
             samples[name] = replace(samples[name], outputs={**samples[name].outputs, place: array})
             placed.add((group, place))
+        along = (place for group, place in by_group if group == Group.TRAJECTORY)
+        self.left_out += [f"what checkpoints said of {place}" for place in sorted(set(along))]
         elsewhere = {one for key, some in digests.items() if key not in placed for one in some}
         self.used |= {one for key in placed for one in digests[key]} - elsewhere
         return replace(ensemble, sets=sets, samples=samples)

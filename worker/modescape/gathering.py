@@ -396,8 +396,10 @@ class Intake:
             return self._known(key, _digest(asked))
         except Conflict:
             row = self.store.by_key(str(key))
-            numbers = range(1, row.planned + 1) if row is not None and row.planned == asked["planned"] else ()
-            if not any(_digest({**asked, "planned": number}) == row.request for number in numbers):
+            if row is None or row.planned != asked["planned"]:
+                raise
+            first = (_digest({**asked, "planned": number}) for number in range(1, row.planned + 1))
+            if row.request not in first:
                 raise
             return row
 

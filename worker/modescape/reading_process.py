@@ -17,6 +17,7 @@ import socket
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +30,7 @@ from modescape.errors import InvalidInput, Problem
 from modescape.imported import parts
 from modescape.imported.answers import answered, examined
 from modescape.imported.arrays import Array, mapped, refuse, stacked
+from modescape.imported.containers import is_of_a_desktop
 from modescape.imported.digest import FILE_OF
 from modescape.imported.door import Findings, Level, Oddity
 from modescape.imported.ensemble import (
@@ -200,11 +202,14 @@ def _named(root: Path) -> dict[str, Path]:
 def read_sent(root: Path, asked: Asked) -> Ensemble:
     """The ensemble in a folder of files that were sent. Raises InvalidInput, Unclear."""
     files = [path for path in root.rglob("*") if path.is_file()]
-    return read(
+    found = read(
         files[0] if len(files) == 1 else root, name=asked.name, kind=_kind(asked),
         recipe=Recipe(asked.recipe) if asked.recipe else None, outputs=asked.outputs, labels=asked.labels,
         classes=asked.classes, within=root,
     )  # fmt: skip
+    names = (path.relative_to(root).as_posix() for path in files)
+    hidden = [name for name in names if len(files) > 1 and f"/{name}".count("/.") and not is_of_a_desktop(name)]
+    return replace(found, unread=(*found.unread, *sorted(hidden)))
 
 
 def one_member(

@@ -23,7 +23,7 @@ _ADVICE = (
     (r"; (?:select three solutions, or clone it with one|name a set under Out of distribution)$", ""),
     (r"; launch with 2 runs or more$", ""),
     (r" in this spec\b", " here"),
-    (r"raise (?:data\.test_images|ensemble\.runs)", "bring more of them"),
+    (r"raise (?:data\.test_images|shift\.images|ensemble\.runs)", "bring more of them"),
     (r"use more test images, or harder ones", "bring more test images, or harder ones"),
     (r"train those runs again", "bring those members again"),
     (r"keep more \(training\.checkpoint_every\) or train longer", "bring more, from late in the training"),

@@ -36,7 +36,7 @@ def closed_gate(evidence: Units, disagreement: float, needed: int) -> str:
     if evidence.units < MIN_UNITS:
         return too_few(evidence)
     if evidence.examples < needed:
-        return f"{evidence.examples} test images, at least {needed} are needed: raise data.test_images"
+        return f"{evidence.examples} test images, at least {needed} are needed: raise {evidence.examples_by}"
     disagreeing = disagreement * evidence.examples
     if disagreeing < MIN_DISAGREEING:
         return (

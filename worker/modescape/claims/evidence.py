@@ -96,6 +96,7 @@ class Units(ABC):
 
     unit: ClassVar[str] = "run"
     raised_by: ClassVar[str] = "ensemble.runs"
+    examples_by: ClassVar[str] = "data.test_images"
     by_unit: ClassVar[tuple[str, ...]] = ("numbers",)  # fields that hold something of each unit
     by_pair: ClassVar[tuple[str, ...]] = ()  # fields that are matrices over units
 
@@ -413,6 +414,7 @@ class ShiftEvidence(OfRuns):
     own: Mapping[str, OwnImages] = field(default_factory=dict)
     over: str = ""
 
+    examples_by: ClassVar[str] = "shift.images"
     by_unit: ClassVar[tuple[str, ...]] = (*OfRuns.by_unit, "clean_within", "shifted_within", "own")
     by_pair: ClassVar[tuple[str, ...]] = ("clean_between", "shifted_between")
 

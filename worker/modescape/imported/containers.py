@@ -338,8 +338,13 @@ def _name_of(item: zipfile.ZipInfo) -> str:
 
 def _is_aside(name: str) -> bool:
     """Folders, and what systems leave in archives."""
+    return name.endswith("/") or is_of_a_desktop(name)
+
+
+def is_of_a_desktop(name: str) -> bool:
+    """Whether a file is what a Mac leaves beside others."""
     path = PurePosixPath(name)
-    return name.endswith("/") or "__MACOSX" in path.parts or path.name.startswith((".DS_Store", "._"))
+    return "__MACOSX" in path.parts or path.name.startswith((".DS_Store", "._"))
 
 
 def manifest_text(lies: Container) -> str | None:

@@ -111,7 +111,8 @@ def says_itself(path: Path) -> bool:
 
 
 def _is_of_format(names: Sequence[str]) -> bool:
-    return NAME in names or f"{NAME}.npy" in names or any(_SET.fullmatch(name) for name in names)
+    sets = (found["what"] for name in names if (found := _SET.fullmatch(name)))
+    return NAME in names or f"{NAME}.npy" in names or any(what not in ("labels", "ids") for what in sets)
 
 
 def _read(
@@ -228,9 +229,10 @@ def _with_labels(
     truth = parts.true_labels(arrays[str(name)])
     if TEST not in found.sets:
         raise refuse(where, "it has no outputs on the test set, of which labels would be", "leave labels out")
+    where = where if within is None else "the files"  # that were sent, and lie in a folder of another name
     before = found.test.labels
     if before is not None and not np.array_equal(before, truth):
-        said = f"it has labels of its own, {own}, and those of {labels} are others"
+        said = f"it has labels of its own, {own}, and those of {printable(Path(labels).name)} are others"
         raise refuse(where, said, "leave labels out, or that file" if own.endswith(".npy") else "leave labels out")
     unread = tuple(one for one in found.unread if one.removesuffix(".npy") != name)
     order = "The labels were taken in the order in which the table's first member has its rows"
