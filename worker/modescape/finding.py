@@ -340,15 +340,18 @@ class Finding:
     @property
     def headline(self) -> str:
         """The answer in a few words, as claim (b) is judged; empty while nothing is known."""
-        return self.voice(self._headline)
+        return self.headline_at(FIRST)
 
-    @property
-    def _headline(self) -> str:
+    def headline_at(self, look: Look) -> str:
+        """The same by the word that (b) has at the level of this look."""
+        return self.voice(self._headline(look))
+
+    def _headline(self, look: Look) -> str:
         if self.independent is None:
             if self.failures:
                 return "One run is left, which nothing can be compared with."
             return f"One run, {self.alone}." if self.alone else ""
-        word = next((one.record.word for one in self.told() if one.record.id == "b"), Word.CANNOT_TELL)
+        word = next((one.word_at_look for one in self.told(look) if one.record.id == "b"), Word.CANNOT_TELL)
         if word is Word.HOLDS:
             return "These networks are different functions."
         if word is Word.DOES_NOT_HOLD:

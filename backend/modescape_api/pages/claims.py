@@ -226,10 +226,12 @@ def headline(rows: Sequence[Row]) -> str:
     """How many hold, in a sentence; "" without claims."""
     if not rows:
         return ""
-    words = [row.told.record.word for row in rows]
+    words = [row.told.word_at_look for row in rows]
     holds, fails, open_ = (words.count(word) for word in Word)
     one = len(rows) == 1 or holds == 1
     text = f"{holds} of {len(rows)} claim{'s'[: (holds, len(rows)) != (1, 1)]} {'holds' if one else 'hold'} here"
+    if (look := rows[0].told.at_look).look > 1:
+        text += f" at {100 * look.level:.2g} %, the level of look {look.look}"
     if fails:
         text += f", {fails} {'does' if fails == 1 else 'do'} not"
     if open_:

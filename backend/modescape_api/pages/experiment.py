@@ -117,8 +117,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         ],
         failures=failed,
         lost=list(failures.lost(Results(here.store, here.artifacts, row.id))),
-        headline=_headline(row, found),
         claims=(rows := claims.answered(found, shown, look := here.laboratory.look(row))),
+        headline=_headline(row, found.headline_at(look)),
         look=look,
         looked=found.voice(looked(look)),
         missing_members=_missing_members(row),
@@ -167,8 +167,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     )
 
 
-def _headline(row: Experiment, found: Finding) -> str:
-    words = found.headline
+def _headline(row: Experiment, words: str) -> str:
     return f"So far {words[:1].lower()}{words[1:]}" if words and not row.status.has_ended else words
 
 

@@ -143,6 +143,11 @@ class Told:
         )  # fmt: skip
 
     @property
+    def word_at_look(self) -> Word:
+        """At the level of its look, which is that of the record at the first."""
+        return self.record.word if self.at_look.look == 1 else self.at_look.word
+
+    @property
     def later(self) -> str:
         """Of a later look, the word at its level, of what waits for members the interval alone; "" at the first."""
         return AtLook.words(self.at_look.to_json() | ({"word": None} if self.waits else {}))

@@ -268,7 +268,7 @@ def latex(sweep: KeptSweep, claims: Sequence[ClaimTold]) -> str:
     """A table of the words and intervals, a row a cell and a column a claim; needs booktabs and amssymb."""
     head = " & ".join(["Cell", *(f"({tex(claim.letter)})" for claim in claims)])
     lines = [
-        "% needs \\usepackage{booktabs,amssymb}",
+        "% needs \\usepackage{booktabs,amssymb}; * stands with Holm's correction over the cells that were tested",
         f"% {sweep.row.name}".replace("\n", " "),
         rf"\begin{{tabular}}{{l{'l' * len(claims)}}}",
         r"\toprule",
