@@ -481,7 +481,7 @@ def test_what_the_server_refuses_of_an_ensemble_is_said_before_any_training(door
     shared = {"server": door.site.url, "id": "other", "settings": mine}
     with ms.ensemble("other", truth(), planned=2, **shared) as e:
         log_one(e, 0)
-    with pytest.raises(Conflict, match="was used for another request"):
+    with pytest.raises(Conflict, match="of this id was begun with another"):
         ms.ensemble("other", truth(), planned=3, **shared).__enter__()
     assert spools(mine.spool_folder) == []
 
