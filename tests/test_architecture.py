@@ -84,6 +84,16 @@ def test_heavy_libraries_enter_by_their_doors_only(path: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_no_process_that_is_started_imports_from_the_folder_one_stands_in() -> None:
+    """-P: `python -m` and `-c` have the working folder first on their path. Who tests modules of his own wants it so."""
+    started = [
+        (path, one) for path in SOURCES for one in re.findall(r"\[\s*sys\.executable,\s*(\S+)", path.read_text("utf-8"))
+    ]
+    assert len(started) >= 7
+    theirs = {LABORATORY / "cli.py", LABORATORY / "testing" / "contract.py"}
+    assert not [path for path, option in started if option != '"-P",' and path not in theirs]
+
+
 def test_imports_point_one_way() -> None:
     """Inside functions and for types, too; the contract is in pyproject and printed in docs/architecture.md."""
     check = "from importlinter.cli import lint_imports_command; lint_imports_command()"

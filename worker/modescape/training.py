@@ -32,7 +32,7 @@ from modescape.science import weights
 from modescape.science.arithmetic import Precision, arithmetic, choose_precision
 from modescape.science.data import Splits
 from modescape.science.networks import SeededNetwork, dropout_layers
-from modescape.science.optimisers import Optimiser, Weights, flatten_in_place, restore
+from modescape.science.optimisers import Optimiser, Weights, flatten_in_place, live_in, restore
 from modescape.science.seeds import RunSeeds
 from modescape.science.steps import Examples, Moment
 from modescape.spec_parts import OURS, TrainingSpec, steps_per_epoch
@@ -365,12 +365,7 @@ class Run:
     def live_in(self, theta: Tensor, gradient: Tensor) -> None:
         """Let the network's weights and gradients, [P] each, lie there; theta holds them already."""
         self.theta, self.gradient = theta, gradient
-        start = 0
-        for parameter in self.module.parameters():
-            end = start + parameter.numel()
-            parameter.data = theta[start:end].view(parameter.shape)
-            parameter.grad = gradient[start:end].view(parameter.shape)
-            start = end
+        live_in(self.module, theta, gradient)
 
     def curve_values(self) -> dict[str, float]:
         """Training loss and accuracy since the last point (dropout on, weights in motion), and the rate just used."""

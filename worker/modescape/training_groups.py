@@ -64,7 +64,7 @@ def train_group(
     Raises InvalidInput where the networks or the training cannot be grouped that way (`cannot_be`).
     """
     if (why := cannot_be(way, [one.network for one in members], training)) is not None:
-        raise InvalidInput(why, field="training.grouping", allowed="alone" if way == "branches" else "alone, branches")
+        raise InvalidInput(why, field="way", allowed="alone" if way == "branches" else "alone, branches")
     recipe = recipe or Recipe.of(training, len(splits.train))
     ours = all(isinstance(one.network, SeededNetwork) for one in members)
     precision = choose_precision(training.precision, device, is_ours=ours)

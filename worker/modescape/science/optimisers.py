@@ -18,13 +18,18 @@ def flatten_in_place(module: nn.Module) -> tuple[Tensor, Tensor]:
     parameters = list(module.parameters())
     theta = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
     gradient = torch.zeros_like(theta)
+    live_in(module, theta, gradient)
+    return theta, gradient
+
+
+def live_in(module: nn.Module, theta: Tensor, gradient: Tensor) -> None:
+    """Make every parameter, and its gradient, a view of these, [P] each; theta holds the weights already."""
     start = 0
-    for parameter in parameters:
+    for parameter in module.parameters():
         end = start + parameter.numel()
         parameter.data = theta[start:end].view(parameter.shape)
         parameter.grad = gradient[start:end].view(parameter.shape)
         start = end
-    return theta, gradient
 
 
 @dataclass(frozen=True, eq=False)

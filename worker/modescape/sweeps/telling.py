@@ -278,7 +278,9 @@ def latex(sweep: KeptSweep, claims: Sequence[ClaimTold]) -> str:
     for place, kept in enumerate(sweep.cells):
         row = [tex(label(kept.varied)), *(_tex_cell(claim.cells[place]) for claim in claims)]
         lines.append(" & ".join(row) + r" \\")
-    lines += [r"\midrule", " & ".join(["all cells", *(tex(claim.verdict) for claim in claims)]) + r" \\"]
+    is_later = any(cell.at_look for claim in claims for cell in claim.cells)
+    every = "all cells, as at first looks" if is_later else "all cells"
+    lines += [r"\midrule", " & ".join([every, *(tex(claim.verdict) for claim in claims)]) + r" \\"]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
