@@ -85,7 +85,7 @@ def test_heavy_libraries_enter_by_their_doors_only(path: Path) -> None:
 
 
 def test_no_process_that_is_started_imports_from_the_folder_one_stands_in() -> None:
-    """-P: `python -m` and `-c` have the working folder first on their path. Who tests modules of his own wants it so."""
+    """-P: `python -m` and `-c` have the working folder first on their path. Who tests modules of his own wants that."""
     started = [
         (path, one) for path in SOURCES for one in re.findall(r"\[\s*sys\.executable,\s*(\S+)", path.read_text("utf-8"))
     ]
