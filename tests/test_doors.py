@@ -1258,6 +1258,7 @@ def test_an_open_page_lets_go_of_figures_that_turn_out_not_to_be_drawn(tmp_path:
         assert waiting.count() > 0
         door.run(slug)
         assert_true_to_now(page, lambda page: expect(page.locator("#live-status")).to_contain_text("succeeded"))
+        expect(page.locator("[data-connection]")).to_be_hidden()
         assert waiting.count() == 0
         browser.close()
 

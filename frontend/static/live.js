@@ -76,6 +76,7 @@ if (source) {
       if (takeOver(old, fresh)) changed = true;
       else held = true;
     }
+    if (status) status.hidden = !page.querySelector("[data-connection]"); // nothing is computed any more
     if (changed) dispatchEvent(new CustomEvent("pagechanged"));
     if (pending.size) {
       const kinds = [...pending];
