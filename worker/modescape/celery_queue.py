@@ -198,7 +198,7 @@ class _Reaper:
         executor = self._executor
         current = executor.current
         try:
-            executor.store.workers.seen(executor.name, stage_id=current.lease.stage.id if current else None)
+            executor.store.workers.seen(executor.name, stage_id=current[0].lease.stage.id if current else None)
             for stage_id in executor.store.leases.reap():
                 log.warning("freed stage %s: its worker stopped answering", stage_id)
             dispatch(executor.settings, executor.store, older_than_seconds=older_than_seconds)
@@ -212,7 +212,7 @@ class _Reaper:
             self._look()
 
     def _look(self) -> None:
-        if self._executor.current is None and (self._working is None or not self._working.is_alive()):
+        if not self._executor.current and (self._working is None or not self._working.is_alive()):
             self._working = threading.Thread(target=self._work, name="without a bell", daemon=True)
             self._working.start()
 
@@ -253,7 +253,7 @@ def worker_main(
     store.workers.register(
         executor.name, device=here.title, numerics=here.numerics, queue=here.queues[0], pid=os.getpid()
     )
-    living = [worker.name for worker in store.workers.all() if worker.stopped_at is None]
+    living = [worker.name for worker in store.workers.living()]
     published_entries.publish(store.catalogue, executor.name, living)
     if runner is None:
         _calibrate(store, executor.name, here.device)

@@ -3,7 +3,8 @@
     Executor(store, artifacts, settings).run_experiment(experiment.id, progress=True)     # a notebook, `modescape run`
 
 A worker process (`celery_queue`) does the same in answer to wake-ups. While a stage runs, a second thread keeps its
-lease, tells its progress and reads the user's wish; the stage itself only looks at a flag at every step.
+lease, tells its progress and reads the user's wish; the stage itself only looks at a flag at every step. Stages that
+train members of one ensemble may be claimed and done together (`stages.grouping`): each keeps its row, lease and files.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +33,8 @@ from modescape.outage import DATABASE
 from modescape.records import Json, StageKind, StageOutput, Status
 from modescape.settings import Settings
 from modescape.stages.control import StageControl
+from modescape.stages.grouping import Group
+from modescape.stages.together import Together
 from modescape.store import Store
 from modescape.store.leases import Lease
 
@@ -57,6 +61,22 @@ class Runner(Protocol):
     ) -> StageOutput: ...
 
     def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput: ...
+
+
+class Grouper(Protocol):
+    """Says how the experiment of a claimed stage trains its members: `stages.runner.group_of`."""
+
+    def __call__(
+        self,
+        lease: Lease,
+        store: Store,
+        artifacts: Artifacts,
+        settings: Settings,
+        control: StageControl,
+        *,
+        device: str,
+        title: str,
+    ) -> Group | None: ...
 
 
 @dataclass(frozen=True)
@@ -97,10 +117,11 @@ class Machine:
 
 
 class Executor:
-    """Takes stages one after another. Not thread-safe, except `stop`.
+    """Takes stages one after another, or several that belong together. Not thread-safe, except `stop`.
 
-    name: the worker's, unique among those alive; runner and machine: None means the real ones of this machine;
-    after: called after each stage, when others may have become ready.
+    name: the worker's, unique among those alive; runner, group_of and machine: None means the real ones of this machine
+    (nothing is done together by a runner that is given alone); after: called after each stage, when others may have
+    become ready.
     """
 
     def __init__(
@@ -111,29 +132,30 @@ class Executor:
         *,
         name: str | None = None,
         runner: Runner | None = None,
+        group_of: Grouper | None = None,
         machine: Machine | None = None,
         after: Callable[[], object] = lambda: None,
     ) -> None:
         if runner is None:
             from modescape.stages import runner as real
 
-            runner = real
+            runner, group_of = real, group_of or real.group_of
         self.store = store
         self.artifacts = artifacts
         self.settings = settings
         self.name = name or f"{platform.node()}-{os.getpid()}"
         self.machine = machine or Machine.here(settings)
-        self.current: StageControl | None = None
+        self.current: tuple[StageControl, ...] = ()
         self._runner = runner
+        self._group_of = group_of
         self._after = after
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """Give the present stage back at its next step and take no other. From any thread or a signal handler."""
+        """Give the present stages back at their next steps and take no other. From any thread or a signal handler."""
         self._stopping.set()
-        current = self.current
-        if current is not None:
-            current.stop(StageInterrupted("the worker is stopping"))
+        for control in self.current:
+            control.stop(StageInterrupted("the worker is stopping"))
 
     def drain(self, first: str | None = None, *, experiment_id: str | None = None) -> int:
         """Work until nothing is ready, on the stage `first` before others; how many stages were taken."""
@@ -142,9 +164,8 @@ class Executor:
             lease = self._claim(self.machine.queues, experiment_id, first)
             if lease is None:
                 break
-            self.work(lease)
+            taken += self._take(lease)
             first = None
-            taken += 1
         if taken:
             heap.give_back()
         return taken
@@ -163,7 +184,7 @@ class Executor:
                 lease = self._claim(("cpu", "gpu"), experiment_id)
                 if lease is not None:
                     moved(f"{lease.stage.kind} {lease.stage.key}")
-                    self.work(lease)
+                    self._take(lease)
                 elif (status := self.store.experiments.get(experiment_id).status).has_ended or status is Status.PAUSED:
                     heap.give_back()
                     return
@@ -172,23 +193,62 @@ class Executor:
                     time.sleep(TICK_SECONDS)
                 moved("")
 
-    def _claim(self, queues: Sequence[str], experiment_id: str | None, first: str | None = None) -> Lease | None:
+    def _claim(
+        self, queues: Sequence[str], experiment_id: str | None, first: str | None = None, kind: str | None = None
+    ) -> Lease | None:
         return self.store.leases.claim(
-            self.name, stage_id=first, queues=queues, experiment_id=experiment_id,
+            self.name, stage_id=first, queues=queues, experiment_id=experiment_id, kind=kind,
             lease_seconds=self.settings.lease_seconds,
         )  # fmt: skip
 
     def work(self, lease: Lease) -> str:
         """Run one claimed stage to its end; how it ended: succeeded, reused, failed, lost, waiting (another worker does
         the same), or the state given back."""
-        control = StageControl(self.store, lease)
-        self.current = control
-        if self._stopping.is_set():
-            control.stop(StageInterrupted("the worker is stopping"))
-        started = time.monotonic()
+        with self._heart([lease]) as (control,):
+            return self._one(control)
+
+    def _take(self, lease: Lease) -> int:
+        """Run a claimed stage, together with others where its experiment trains several members at once; how many."""
+        with self._heart([lease]) as (control,):
+            group = self._group(control)
+            if group is None:
+                self._one(control)
+                return 1
+        # its heart stops for the moment in which others are claimed: a lease lasts longer
+        leases = [lease, *self._company(lease, group)]
+        together = Together(group.way)
+        with self._heart(leases, together) as controls:
+            together.run([partial(self._one, control, share=len(leases)) for control in controls])
+        return len(leases)
+
+    def _group(self, control: StageControl) -> Group | None:
+        if self._group_of is None:
+            return None
         try:
-            with self._heart(control):
-                outcome = self._work(control)
+            return self._group_of(
+                control.lease, self.store, self.artifacts, self.settings, control,
+                device=self.machine.device, title=self.machine.title,
+            )  # fmt: skip
+        except Exception as error:  # a stage begins by the same: alone it meets this again, and tells it
+            log.info("%s is trained alone: %s", control.lease.name, error)
+            return None
+
+    def _company(self, lease: Lease, group: Group) -> Iterator[Lease]:
+        """Leases of stages of the same kind and experiment: as many as go together, and no more than this worker's
+        share of those that are ready."""
+        alike = {one.name for one in self.store.workers.living() if one.queue == self.machine.queues[0]}
+        ready = 1 + self.store.leases.ready(lease.experiment.id, lease.stage.kind)
+        for _ in range(min(group.members, -(-ready // len(alike | {self.name}))) - 1):
+            other = self._claim((lease.stage.queue,), lease.experiment.id, kind=lease.stage.kind)
+            if other is None:
+                return
+            yield other
+
+    def _one(self, control: StageControl, share: int = 1) -> str:
+        """Run one claimed stage; share: how many share the time that it takes."""
+        lease, started = control.lease, time.monotonic()
+        try:
+            outcome = self._work(control, share)
         except LeaseLost as lost:
             outcome = "lost"
             log.warning("%s", lost)
@@ -196,17 +256,17 @@ class Executor:
             outcome = "lost"
             DATABASE.away(error)
         finally:
-            self.current = None
+            self.current = tuple(one for one in self.current if one is not control)
         seconds = time.monotonic() - started
         log.info("%s %s: %s in %.1f s", lease.experiment.slug, lease.name, outcome, seconds)
         self._after()
         return outcome
 
-    def _work(self, control: StageControl) -> str:
+    def _work(self, control: StageControl, share: int) -> str:
         lease, started = control.lease, time.monotonic()
         try:
             control.check()
-            memo = self._runner.stage_key(lease, self.machine.numerics)
+            memo = self._runner.stage_key(lease, self._numerics(control))
             if self.store.leases.reuse(
                 lease, memo, exists=self.artifacts.exists,
                 renew=lambda output: self._runner.renewed(lease, output, self.artifacts),
@@ -234,8 +294,13 @@ class Executor:
         except BaseException:  # Ctrl-C in a notebook: the stage can go on later
             self.store.leases.give_back(lease)
             raise
-        self._learn_speed(lease, output, time.monotonic() - started)
+        self._learn_speed(lease, output, (time.monotonic() - started) / share)
         return "succeeded"
+
+    def _numerics(self, control: StageControl) -> str:
+        """What must be equal for equal bytes: members in turn have the bits of members alone, stacked ones do not."""
+        stacked = control.together is not None and control.together.way == "stacked"
+        return f"{self.machine.numerics}/stacked" if stacked else self.machine.numerics
 
     def _learn_speed(self, lease: Lease, output: StageOutput, seconds: float) -> None:
         """What prices are made of. A stage that went on where another attempt had stopped says nothing of its kind."""
@@ -246,37 +311,46 @@ class Executor:
             self.store.workers.keep_speed(self.name, lease.experiment.architecture, float(rate))
 
     @contextmanager
-    def _heart(self, control: StageControl) -> Iterator[None]:
-        """Beat the lease from a second thread until the stage is over."""
-        over = threading.Event()
-        thread = threading.Thread(target=self._beat, args=(control, over), name="heart", daemon=True)
+    def _heart(self, leases: Sequence[Lease], together: Together | None = None) -> Iterator[list[StageControl]]:
+        """Beat leases from a second thread until their stages are over."""
+        controls = [StageControl(self.store, lease, together) for lease in leases]
+        self.current, over = tuple(controls), threading.Event()
+        if self._stopping.is_set():
+            self.stop()
+        thread = threading.Thread(target=self._beat, args=(leases[0].seconds, over), name="heart", daemon=True)
         thread.start()
         try:
-            yield
+            yield controls
         finally:
             over.set()
             thread.join()
+            self.current = ()
 
-    def _beat(self, control: StageControl, over: threading.Event) -> None:
-        seconds = control.lease.seconds
+    def _beat(self, seconds: float, over: threading.Event) -> None:
         tick, beaten = min(TICK_SECONDS, seconds / 6), time.monotonic()
         while not over.wait(tick):
             now = time.monotonic()
-            due = now - beaten > seconds / 3 or (control.has_progress and now - beaten > TELL_SECONDS)
+            controls = [one for one in self.current if not one.is_lost]
+            has_progress = any(one.has_progress for one in controls)
             try:
-                if due:
-                    control.tell()
+                if now - beaten > seconds / 3 or (has_progress and now - beaten > TELL_SECONDS):
+                    self._tell(controls)
                     beaten = now
                 else:
-                    control.stop_if_asked(self.store.leases.wish(control.lease))
-            except LeaseLost as lost:
-                control.stop(lost)
-                return
+                    for one in controls:
+                        one.look()
             except UNAVAILABLE as error:
                 DATABASE.away(error)
                 if now - beaten > seconds:
-                    control.stop(LeaseLost("the database did not answer for a whole lease"))
+                    for one in controls:
+                        one.stop(LeaseLost("the database did not answer for a whole lease"))
                     return
+
+    def _tell(self, controls: Sequence[StageControl]) -> None:
+        """Write the progress of all, or just keep their leases, in one transaction."""
+        answers = self.store.leases.beat_all([(one.lease, one.untold()) for one in controls]) if controls else []
+        for one, answer in zip(controls, answers, strict=True):
+            one.stop_if_asked(answer)
 
 
 def _record(error: Exception, lease: Lease) -> Json:

@@ -38,6 +38,7 @@ from modescape.records import DataInfo, Sizes
 from modescape.registry import RECIPE, Entry, architectures, corruptions, datasets, methods
 from modescape.spec_parts import (
     OURS,
+    STACKED_OPTIMISERS,
     BaseSpec,
     MethodSpec,
     Part,
@@ -551,6 +552,18 @@ def _of_recipe(spec: ExperimentSpec, n: Sizes) -> Iterator[Problem]:
         )  # fmt: skip
     if training.by_epochs:
         yield from _not_trained_here(spec)
+    yield from _not_grouped(spec)
+
+
+def _not_grouped(spec: ExperimentSpec) -> Iterator[Problem]:
+    """What a group of runs cannot be trained with."""
+    grouping, training = spec.ensemble.grouping, spec.training
+    if grouping in ("branches", "stacked") and training.by_epochs:
+        title = RECIPE["trainer"].title(training.trainer)
+        yield Problem(f"{title} trains one network at a time", "ensemble.grouping", "auto, alone")
+    elif grouping == "stacked" and training.optimiser not in STACKED_OPTIMISERS:
+        title = RECIPE["optimiser"].title(training.optimiser)
+        yield Problem(f"{title} moves the tensors of one network", "ensemble.grouping", "auto, alone, branches")
 
 
 def _not_trained_here(spec: ExperimentSpec) -> Iterator[Problem]:

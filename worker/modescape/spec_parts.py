@@ -281,6 +281,7 @@ class Milestone(Part):
 
 
 OURS = "modescape"  # the trainer that is our own loop
+STACKED_OPTIMISERS = ("adam", "sgd", "momentum")  # one update moves the weights of all of a group
 _Chosen = Annotated[dict[str, Any], Added]
 
 
@@ -365,6 +366,12 @@ class EnsembleSpec(Part):
         "both",
         description="What differs between runs: initial weights and batch order, or only one of them. With "
         "`initial_weights`: head: a fresh last layer and batch order; batches: batch order only.",
+    )
+    grouping: Annotated[Literal["auto", "alone", "branches", "stacked"], Added] = Field(
+        "auto",
+        description="How a worker trains runs. alone: one at a time; branches: several in turn, step by step, each to "
+        "the bit as alone; stacked: several as one function of all their weights, equal to alone up to rounding; auto: "
+        "alone on a processor, and on a GPU what was measured to be faster there.",
     )
 
 

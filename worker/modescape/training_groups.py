@@ -16,8 +16,9 @@ Everything random is drawn by member and step as alone, so both ways see the sam
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,11 +32,14 @@ from modescape.science.arithmetic import Precision, arithmetic, choose_precision
 from modescape.science.data import Splits
 from modescape.science.networks import CnnBlock, Dropout, SeededNetwork, dropout_layers, keep_mask
 from modescape.science.optimisers import Adam, Descent, Weights, rows_of
-from modescape.science.seeds import RunSeeds
-from modescape.spec_parts import TrainingSpec
+from modescape.science.seeds import RunSeeds, run_seeds
+from modescape.spec_parts import STACKED_OPTIMISERS, TrainingSpec
 from modescape.training import Recipe, Run, Silent, Telling, TrainListener, TrainState
 
 Way = Literal["branches", "stacked"]
+
+SECONDS = 1.0  # of each measurement
+WARM = 3  # rounds of steps before it
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,11 @@ def train_group(
     device: str = "cpu",
     first_step: int = 0,
     recipe: Recipe | None = None,
+    left: Callable[[int, Exception | None], None] = lambda place, error: None,
 ) -> list[Exception | None]:
     """Train members of one architecture; of each how it ended: None at its last step, else what stopped it (Diverged,
-    what its listener raised), with the others trained on. Arguments as `training.train`'s.
+    what its listener raised), with the others trained on. left: called with the place of a member, and how it ended,
+    when it leaves; other arguments as `training.train`'s.
 
     Raises InvalidInput where the networks or the training cannot be grouped that way (`cannot_be`).
     """
@@ -69,17 +75,104 @@ def train_group(
     ours = all(isinstance(one.network, SeededNetwork) for one in members)
     precision = choose_precision(training.precision, device, is_ours=ours)
     splits = splits.to(device)
-    with arithmetic(device), ExitStack() as stack:
-        place = torch.device(device)
-        stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
-        group = _Group(way, precision)
+    with arithmetic(device), _random_numbers_aside(device):
+        group = _Group(way, precision, left)
         for one in members:
             run = Run(one.network.to(device), splits, training, one.seeds, recipe, device, first_step)
             group.take(Telling(run, one.listener), one.resume)
         group.train()
-    for one in members:
-        one.network.eval()
     return group.ended
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes. own: what each member keeps as long as it is trained; step: what one member's step takes besides."""
+
+    own: int
+    step: int
+
+
+def memory_of(network: nn.Module, splits: Splits, training: TrainingSpec, device: str) -> Memory:
+    """What training such networks takes, found by one step of a copy: on a GPU the most that was allocated, elsewhere
+    twice what the step keeps for its way back (the other half being gradients on that way)."""
+    with arithmetic(device), _random_numbers_aside(device):
+        run, precision = _trial(network, splits, training, device)
+        run.learn(run.batch(0), precision)  # optimisers of torch's make their moments now
+        tensors = [run.theta, run.gradient, *run.optimiser.moments.values(), *run.module.buffers()]
+        own = sum(_bytes(one) for one in tensors) + _bytes(run.theta)  # and an optimiser's scratch
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            run.learn(run.batch(1), precision)
+            return Memory(own, torch.cuda.max_memory_allocated() - before)
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept[tensor.data_ptr()] = _bytes(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            run.learn(run.batch(1), precision)
+        return Memory(own, 2 * sum(kept.values()))
+
+
+def members_that_fit(free: int, needed: Memory, way: Way) -> int:
+    """How many members at once `free` bytes allow; of branches one makes its step at a time."""
+    if way == "branches":
+        return max(0, (free - needed.step) // needed.own)
+    return free // (needed.own + needed.step)
+
+
+def measure(
+    network: nn.Module, splits: Splits, training: TrainingSpec, device: str, *, members: int = 8
+) -> dict[Way, float]:
+    """Training images a second of a group, by the way it is trained."""
+    with arithmetic(device), _random_numbers_aside(device):
+        return {way: _speed(way, network, splits, training, device, members) for way in ("branches", "stacked")}
+
+
+def _speed(way: Way, network: nn.Module, splits: Splits, training: TrainingSpec, device: str, members: int) -> float:
+    """Of whole rounds of steps in about SECONDS, after WARM of them."""
+    trials = [_trial(network, splits, training, device) for _ in range(members)]
+    runs, precision = [run for run, _ in trials], trials[0][1]
+    stack = _Stack(runs, precision) if way == "stacked" else None
+
+    def round_of_steps() -> None:
+        if stack is not None:
+            stack.learn()
+        else:
+            for run in runs:
+                run.learn(run.batch(run.step), precision)
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize()
+
+    for _ in range(WARM):
+        round_of_steps()
+    rounds, started = 0, time.perf_counter()
+    while rounds == 0 or time.perf_counter() - started < SECONDS:
+        round_of_steps()
+        rounds += 1
+    return rounds * members * training.batch_size / (time.perf_counter() - started)
+
+
+def _trial(network: nn.Module, splits: Splits, training: TrainingSpec, device: str) -> tuple[Run, Precision]:
+    """A run of a copy that nobody hears of."""
+    precision = choose_precision(training.precision, device, is_ours=isinstance(network, SeededNetwork))
+    recipe = Recipe.of(training, len(splits.train))
+    copied = copy.deepcopy(network).to(device)
+    return Run(copied, splits.to(device), training, run_seeds(0, 0, "both"), recipe, device, 0), precision
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+@contextmanager
+def _random_numbers_aside(device: str) -> Iterator[None]:
+    place = torch.device(device)
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        yield
 
 
 def cannot_be(way: Way, networks: Sequence[nn.Module], training: TrainingSpec) -> str | None:
@@ -91,7 +184,7 @@ def cannot_be(way: Way, networks: Sequence[nn.Module], training: TrainingSpec) -
     shapes = {tuple((name, tuple(p.shape)) for name, p in one.named_parameters()) for one in networks}
     if len(shapes) > 1:
         return "the networks differ in their weights' shapes"
-    if training.optimiser not in ("adam", "sgd", "momentum"):
+    if training.optimiser not in STACKED_OPTIMISERS:
         return f"the optimiser {training.optimiser!r} moves the tensors of one network"
     drawing = [type(one).__name__ for one in networks[0].modules() if isinstance(one, nn.modules.dropout._DropoutNd)]
     return f"{drawing[0]} draws from torch's generator, which all of a group would share" if drawing else None
@@ -100,16 +193,16 @@ def cannot_be(way: Way, networks: Sequence[nn.Module], training: TrainingSpec) -
 class _Group:
     """Runs in training, of which any may leave at any step."""
 
-    def __init__(self, way: Way, precision: Precision) -> None:
-        self.way, self.precision = way, precision
+    def __init__(self, way: Way, precision: Precision, left: Callable[[int, Exception | None], None]) -> None:
+        self.way, self.precision, self.left = way, precision, left
         self.ended: list[Exception | None] = []
         self._there: dict[int, Telling] = {}  # by their places among the members
 
     def take(self, telling: Telling, resume: TrainState | None) -> None:
         place = len(self.ended)
         self.ended.append(None)
-        if self._heard(place, lambda: telling.begin(resume)):
-            self._there[place] = telling
+        self._there[place] = telling
+        self._heard(place, lambda: telling.begin(resume))
 
     def train(self) -> None:
         stack: _Stack | None = None
@@ -132,18 +225,24 @@ class _Group:
                 self._heard(place, one.after_step)
 
     def _leave_those_at_their_end(self) -> bool:
-        self._there = {place: one for place, one in self._there.items() if one.run.step < one.run.plan.steps}
+        for place, one in list(self._there.items()):
+            if one.run.step >= one.run.plan.steps:
+                self._leave(place, one, None)
         return bool(self._there)
 
-    def _heard(self, place: int, tell: Callable[[], None]) -> bool:
-        """Whether a member stays: what its listener, or its own numbers, raise concerns it alone."""
+    def _heard(self, place: int, tell: Callable[[], None]) -> None:
+        """Tell a member: what its listener, or its own numbers, raise concerns it alone."""
+        one = self._there[place]
         try:
             tell()
         except Exception as error:
-            self.ended[place] = error
-            self._there.pop(place, None)
-            return False
-        return True
+            self._leave(place, one, error)
+
+    def _leave(self, place: int, one: Telling, error: Exception | None) -> None:
+        self.ended[place] = error
+        del self._there[place]
+        one.run.module.eval()
+        self.left(place, error)
 
 
 class _Stack:

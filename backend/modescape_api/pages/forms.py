@@ -148,6 +148,7 @@ _LABELS = {
     "spread": "Wide samples",
     "typical": "Narrow samples",
     "vary": "What differs",
+    "grouping": "Runs at once",
     "splits": "Predictions kept on",
     "averaged": "Samples averaged",
     "embed_runs": "Runs in t-SNE",

@@ -1,4 +1,4 @@
-"""What a running stage is given to stop when told, and to say how far it is."""
+"""What a running stage is given to stop when told, to say how far it is, and to do something with others."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from modescape.errors import CancelRequested, PauseRequested, StageInterrupted
+from modescape.errors import CancelRequested, LeaseLost, PauseRequested, StageInterrupted
 from modescape.records import ArtifactInfo, Json, Point, Progress, Wish
+from modescape.stages.together import Together
 from modescape.store import Store
 from modescape.store.leases import Lease
 
 
 class StageControl:
-    """A running stage's way out: stop when told, tell how far it is, save what a later attempt resumes from."""
+    """A running stage's way out: stop when told, tell how far it is, save what a later attempt resumes from.
 
-    def __init__(self, store: Store, lease: Lease) -> None:
+    together: with whom its member is trained; None where it is trained alone.
+    """
+
+    def __init__(self, store: Store, lease: Lease, together: Together | None = None) -> None:
         self._store = store
         self.lease = lease
+        self.together = together
         self._stop: StageInterrupted | None = None
         self._told: Progress | None = None  # progress that the store does not know yet
         self._memo: str | None = None
@@ -66,21 +71,31 @@ class StageControl:
         """An event of the stage's own. Raises LeaseLost."""
         self._store.leases.note(self.lease, kind, payload)
 
-    def stop_if_asked(self, wish: Wish | None) -> None:
-        if wish is Wish.CANCEL:
+    def look(self) -> None:
+        """Stop if that is wished, or the stage is another worker's now. Only reads."""
+        try:
+            self.stop_if_asked(self._store.leases.wish(self.lease))
+        except LeaseLost as lost:
+            self.stop(lost)
+
+    def stop_if_asked(self, wish: Wish | LeaseLost | None) -> None:
+        if isinstance(wish, LeaseLost):
+            self.stop(wish)
+        elif wish is Wish.CANCEL:
             self.stop(CancelRequested("the experiment was cancelled"))
         elif wish is Wish.PAUSE:
             self.stop(PauseRequested("the experiment was paused"))
-
-    def tell(self) -> None:
-        """Write the latest progress, or just keep the lease. Raises LeaseLost."""
-        self.stop_if_asked(self._store.leases.beat(self.lease, self.untold()))
 
     def untold(self) -> Progress | None:
         """The latest progress, if it is not written yet; whoever asks writes it."""
         with self._lock:
             told, self._told = self._told, None
         return told
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether there is nothing to keep any more."""
+        return isinstance(self._stop, LeaseLost)
 
     @property
     def has_progress(self) -> bool:

@@ -9,7 +9,8 @@ from modescape.artifacts import Artifacts
 from modescape.records import PredictedRun, StageKind, StageOutput
 from modescape.results import kept_failure
 from modescape.settings import Settings
-from modescape.stages import KINDS
+from modescape.stages import KINDS, grouping
+from modescape.stages.grouping import Group
 from modescape.stages.inputs import inputs_of
 from modescape.stages.keys import stage_key, task_of
 from modescape.stages.stage import Context
@@ -34,6 +35,20 @@ def run_stage(
     return context.output
 
 
+def group_of(
+    lease: Lease,
+    store: Store,
+    artifacts: Artifacts,
+    settings: Settings,
+    control: StageControl,
+    *,
+    device: str = "cpu",
+    title: str = "",
+) -> Group | None:
+    """How the experiment of a claimed stage trains its members on this device, a machine of that title."""
+    return grouping.group_of(Context(lease, store, artifacts, settings, control, device), title=title)
+
+
 def renewed(lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
     """An earlier stage's output with what the code of its time did not tell: whether the run has failed."""
     if lease.stage.kind != StageKind.PREDICT or "skipped" in output.extra:
@@ -45,4 +60,4 @@ def renewed(lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOut
     return replace(output, runs={run: replace(told, failed=kept_failure(output.extra, main, artifacts))})
 
 
-__all__ = ["renewed", "run_stage", "stage_key"]
+__all__ = ["group_of", "renewed", "run_stage", "stage_key"]

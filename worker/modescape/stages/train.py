@@ -17,11 +17,13 @@ from modescape.science.seeds import RunSeeds, run_seeds, streams
 from modescape.spec_parts import TrainingSpec, keyed, steps_per_epoch
 from modescape.stages import given_weights
 from modescape.stages.given import GIVEN
+from modescape.stages.grouping import asked_way
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_network, the_recipe
 
 if TYPE_CHECKING:
     import torch
 
+    from modescape.science.data import Splits
     from modescape.training import ProgressReport, Recipe, TrainState
 
 
@@ -147,7 +149,6 @@ def run_training(
     closes the recorder once it needs the state no more.
     """
     from modescape.science import weights
-    from modescape.training import train as learn
 
     resume = _resume_state(context)
     recorder = Recorder(context, context.lease.stage.partial if resume else {}, run)
@@ -158,9 +159,9 @@ def run_training(
         context.control.save_partial({}, run=run, drop_after_step=-1)  # its curves are drawn again
     first_step = first_epoch * steps_per_epoch(training, len(splits.train))
     try:
-        learn(
-            network, splits, training, seeds, device=context.device, resume=resume, listener=recorder,
-            first_step=first_step, recipe=recipe,
+        _learn(
+            context, network, splits, training, seeds, resume=resume, listener=recorder, first_step=first_step,
+            recipe=recipe,
         )  # fmt: skip
     except Diverged as error:  # a result: tried again it would do the same
         recorder.failed = str(error)
@@ -171,6 +172,31 @@ def run_training(
     if len(recorder.checkpoints) != expected:
         raise StageError(f"training left {len(recorder.checkpoints)} checkpoints, {expected} were planned")
     return recorder
+
+
+def _learn(
+    context: Context,
+    network: torch.nn.Module,
+    splits: Splits,
+    training: TrainingSpec,
+    seeds: RunSeeds,
+    *,
+    resume: TrainState | None,
+    listener: Recorder,
+    first_step: int,
+    recipe: Recipe | None,
+) -> None:
+    """Train with the others of a group where there is one, else alone."""
+    from modescape.training import train as learn
+
+    together, device = context.control.together, context.device
+    if together is not None:
+        together.train(network, splits, training, seeds, device=device, resume=resume, listener=listener)
+        return
+    learn(
+        network, splits, training, seeds, device=device, resume=resume, listener=listener, first_step=first_step,
+        recipe=recipe,
+    )  # fmt: skip
 
 
 def only_last(training: TrainingSpec, **changes: Any) -> TrainingSpec:
@@ -191,11 +217,16 @@ def train(context: Context) -> None:
     spec, run = context.spec, context.params["run"]
     seeds = run_seeds(spec.ensemble.seed, run, spec.ensemble.vary)
     network = context.start(seeds.weights)
+    asked_way(context, network)  # what it says of this network is told as this stage's fault
     recorder = run_training(context, network, spec.training, seeds, run=run)
     recorder.close()
     precision = choose_precision(spec.training.precision, context.device, is_ours=isinstance(network, SeededNetwork))
     failed = recorder.failed or _without_loss(context, run)
-    context.output.runs = {run: TrainedRun(arithmetic_used(context.device, precision), failed or None)}
+    together = context.control.together
+    used = arithmetic_used(context.device, precision)
+    if together is not None and together.way == "stacked":  # in turn they have the bits of runs alone
+        used["grouping"] = "stacked"
+    context.output.runs = {run: TrainedRun(used, failed or None)}
     context.output.extra = {
         "checkpoints": recorder.checkpoints,
         "snapshots": recorder.snapshots,

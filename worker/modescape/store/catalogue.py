@@ -11,7 +11,8 @@ from modescape.store.transaction import PLUGINS_LOCK, Subject
 from modescape.tables import Catalogue as Entry
 from modescape.tables import Fact
 
-_KEPT = ("data", "look", "size")  # kinds of rows that are not about plug-ins: people's sets, and counted networks
+# kinds of rows that are not about plug-ins: people's sets, counted networks, and ways of training that were measured
+_KEPT = ("data", "look", "size", "grouping")
 
 
 class Catalogue(Subject):
@@ -28,6 +29,12 @@ class Catalogue(Subject):
     def put(self, kind: str, name: str, details: Json) -> None:
         with self.database.writing() as change:
             change.session.merge(Entry(kind=kind, name=name, details=details, at=change.now))
+
+    def put_first(self, kind: str, name: str, details: Json) -> Entry:
+        """What is kept under that name: this, unless somebody was first."""
+        with self.database.writing() as change:
+            change.insert_missing(Entry, [{"kind": kind, "name": name, "details": details, "at": change.now}])
+            return change.session.get_one(Entry, (kind, name))
 
     def published(self) -> list[Entry]:
         """What workers said of plug-ins."""

@@ -59,11 +59,12 @@ class Leases(Subject):
         stage_id: str | None = None,
         queues: Sequence[str] = ("cpu",),
         experiment_id: str | None = None,
+        kind: str | None = None,
         lease_seconds: float = 30.0,
     ) -> Lease | None:
         """The right to work on a ready stage: the named one if it is, else the first by place in its plan.
 
-        experiment_id narrows to one experiment. None when nothing is ready.
+        experiment_id narrows to one experiment, kind to stages of that kind. None when nothing is ready.
         """
         if stage_id is not None:
             lease = self._claim_one(owner, stage_id, queues, lease_seconds)
@@ -72,6 +73,8 @@ class Leases(Subject):
         ready = select(Stage.id).where(Stage.state == StageState.READY, Stage.queue.in_(queues), ~_SAME_WORK_RUNS)
         if experiment_id is not None:
             ready = ready.where(Stage.experiment_id == experiment_id)
+        if kind is not None:
+            ready = ready.where(Stage.kind == kind)
         while True:
             with self.database.reading() as session:
                 found = list(session.scalars(ready.order_by(Stage.ordinal, Stage.id).limit(8)))
@@ -81,6 +84,12 @@ class Leases(Subject):
                 lease = self._claim_one(owner, candidate, queues, lease_seconds)
                 if lease is not None:
                     return lease
+
+    def ready(self, experiment_id: str, kind: str) -> int:
+        """How many stages of that kind wait for somebody."""
+        same = (Stage.experiment_id == experiment_id, Stage.kind == kind, Stage.state == StageState.READY)
+        with self.database.reading() as session:
+            return session.scalar(select(func.count()).select_from(Stage).where(*same)) or 0
 
     def _claim_one(self, owner: str, stage_id: str, queues: Sequence[str], seconds: float) -> Lease | None:
         with self.database.writing() as change:
@@ -114,12 +123,13 @@ class Leases(Subject):
         With progress there is an event too, so call that about once a second at most. Raises LeaseLost.
         """
         with self.database.writing() as change:
-            if progress is None:
-                return _touch(change, lease).wish
-            step = {"step": progress.step, "steps": progress.steps}
-            stage = _touch(change, lease, progress=progress.numbers, **step)
-            change.event(EventKind.PROGRESS, stage.experiment_id, stage, **progress.numbers, **step)
-            return stage.wish
+            return _beat(change, lease, progress)
+
+    def beat_all(self, told: Sequence[tuple[Lease, Progress | None]]) -> list[Wish | LeaseLost | None]:
+        """`beat` of several leases of one experiment, in one transaction; LeaseLost in the place of a lost one."""
+        with self.database.writing() as change:
+            lock_experiment_of(change.session, told[0][0].stage.id)  # who stops them all locks them in another order
+            return [_beat_or_lost(change, lease, progress) for lease, progress in told]
 
     def wish(self, lease: Lease) -> Wish | None:
         """What the user wants of a running stage. Only reads. Raises LeaseLost."""
@@ -303,6 +313,22 @@ def _attempt(change: Change, lease: Lease) -> Attempt:
     if experiment is None or stage is None:
         raise _lost(lease)
     return Attempt(change, experiment, stage, lease.token)
+
+
+def _beat(change: Change, lease: Lease, progress: Progress | None) -> Wish | None:
+    if progress is None:
+        return _touch(change, lease).wish
+    step = {"step": progress.step, "steps": progress.steps}
+    stage = _touch(change, lease, progress=progress.numbers, **step)
+    change.event(EventKind.PROGRESS, stage.experiment_id, stage, **progress.numbers, **step)
+    return stage.wish
+
+
+def _beat_or_lost(change: Change, lease: Lease, progress: Progress | None) -> Wish | LeaseLost | None:
+    try:
+        return _beat(change, lease, progress)
+    except LeaseLost as lost:  # which has changed nothing
+        return lost
 
 
 def _touch(change: Change, lease: Lease, **values: Any) -> Stage:

@@ -59,6 +59,10 @@ class Workers(Subject):
     def all(self) -> list[Worker]:
         return self.found(select(Worker).order_by(Worker.name))
 
+    def living(self) -> list[Worker]:
+        """Those that have not said that they stopped."""
+        return self.found(select(Worker).where(Worker.stopped_at.is_(None)).order_by(Worker.name))
+
     def learn(self, stage: Stage, numerics: str, seconds: float) -> None:
         """Remember how long a stage took, done in one go; older ones of its kind and shape count less each time."""
         work = stage.work or {}
