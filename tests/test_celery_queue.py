@@ -24,6 +24,7 @@ from modescape.artifacts import Artifacts
 from modescape.celery_queue import TASK, dispatch, make_app, worker_main
 from modescape.errors import ConfigurationError
 from modescape.executor import Executor
+from modescape.laboratory import Laboratory
 from modescape.records import PlannedStage, StageOutput
 from modescape.settings import Settings
 from modescape.spec import parse
@@ -486,3 +487,62 @@ def test_the_queue_needs_a_folder_that_can_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="MODESCAPE_HOME"):
         make_app("filesystem://", tmp_path / "file")
+
+
+# --- a rest ----------------------------------------------------------------------------------------------------------
+
+
+def megabytes(pid: int) -> float:
+    """Proportional set size."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["embedded", "servers"])
+def test_a_worker_without_work_gives_its_memory_back_and_goes_on(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, wait_until
+) -> None:
+    servers = (request.getfixturevalue("postgres_url"), request.getfixturevalue("redis_server").url)
+    made = house(tmp_path, *(servers if kind == "servers" else (request.getfixturevalue("sqlite_url"), None)))
+    settings, store = made.settings, made.store
+    environment = {
+        **os.environ, "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_LEASE_SECONDS": str(LEASE_SECONDS),
+        "MODESCAPE_REST_SECONDS": "2", "MODESCAPE_DEVICE": "cpu", "MODESCAPE_DATABASE_URL": servers[0],
+        "MODESCAPE_BROKER_URL": servers[1],
+    }  # fmt: skip
+    if kind == "embedded":
+        environment |= {"MODESCAPE_DATABASE_URL": request.getfixturevalue("sqlite_url"), "MODESCAPE_BROKER_URL": ""}
+    spec = {
+        "data": {"dataset": "blobs"}, "network": {"architecture": "mlp"}, "ensemble": {"runs": 1},
+        "training": {"epochs": 1, "batch_size": 20, "snapshots": 0}, "evaluation": {"embed_images": 20},
+    }  # fmt: skip
+    laboratory = Laboratory(settings)
+    with (tmp_path / "worker.log").open("wb") as log:
+        command = [sys.executable, "-P", "-m", "modescape.cli", "worker", "--name", "w"]
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        found = []
+        for again in range(2):
+            experiment = laboratory.create(spec, name="small", fresh=True)
+            dispatch(settings, store, experiment.id)
+            wait_until(lambda e=experiment: made.has_ended(e), 60, "its end")
+            assert store.experiments.get(experiment.id).status == "succeeded"
+            found.append([stage.result["artifacts"] for stage in store.stages.of(experiment.id)])
+            wait_until(lambda n=again: rests(tmp_path) == n + 1, 30, "a rest")
+            wait_until(lambda: megabytes(process.pid) > 60, 20, "what comes after it")
+            time.sleep(1.0)
+            assert megabytes(process.pid) < 150
+            [worker] = store.workers.all()
+            assert (worker.pid, worker.stopped_at) == (process.pid, None)
+        assert found[0] == found[1]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert store.workers.all()[0].stopped_at is not None
+    finally:
+        process.kill()
+        made.close()
+
+
+def rests(folder: Path) -> int:
+    return (folder / "worker.log").read_text().count("gives its memory back")

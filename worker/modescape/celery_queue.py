@@ -1,7 +1,7 @@
 """The doorbell: Celery carries stage ids from whoever made a stage ready to whoever can do it. Nothing else.
 
     dispatch(settings, store)          # after a commit: wake-ups for what is ready
-    worker_main(settings, "gpu0")      # a worker process, until SIGTERM
+    worker_main(settings, "gpu0")      # a worker process, until SIGTERM or a rest
 
 Messages may be lost, doubled or late without harm: the store says what is ready and who has it, a wake-up only makes a
 worker look at once, and then it goes on until nothing is ready. In every worker a reaper frees what dead workers held
@@ -13,13 +13,17 @@ fork.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
+import signal
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,6 +48,7 @@ KEEP_EVENTS = 20_000
 PRUNE_EVERY = 100  # reaper rounds
 BROKER_SECONDS = 2.0  # for the broker to accept a connection, and to answer a command
 NOTIFY_SECONDS = 3.0  # for the wake-ups of one launch, or for another thread's to be through
+RESTED = "MODESCAPE_RESTED_MACHINE"  # what a worker that begins afresh knows of its machine, without looking
 PAUSES = (5.0, 30.0)  # seconds a broker that did not answer is left alone: at first, and at most
 
 
@@ -168,12 +173,14 @@ def dispatch(
 class _Reaper:
     """A thread of every worker that says the worker lives, frees what dead ones held, and rings again.
 
-    work: what a wake-up would make this worker do; called in a thread of its own while the broker is silent.
+    work: what a wake-up would make this worker do; called in a thread of its own while the broker is silent; idle:
+    called at every round.
     """
 
-    def __init__(self, executor: Executor, work: Callable[[], None]) -> None:
+    def __init__(self, executor: Executor, work: Callable[[], None], idle: Callable[[], None]) -> None:
         self._executor = executor
         self._work = work
+        self._idle = idle
         self._working: threading.Thread | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
@@ -210,6 +217,7 @@ class _Reaper:
             log.exception("a round of the reaper failed")
         if notifier_of(executor.settings.broker, executor.settings.home).is_silent:
             self._look()
+        self._idle()
 
     def _look(self) -> None:
         if not self._executor.current and (self._working is None or not self._working.is_alive()):
@@ -222,16 +230,32 @@ def worker_main(
 ) -> None:
     """Run one worker until SIGTERM or Ctrl-C, which gives its stage back. Returns after an orderly end.
 
+    One that has had no work for `settings.rest_seconds` gives back the memory of what it computes with, which is more
+    than all else it is: this process begins afresh as `modescape worker`, under the same pid and name, and loads torch
+    and plug-ins again when there is a stage.
+
     name: the same again after a crash frees at once what the crashed one held; so it must be unique among the
     living. runner and machine are the real ones unless a test says otherwise. Raises ConfigurationError.
     """
     _set_up_logging(settings)
     check_schema(settings.database)
-    plugins.load(settings.plugin_modules)
+    name = name or f"{platform.node()}-{os.getpid()}"
+    rested = _machine_of(os.environ.pop(RESTED, ""))
     store = Store(settings.database)
+
+    def look() -> Machine:
+        plugins.load(settings.plugin_modules)
+        return machine or Machine.here(settings)
+
+    def wake() -> Machine:
+        found = look()
+        if found != rested:  # something was installed meanwhile
+            _register(store, name, found)
+        return found
+
     executor = Executor(
-        store, Artifacts(settings.artifact_folder), settings, name=name or f"{platform.node()}-{os.getpid()}",
-        runner=runner, machine=machine, after=lambda: dispatch(settings, store),
+        store, Artifacts(settings.artifact_folder), settings, name=name, runner=runner, machine=rested or look(),
+        wake=wake if rested else None, after=lambda: dispatch(settings, store),
     )  # fmt: skip
     here = executor.machine
     app = make_app(settings.broker, settings.home)
@@ -248,17 +272,18 @@ def worker_main(
     def run_stage(stage_id: str) -> None:
         work(stage_id)
 
-    for stage_id in store.leases.release_owner(executor.name):
+    for stage_id in store.leases.release_owner(name):
         log.warning("freed stage %s: this worker was killed while it had it", stage_id)
-    store.workers.register(
-        executor.name, device=here.title, numerics=here.numerics, queue=here.queues[0], pid=os.getpid()
-    )
-    living = [worker.name for worker in store.workers.living()]
-    published_entries.publish(store.catalogue, executor.name, living)
-    if runner is None:
-        _calibrate(store, executor.name, here.device)
-    reaper, counter = _Reaper(executor, work), kept_counts.Counter(store, executor.name)
+    if rested is None:
+        _register(store, name, here)
+        living = [worker.name for worker in store.workers.living()]
+        published_entries.publish(store.catalogue, name, living)
+        if runner is None:
+            _calibrate(store, name, here.device)
+    rest = _Rest(executor)
+    reaper, counter = _Reaper(executor, work, rest.when_idle), kept_counts.Counter(store, name)
     signals.worker_shutting_down.connect(lambda **_: executor.stop(), weak=False)
+    signals.worker_shutting_down.connect(lambda **_: rest.never(), weak=False)
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours is set up above
     worker = app.Worker(
         pool="solo", concurrency=1, hostname=f"{executor.name}@modescape", queues=list(here.queues),
@@ -272,11 +297,57 @@ def worker_main(
         executor.stop()
         counter.stop()
         reaper.stop()
+        begins_afresh = rest.is_due()
         try:
-            store.workers.stopped(executor.name)
+            if not begins_afresh:
+                store.workers.stopped(name)
         except UNAVAILABLE as error:  # it will be found silent instead
             DATABASE.away(error)
         store.close()
+    if begins_afresh:
+        _begin_afresh(name, settings, executor.machine)
+
+
+class _Rest:
+    """Ends a worker that has nothing to do and much in memory, so that it begins afresh."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._asked = self._never = False
+
+    def never(self) -> None:
+        """It was told to end for good."""
+        self._never = True
+
+    def when_idle(self) -> None:
+        from celery.worker import state
+
+        executor = self._executor
+        if "torch" in sys.modules and executor.idle_seconds > executor.settings.rest_seconds:
+            self._asked, state.should_stop = True, 0  # an orderly end, at the next turn of Celery's loop
+
+    def is_due(self) -> bool:
+        """Asked once the worker has ended; from here on a signal ends the process as it would any other."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(number, signal.SIG_DFL)
+        return self._asked and not self._never
+
+
+def _begin_afresh(name: str, settings: Settings, machine: Machine) -> None:
+    log.info("nothing to do for %.0f s: gives its memory back", settings.rest_seconds)
+    command = [sys.executable, "-P", "-m", "modescape.cli", "worker", "--name", name, "--device", settings.device]
+    os.execve(sys.executable, command, {**os.environ, RESTED: json.dumps(asdict(machine))})
+
+
+def _machine_of(told: str) -> Machine | None:
+    return Machine(**(about := json.loads(told)) | {"queues": tuple(about["queues"])}) if told else None
+
+
+def _register(store: Store, name: str, machine: Machine) -> None:
+    store.workers.register(
+        name, device=machine.title, numerics=machine.numerics, queue=machine.queues[0], pid=os.getpid()
+    )
 
 
 def _calibrate(store: Store, name: str, device: str) -> None:

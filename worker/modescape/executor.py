@@ -120,8 +120,8 @@ class Executor:
     """Takes stages one after another, or several that belong together. Not thread-safe, except `stop`.
 
     name: the worker's, unique among those alive; runner, group_of and machine: None means the real ones of this machine
-    (nothing is done together by a runner that is given alone); after: called after each stage, when others may have
-    become ready.
+    (nothing is done together by a runner that is given alone); wake: called before the first stage, for the machine as
+    it is then (see `celery_queue.worker_main`); after: called after each stage, when others may have become ready.
     """
 
     def __init__(
@@ -134,6 +134,7 @@ class Executor:
         runner: Runner | None = None,
         group_of: Grouper | None = None,
         machine: Machine | None = None,
+        wake: Callable[[], Machine] | None = None,
         after: Callable[[], object] = lambda: None,
     ) -> None:
         if runner is None:
@@ -148,8 +149,15 @@ class Executor:
         self.current: tuple[StageControl, ...] = ()
         self._runner = runner
         self._group_of = group_of
+        self._wake = wake
+        self._ended = time.monotonic()
         self._after = after
         self._stopping = threading.Event()
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since its last stage ended."""
+        return 0.0 if self.current else time.monotonic() - self._ended
 
     def stop(self) -> None:
         """Give the present stages back at their next steps and take no other. From any thread or a signal handler."""
@@ -210,6 +218,8 @@ class Executor:
     def _take(self, lease: Lease) -> int:
         """Run a claimed stage, together with others where its experiment trains several members at once; how many."""
         with self._heart([lease]) as (control,):
+            if self._wake is not None:
+                self.machine, self._wake = self._wake(), None
             group = self._group(control)
             if group is None:
                 self._one(control)
@@ -324,7 +334,7 @@ class Executor:
         finally:
             over.set()
             thread.join()
-            self.current = ()
+            self.current, self._ended = (), time.monotonic()
 
     def _beat(self, seconds: float, over: threading.Event) -> None:
         tick, beaten = min(TICK_SECONDS, seconds / 6), time.monotonic()

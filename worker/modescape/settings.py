@@ -59,6 +59,10 @@ class Settings(BaseSettings):
     )
     device: str = Field("auto", description="auto, cpu or cuda.")
     lease_seconds: float = Field(30.0, gt=0.5, le=3600, description="How long a silent worker keeps its stage.")
+    rest_seconds: float = Field(
+        300.0, gt=0, description="How long a worker without work keeps in memory what computing needs (some 400 MB); "
+        "then it begins afresh, and its next stage some seconds later.",
+    )  # fmt: skip
     plugins: str = Field(
         "", description="Modules with entries of your own, separated by commas, beside those that entry points name."
     )
