@@ -29,7 +29,7 @@ DOORS = {
     "torch": {
         "science",
         "training.py",
-        "training_groups.py",
+        "training_groups",
         "calibration.py",
         "initial.py",
         "datasets",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from modescape import presets, training_groups
+from modescape import presets
 from modescape.architectures.building import build
 from modescape.datasets import loading
 from modescape.errors import InvalidInput, LeaseLost
@@ -29,7 +29,7 @@ from modescape.stages.together import Together
 from modescape.store import Store
 from modescape.store.leases import Lease
 from modescape.tables import Experiment, Stage
-from modescape.training_groups import Memory, measure, members_that_fit, memory_of
+from modescape.training_groups import Memory, measure, members_that_fit, memory_of, sizes
 
 assert presets
 
@@ -336,7 +336,7 @@ def test_a_stack_is_taken_where_it_is_worth_other_bits() -> None:
 
 
 def test_both_ways_are_measured_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_groups, "SECONDS", 0.01)
+    monkeypatch.setattr(sizes, "SECONDS", 0.01)
     spec = parse(SPEC)
     splits = loading.load(spec.data, ())
     network = build(spec.network, splits.shape, seed=0)

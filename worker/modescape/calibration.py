@@ -24,7 +24,8 @@ from modescape.science.data import InputTransform, Shape, Split, Splits, make_tr
 from modescape.science.predictions import entropy, predict, softmax
 from modescape.science.seeds import run_seeds
 from modescape.spec_parts import NetworkSpec, TrainingSpec
-from modescape.training import Silent, train
+from modescape.training import Silent
+from modescape.training_groups import train_alone
 
 SECONDS = 0.25  # of each measurement, after what warms it up
 NETWORKS = {False: "small-cnn", True: "resnet20v1"}
@@ -89,7 +90,7 @@ def _seconds_of_a_step(spec: NetworkSpec, splits: Splits, device: str) -> float:
     clock, training = _Clock(device), TrainingSpec(epochs=1, batch_size=BATCH)
     try:
         network = build(spec, splits.shape, seed=0)
-        train(network, splits, training, run_seeds(0, 0, "both"), device=device, listener=clock)
+        train_alone(network, splits, training, run_seeds(0, 0, "both"), device=device, listener=clock)
     except StageInterrupted:
         pass
     return median(clock.steps)

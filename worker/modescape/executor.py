@@ -98,6 +98,7 @@ class Machine:
         heap.keep()
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ[name] = "1"  # read once, when torch is loaded: parallelism is one worker a core
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # likewise: sums in one order
         if not extras.has("torch"):
             if settings.device == "cuda":
                 extras.require("worker", "MODESCAPE_DEVICE=cuda")

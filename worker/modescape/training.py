@@ -316,19 +316,24 @@ class Run:
         """The examples of one step; they depend on nothing but the seeds and the step."""
         epoch, position = divmod(step, self.plan.steps_per_epoch)
         if epoch not in self._order:
-            self._order = {epoch: torch.from_numpy(self._epoch_order(epoch)).to(self.device)}
+            self._order = {epoch: torch.from_numpy(self.epoch_order(epoch)).to(self.device)}
         chosen = self._order[epoch][position * self.plan.batch : (position + 1) * self.plan.batch]
         train, classes = self.splits.train, len(self.splits.classes)
         if self.training.augmentation == "none":
             return Examples(train.batch(chosen), train.labels[chosen], classes)
-        rng = np.random.Generator(np.random.SFC64([self.seeds.augmentation, step]))
+        rng = self.moving(step)
         images = train.batch(chosen, augmentation=self.augmentation.reading(self.augmenting), rng=rng)
         if self.augmentation.draws == "torch":
             _seed_torch(self.seeds.augmentation, step)
         examples = self.augmentation.call(Examples(images, train.labels[chosen], classes), self.augmenting, rng)
         return cast(Examples, examples)
 
-    def _epoch_order(self, epoch: int) -> np.ndarray:
+    def moving(self, step: int) -> np.random.Generator:
+        """Random numbers of a step's augmentation."""
+        return np.random.Generator(np.random.SFC64([self.seeds.augmentation, step]))
+
+    def epoch_order(self, epoch: int) -> np.ndarray:
+        """Which training images an epoch sees, in turn, int64."""
         rng = np.random.Generator(np.random.Philox(key=np.array([self.seeds.batches, epoch], np.uint64)))
         images = len(self.splits.train)
         if self.training.sampling == "replacement":

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -42,12 +42,16 @@ def repeatable() -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
+    memory.fill_uninitialized_memory = False  # what we leave empty is written before it is read
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = benchmark, tf32
         torch.set_float32_matmul_precision(matmul)
+        memory.fill_uninitialized_memory = filled
 
 
 def choose_precision(asked: Literal["auto", "float32", "bfloat16"], device: str, *, is_ours: bool = True) -> Precision:

@@ -101,6 +101,17 @@ class Adam:
         denominator = torch.sqrt(second, out=self._scratch).div_(unbiased).add_(self.epsilon)
         theta.addcdiv_(first, denominator, value=-rate / (1 - self.beta1**self.updates))
 
+    def update_on(self, theta: Tensor, gradient: Tensor, rate: Tensor, updates: Tensor) -> None:
+        """The same on rows [M, P], with rate and number of updates (float64 [1], this one counted) read from the
+        device; `updates` of its own is left to whoever repeats it."""
+        first, second = self.moments["first"], self.moments["second"]
+        first.lerp_(gradient, 1 - self.beta1)
+        second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        unbiased = (1 - self.beta2**updates).sqrt().to(theta.dtype)
+        size = (rate / (1 - self.beta1**updates)).to(theta.dtype)
+        denominator = torch.sqrt(second, out=self._scratch).div_(unbiased).add_(self.epsilon)
+        theta.sub_(first.div(denominator).mul_(size))
+
 
 @dataclass
 class Descent:
@@ -124,6 +135,13 @@ class Descent:
             velocity = self.moments["velocity"].mul_(self.momentum).add_(gradient)
             gradient = gradient.add(velocity, alpha=self.momentum) if self.nesterov else velocity
         theta.add_(gradient, alpha=-rate)
+
+    def update_on(self, theta: Tensor, gradient: Tensor, rate: Tensor, updates: Tensor) -> None:
+        """As Adam's."""
+        if self.momentum:
+            velocity = self.moments["velocity"].mul_(self.momentum).add_(gradient)
+            gradient = gradient.add(velocity, alpha=self.momentum) if self.nesterov else velocity
+        theta.sub_(gradient.mul(rate.to(theta.dtype)))
 
 
 class Torch:

@@ -187,13 +187,13 @@ def _learn(
     recipe: Recipe | None,
 ) -> None:
     """Train with the others of a group where there is one, else alone."""
-    from modescape.training import train as learn
+    from modescape.training_groups import train_alone
 
     together, device = context.control.together, context.device
     if together is not None:
         together.train(network, splits, training, seeds, device=device, resume=resume, listener=listener)
         return
-    learn(
+    train_alone(
         network, splits, training, seeds, device=device, resume=resume, listener=listener, first_step=first_step,
         recipe=recipe,
     )  # fmt: skip

@@ -24,14 +24,39 @@ def augment(images: Tensor, kind: Augmentation, rng: np.random.Generator) -> Ten
     if kind == "none":
         return images
     n, _, height, width = images.shape
+    if kind == "resized-crop-flip":
+        return flip(_resized(images, random_boxes(n, rng)), rng)
+    offsets = _offsets(n, kind, height, width, rng)
+    return flip(_shift(images, offsets), rng)
+
+
+def drawn_moves(n: int, kind: Augmentation, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """What `augment` draws of n images for shift-flip and crop-flip, for `moved`: pixels down and right, 1 where
+    flipped, [3, n]."""
+    offsets = _offsets(n, kind, height, width, rng)
+    return np.concatenate([offsets, (rng.random(n) < 0.5).astype(float)[None]])
+
+
+def moved(images: Tensor, moves: Tensor) -> Tensor:
+    """uint8 images [n, C, H, W] moved by `drawn_moves`, float64 [3, n] on their device: what `augment` makes of them,
+    without a look at any value."""
+    import torch
+
+    height, width = images.shape[2:]
+    down, right, flipped = moves
+    rows = torch.arange(height, device=images.device)[None] - down[:, None]
+    columns = torch.arange(width, device=images.device)[None] - right[:, None]
+    found = _interpolated(images, rows, columns)
+    return torch.where(flipped[:, None, None, None] > 0, found.flip(3), found)
+
+
+def _offsets(n: int, kind: Augmentation, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Pixels down and right, [2, n]."""
     if kind == "shift-flip":
-        moved = _shift(images, rng.uniform(-0.1, 0.1, (2, n)) * np.array([[height], [width]]))
-    elif kind == "crop-flip":
-        reach = np.array([[max(1, height // 8)], [max(1, width // 8)]])
-        moved = _shift(images, rng.integers(-reach, reach + 1, (2, n)).astype(float))
-    else:
-        moved = _resized(images, random_boxes(n, rng))
-    return flip(moved, rng)
+        shifts: NDArray[np.float64] = rng.uniform(-0.1, 0.1, (2, n)) * np.array([[height], [width]])
+        return shifts
+    reach = np.array([[max(1, height // 8)], [max(1, width // 8)]])
+    return rng.integers(-reach, reach + 1, (2, n)).astype(float)
 
 
 def random_boxes(n: int, rng: np.random.Generator) -> list[Box]:
@@ -68,20 +93,28 @@ def _sample(images: Tensor, rows: NDArray[np.float64], columns: NDArray[np.float
     """Each image at its own rows [n, H] and columns [n, W], bilinear; coordinates outside are clamped to the border."""
     import torch
 
-    n, _, height, width = images.shape
-    pixels = images.permute(0, 2, 3, 1)
-    image = torch.arange(n, device=images.device)[:, None, None]
+    where = [torch.from_numpy(values).to(images.device) for values in (rows, columns)]
+    if (np.floor(rows) == rows).all() and (np.floor(columns) == columns).all():  # whole pixels: nothing to interpolate
+        return _corner(images, *where).permute(0, 3, 1, 2)
+    return _interpolated(images, *where)
 
-    def corner(r: NDArray[np.float64], c: NDArray[np.float64]) -> Tensor:
-        row = torch.from_numpy(r.clip(0, height - 1).astype(np.int64)).to(images.device)
-        column = torch.from_numpy(c.clip(0, width - 1).astype(np.int64)).to(images.device)
-        return pixels[image, row[:, :, None], column[:, None, :]]
 
-    top, left = np.floor(rows), np.floor(columns)
-    if (top == rows).all() and (left == columns).all():  # whole pixels: nothing to interpolate
-        return corner(top, left).permute(0, 3, 1, 2)
-    down = torch.from_numpy((rows - top).astype(np.float32)).to(images.device)[:, :, None, None]
-    right = torch.from_numpy((columns - left).astype(np.float32)).to(images.device)[:, None, :, None]
-    upper = corner(top, left) * (1 - right) + corner(top, left + 1) * right
-    lower = corner(top + 1, left) * (1 - right) + corner(top + 1, left + 1) * right
+def _interpolated(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The same of coordinates on the device, float64, without a look at them."""
+    import torch
+
+    top, left = rows.floor(), columns.floor()
+    down, right = (rows - top).float()[:, :, None, None], (columns - left).float()[:, None, :, None]
+    upper = _corner(images, top, left) * (1 - right) + _corner(images, top, left + 1) * right
+    lower = _corner(images, top + 1, left) * (1 - right) + _corner(images, top + 1, left + 1) * right
     return (upper * (1 - down) + lower * down).round_().to(torch.uint8).permute(0, 3, 1, 2)
+
+
+def _corner(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Pixels at whole rows [n, H] and columns [n, W], [n, H, W, C]; outside: those of the border."""
+    import torch
+
+    n, _, height, width = images.shape
+    image = torch.arange(n, device=images.device)[:, None, None]
+    row, column = rows.clamp(0, height - 1).long(), columns.clamp(0, width - 1).long()
+    return images.permute(0, 2, 3, 1)[image, row[:, :, None], column[:, None, :]]
