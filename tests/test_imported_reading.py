@@ -414,6 +414,76 @@ def test_of_several_files_a_member_those_of_the_true_labels_are_read_and_the_oth
     assert np.array_equal(read(runs, outputs="svhn").test.outputs.read(), LOGITS + 1)
 
 
+def packed(folder: Path, form: str) -> Path:
+    """The arrays of a folder as they lie there, in a .zip, or in an .npz by their names."""
+    if form == "folder":
+        return folder
+    path = folder.parent / f"{folder.name}.{form}"
+    files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*.npy"))}
+    if form == "npz":
+        np.savez(path, **{name.removesuffix(".npy"): np.load(file) for name, file in files.items()})
+        return path
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, file in files.items():
+            archive.write(file, name)
+    return path
+
+
+def laid(folder: Path, arrays: dict[str, np.ndarray]) -> Path:
+    for name, array in arrays.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(folder / name, array)
+    return folder
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "npz"])
+@pytest.mark.parametrize("name", ["run_{m}/{of}", "runs/seed{m}/{of}", "run_{m}_{of}"])
+def test_a_file_that_a_member_lacks_is_named_and_the_test_set_is_read(tmp_path: Path, form: str, name: str) -> None:
+    def of_member(m: int, of: str) -> str:
+        return name.format(m=m, of=of) + ".npy"
+
+    sets = {"test": LOGITS, "svhn": OTHER, "val": OTHER[:, :7], "fog": LOGITS[:, :9]}
+    lacks = {(3, "svhn"), (1, "fog"), (5, "fog")}
+    arrays = {of_member(m, of): one[m] for of, one in sets.items() for m in range(M) if (m, of) not in lacks}
+    path = packed(laid(tmp_path / "e", arrays | {"y.npy": LABELS}), form)
+    one = read(path)
+    assert np.array_equal(one.test.outputs.read(), LOGITS)
+    assert len(one.members) == M
+    fog, svhn, val = sorted(one.remarks)
+    gone = [of_member(m, of).removesuffix(".npy") for m, of in ((1, "fog"), (5, "fog"), (3, "svhn"))]
+    assert f"{gone[0]}, {gone[1]} are missing" in fog
+    assert f"{gone[2]} is missing" in svhn
+    assert "missing" not in val
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "npz"])
+def test_who_has_no_outputs_on_the_test_set_is_no_member_and_named(tmp_path: Path, form: str) -> None:
+    arrays = {f"run_{m}/{of}.npy": one[m] for of, one in (("test", LOGITS), ("svhn", OTHER)) for m in range(M)}
+    del arrays["run_3/test.npy"]
+    one = read(packed(laid(tmp_path / "e", arrays | {"y.npy": LABELS}), form))
+    assert [member.id for member in one.members] == [f"run_{m}" for m in range(M) if m != 3]
+    assert "run_3/test is missing, so run_3/svhn is of no member" in one.remarks
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_files_above_the_members_and_of_other_axes_are_no_members(tmp_path: Path, form: str) -> None:
+    arrays = {f"run_{m}/test.npy": LOGITS[m] for m in range(M)} | {"mean.npy": LOGITS.mean(0), "y.npy": LABELS}
+    arrays |= {f"run_{m}/features.npy": np.zeros((N, 2, 2), np.float32) for m in range(1, M)}
+    one = read(packed(laid(tmp_path / "e", arrays), form))
+    assert [member.id for member in one.members] == [f"run_{m}" for m in range(M)]
+    assert np.array_equal(one.test.outputs.read(), LOGITS)
+    assert "mean was not read" in one.remarks
+    assert any("run_0/features is missing" in said for said in one.remarks)
+
+
+def test_architectures_of_different_numbers_are_members_of_one_ensemble(tmp_path: Path) -> None:
+    arrays = {"resnet_1.npy": LOGITS[0], "resnet_2.npy": LOGITS[1], "vgg_1.npy": LOGITS[2], "y.npy": LABELS}
+    one = read(laid(tmp_path / "e", arrays))
+    assert [member.id for member in one.members] == ["resnet_1", "resnet_2", "vgg_1"]
+    with pytest.raises(Unclear):
+        read(packed(tmp_path / "e", "npz"))
+
+
 def test_numbered_arrays_of_one_npz_are_members_and_others_are_asked_about(tmp_path: Path) -> None:
     np.savez(tmp_path / "numbered.npz", **{f"run_{i}": LOGITS[i] for i in range(M)}, labels=LABELS)
     one = read(tmp_path / "numbered.npz")

@@ -189,7 +189,8 @@ def _contained(
         flat = {name: array for name, array in found.items() if "/" not in name or name == labels}
         if flat:
             pair = from_named(flat, kind, outputs, labels)
-            return replace(pair, unread=(*pair.unread, *others))
+            below = (name for name in found if name not in flat)
+            return replace(pair, unread=(*pair.unread, *below, *others))
     except Unclear:
         raise
     except InvalidInput:

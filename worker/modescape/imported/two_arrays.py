@@ -11,7 +11,7 @@ them. Anything else is asked.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -76,51 +76,121 @@ def from_files(
     if not said:  # whole numbers all of them, one of which is the truth
         said = {name: arrays[name] for name in flat if name not in truth[:1]}
     sets = _sets(said)
-    if not truth or truth[0] not in arrays or len(said) < 2 or not _are_alike(list(said.values())):
+    if not truth or truth[0] not in arrays or len(said) < 2 or not (alike := _alike(sets, arrays)):
         return None
-    if (numbered and any("#" not in name for name in sets)) or (outputs is not None and outputs not in sets):
+    is_numbered = "files" not in sets and all(re.search(r"\d", name) for name in said)
+    if (numbered and not is_numbered) or (outputs is not None and outputs not in alike):
         return None
     if len(truth) > 1:
         choices = [Choice(name, f"the true labels are {name}") for name in flat]
         raise Unclear("Which file holds the true labels?", choices, field="labels")
-    test = outputs or _test_set(sets, said, arrays[truth[0]])
-    names = sorted(sets[test], key=natural)
-    found = _ensemble(stacked("files", [said[name] for name in names]), arrays[truth[0]], kind)
+    test = outputs or _test_set(alike, arrays, arrays[truth[0]])
+    names = sorted(sets[test].values(), key=natural)
+    found = _ensemble(stacked("files", [arrays[name] for name in names]), arrays[truth[0]], kind)
     unread = tuple(name for name in arrays if name not in said and name != truth[0])
-    remarks = tuple(_unread_set(some) for one, some in sets.items() if one != test)
+    remarks = (*_of_no_member(sets, test), *(_unread_set(sets, one, test) for one in sets if one != test))
     return replace(found, members=tuple(map(Member, called(names))), unread=unread, remarks=remarks)
 
 
-def _sets(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names of files by what they are of, where every member has several: run_0/test and run_0/svhn, run_1/test, ...,
-    or run_0_test and run_0_svhn; by that name with its numbers as #. Of anything else all are of one set."""
+_Files = Mapping[tuple[str, ...], str]  # of one set, by whose each is: its folder, and the numbers in its name
+
+
+def _sets(arrays: Mapping[str, Array]) -> dict[str, _Files]:
+    """Files by what they are of, where members have several: run_0/test and run_0/svhn, run_1/test, ..., or run_0_test
+    and run_0_svhn; by that name with its numbers as #. Some may be missing. Of anything else all are of one set."""
     found: dict[str, list[str]] = {}
-    for name in names:
+    for name in arrays:
         found.setdefault(re.sub(r"\d+", "#", PurePosixPath(name).name), []).append(name)
-    counts = {len(some) for some in found.values()}
-    if len(found) == 1 or (len(counts) == 1 and counts != {1}):
-        return found
-    return {"files": list(names)}
+    sets: dict[str, _Files] = {one: _by_whose(names) for one, names in found.items()}
+    counts = {len(some) for some in sets.values()}
+    if len(sets) > 1 and (counts == {1} or (len(counts) > 1 and not _are_several(sets, arrays))):
+        return {"files": {(name,): name for name in arrays}}
+    return sets
 
 
-def _unread_set(names: Sequence[str]) -> str:
-    """How a set is read of which every member has a file."""
-    path = PurePosixPath(names[0])
-    folder = re.sub(r"\d+", "*", f"{path.parent}") if len({PurePosixPath(one).parent for one in names}) > 1 else "."
+def _by_whose(names: Sequence[str]) -> dict[tuple[str, ...], str]:
+    folders = [str(PurePosixPath(name).parent) for name in names]
+    if len(set(folders)) == len(names):  # a folder a member
+        return {(folder,): name for folder, name in zip(folders, names, strict=True)}
+    numbers = (re.findall(r"\d+", PurePosixPath(name).name) for name in names)
+    return {(folder, *own): name for folder, own, name in zip(folders, numbers, names, strict=True)}
+
+
+def _are_several(sets: Mapping[str, _Files], arrays: Mapping[str, Array]) -> bool:
+    """Whether names of which some are there more often than others are of several sets, and members lack some; and not
+    all of one, as resnet_1, resnet_2 and vgg_1 are: a member's folder holds several, or some are above the members'
+    folders, or each name has a shape."""
+    every = [whose for some in sets.values() for whose in some]
+    folders = {folder for folder, *_ in every}
+    if len(folders) > 1 and ("." in folders or len(set(every)) < len(every)):
+        return True
+    shapes = [{arrays[name].shape for name in some.values()} for some in sets.values()]
+    return all(len(some) == 1 for some in shapes) and len(set.union(*shapes)) > 1 and 1 not in map(len, sets.values())
+
+
+def _alike(sets: Mapping[str, _Files], arrays: Mapping[str, Array]) -> dict[str, _Files]:
+    """The sets that can be outputs of members; none where another is no side file of theirs."""
+    found = {one: some for one, some in sets.items() if _are_alike([arrays[name] for name in some.values()])}
+    members = {whose for some in found.values() for whose in some}
+    return found if all(one in found or members & {*some} for one, some in sets.items()) else {}
+
+
+def _path(whose: Sequence[str], of: str) -> str:
+    """Where the file of a set would lie. of: the name of the set, its numbers as #."""
+    folder, *numbers = whose
+    for number in numbers:
+        of = of.replace("#", number, 1)
+    return str(PurePosixPath(folder) / of.replace("#", "*"))
+
+
+def _missing(sets: Mapping[str, _Files], of: str, members: Iterable[tuple[str, ...]]) -> str:
+    """Which files of a set are not there, of members that have others; "" of none."""
+    lacking = sorted((_path(one, of) for one in members if one not in sets[of]), key=natural)
+    if not lacking or not any(one in sets[of] for one in members):
+        return ""
+    return f"{_listed(lacking)} {'is' if len(lacking) == 1 else 'are'} missing"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _of_no_member(sets: Mapping[str, _Files], test: str) -> Iterator[str]:
+    """What is said where somebody has files, and none of outputs on the test set."""
+    beside = [some for one, some in sets.items() if one != test and {*some} & {*sets[test]}]
+    others = {whose: name for some in beside for whose, name in some.items()}
+    if missing := _missing(sets, test, others):
+        left_out = sorted((name for whose, name in others.items() if whose not in sets[test]), key=natural)
+        yield f"{missing}, so {_listed(left_out)} {'is' if len(left_out) == 1 else 'are'} of no member"
+
+
+def _unread_set(sets: Mapping[str, _Files], one: str, test: str) -> str:
+    """How a set is read of which members have a file, and who has none."""
+    names = list(sets[one].values())
+    path, folders = PurePosixPath(names[0]), {folder for some in sets.values() for folder, *_ in some}
+    folder = re.sub(r"\d+", "*", f"{path.parent}") if len(folders) > 1 else "."
     pattern = PurePosixPath(folder if "*" in folder or folder == "." else "*") / re.sub(r"\d+", "*", path.name)
+    missing = _missing(sets, one, sets[test])
+    why = f": {missing}, and a set is read where every member has outputs" if missing else ""
+    if len(names) == 1:
+        return f"{names[0]} was not read{why}"
     return (
-        f"{names[0]} and its like were not read. Put together, all members in one array, they are ood/NAME.logits.npy "
-        f"beside test.logits.npy; for the command line they are --ood NAME='{pattern}.npy'"
+        f"{names[0]} and its like were not read{why}. Put together, all members in one array, they are "
+        f"ood/NAME.logits.npy beside test.logits.npy; for the command line they are --ood NAME='{pattern}.npy'"
     )
 
 
-def _test_set(sets: Mapping[str, Sequence[str]], arrays: Mapping[str, Array], truth: Array) -> str:
+def _test_set(sets: Mapping[str, _Files], arrays: Mapping[str, Array], truth: Array) -> str:
     """Which of several sets the true labels are of: the one with as many examples. Raises Unclear."""
-    fit = [one for one, names in sets.items() if len(sets) == 1 or arrays[names[0]].shape[0] == truth.shape[0]]
+    several = {one: some for one, some in sets.items() if len(some) > 1} or sets
+    fit = [
+        one for one, some in several.items()
+        if len(several) == 1 or arrays[next(iter(some.values()))].shape[0] == truth.shape[0]
+    ]  # fmt: skip
     if len(fit) == 1:
         return fit[0]
     choices = [Choice(one, f"the test set is {one}") for one in fit or sets]
-    raise Unclear("Every member has several files: which is of the test set?", choices, field="outputs")
+    raise Unclear("Members have several files: which is of the test set?", choices, field="outputs")
 
 
 def _are_labels(array: Array) -> bool:
@@ -156,7 +226,7 @@ def called(names: Sequence[str]) -> list[str]:
     """What of each path tells the members apart: the file's name, or that of the folder, or all of it."""
     stems = [PurePosixPath(name).name for name in names]
     folders = [PurePosixPath(name).parent.name for name in names]
-    return next((some for some in (stems, folders) if len(set(some)) == len(names)), list(names))
+    return next((some for some in (stems, folders) if all(some) and len(set(some)) == len(names)), list(names))
 
 
 def _pairs(arrays: Mapping[str, Array], outputs: str | None, labels: str | None) -> list[_Pair]:
