@@ -476,6 +476,92 @@ def test_files_above_the_members_and_of_other_axes_are_no_members(tmp_path: Path
     assert any("run_0/features is missing" in said for said in one.remarks)
 
 
+@pytest.mark.parametrize("form", ["folder", "zip", "npz"])
+@pytest.mark.parametrize("name", ["labels", "y", "targets", "whatever"])
+def test_labels_beside_outputs_of_the_format_are_taken_where_one_file_can_be_meant(
+    tmp_path: Path, form: str, name: str
+) -> None:
+    arrays = {"test.logits.npy": LOGITS, f"{name}.npy": LABELS.astype("u1"), "ids.npy": np.arange(N)}
+    one = read(packed(laid(tmp_path / "e", arrays), form))
+    assert np.array_equal(one.test.labels, LABELS)  # type: ignore[arg-type]
+    assert one.remarks == (f"The true labels are those of {name}.npy, for there is no test.labels.npy",)
+    assert one.unread == ("ids.npy",), "class numbers are below K"
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "npz"])
+def test_of_several_that_can_be_labels_the_usual_name_counts_and_else_it_is_asked(tmp_path: Path, form: str) -> None:
+    folder = laid(tmp_path / "e", {"test.logits.npy": LOGITS, "one.npy": LABELS, "two.npy": LABELS[::-1]})
+    with pytest.raises(Unclear, match=r"no test\.labels\.npy: which file") as asked:
+        read(packed(folder, form))
+    assert (asked.value.field, [one.value for one in asked.value.choices]) == ("labels", ["one", "two"])
+    assert np.array_equal(read(packed(folder, form), labels="two").test.labels, LABELS[::-1])  # type: ignore[arg-type]
+    laid(folder, {"y.npy": LABELS[::-1]})
+    one = read(packed(folder, form))
+    assert np.array_equal(one.test.labels, LABELS[::-1])  # type: ignore[arg-type]
+    assert one.unread == ("one.npy",), "two says what y says"
+    (refused,) = examine(read(laid(tmp_path / "none", {"test.logits.npy": LOGITS, "y.npy": LABELS + 1}))).refused
+    assert refused.sentence == (
+        "the set test has no true labels: put them beside as test.labels.npy, or name a file of them (labels)"
+    )
+
+
+def test_predicted_labels_alone_take_only_labels_of_a_usual_name(tmp_path: Path) -> None:
+    laid(tmp_path / "e", {"test.predictions.npy": LOGITS.argmax(-1), "other.npy": LABELS})
+    assert read(tmp_path / "e").test.labels is None
+    laid(tmp_path / "e", {"y.npy": LABELS})
+    assert np.array_equal(read(tmp_path / "e").test.labels, LABELS)  # type: ignore[arg-type]
+
+
+_WITH_LABELS = {
+    "format": {"test.logits.npy": LOGITS, "test.labels.npy": LABELS},
+    "two arrays": {"preds.npy": LOGITS, "labels.npy": LABELS},
+    "a file a member": {**{f"run_{m}.npy": LOGITS[m] for m in range(M)}, "truth.npy": LABELS},
+}
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "npz"])
+@pytest.mark.parametrize("what", _WITH_LABELS)
+def test_what_has_labels_takes_no_others_from_elsewhere_and_the_same_are_not_called_unread(
+    tmp_path: Path, form: str, what: str
+) -> None:
+    path = packed(laid(tmp_path / "e", _WITH_LABELS[what]), form)
+    np.save(tmp_path / "same.npy", LABELS.astype("u1"))
+    np.save(tmp_path / "other.npy", (LABELS + 1) % K)
+    same = read(path, labels=str(tmp_path / "same.npy"))
+    assert np.array_equal(same.test.labels, LABELS)  # type: ignore[arg-type]
+    assert same.unread == ()
+    with pytest.raises(InvalidInput, match=r"it has labels of its own.* those of other\.npy are others"):
+        read(path, labels=str(tmp_path / "other.npy"))
+
+
+def test_labels_within_the_files_of_members_are_held_against_those_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for m in range(3):
+        np.savez(f"run_{m}.npz", outputs=LOGITS[m], y=LABELS)
+    np.save(tmp_path / "same.npy", LABELS)
+    np.save(tmp_path / "other.npy", (LABELS + 1) % K)
+    assert len(read_glob("run_*.npz", labels="same.npy").members) == 3
+    assert read_glob("run_*.npz", labels="same.npy", shift={("fog", 1): "run_*.npz"}).sets["shift/fog/1"].count == N
+    for labels, more in (
+        ("other.npy", {}),
+        ("same.npy", {"validation": ("run_*.npz", "other.npy")}),
+        ("same.npy", {"shift": {("fog", 1): ("run_*.npz", "other.npy")}}),
+    ):
+        with pytest.raises(InvalidInput, match=r"run_0\.npz: it has labels of its own, and those of other\.npy"):
+            read_glob("run_*.npz", labels=labels, **more)  # type: ignore[arg-type]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for m in range(3):
+        np.savez(folder / f"run_{m}.npz", outputs=LOGITS[m], y=LABELS)
+    np.save(folder / "labels.npy", LABELS)
+    assert read(folder).unread == ()
+    np.save(folder / "labels.npy", (LABELS + 1) % K)
+    with pytest.raises(InvalidInput, match=r"its labels are not those of labels\.npy"):
+        read(folder)
+
+
 def test_architectures_of_different_numbers_are_members_of_one_ensemble(tmp_path: Path) -> None:
     arrays = {"resnet_1.npy": LOGITS[0], "resnet_2.npy": LOGITS[1], "vgg_1.npy": LOGITS[2], "y.npy": LABELS}
     one = read(laid(tmp_path / "e", arrays))

@@ -256,7 +256,9 @@ def _refused_set(ensemble: Ensemble, one: ExampleSet) -> Iterator[Oddity]:
     yield from _refused_axes(ensemble, one.outputs, one.place)
     truth = one.labels
     if truth is None and one.role in (SetRole.TEST, SetRole.VALIDATION):
-        yield _refuse(Odd.LABELS, f"the set {one.place} has no true labels", one.place)
+        way = "name a file of them (labels)" if one.role is SetRole.TEST else "leave its outputs out"
+        sentence = f"the set {one.place} has no true labels: put them beside as {one.place}.labels.npy, or {way}"
+        yield _refuse(Odd.LABELS, sentence, one.place)
     if truth is not None:
         yield from _refused_labels(ensemble, one, truth)
     if one.ids is not None and len(one.ids) != one.count:

@@ -15,6 +15,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from modescape.imported import parts
 from modescape.imported.arrays import Array, mapped, printable, refuse, stacked
 from modescape.imported.containers import Archive, check_file, check_letters, check_pickle, is_inside
@@ -59,14 +61,14 @@ def read_glob(
     """
     of_member = _Naming(member)
     files = of_member.files(pattern)
-    arrays = [_array(path) for path in files.values()]
+    truth = parts.true_labels(_array(Path(labels), of_labels=True))
+    arrays = [_outputs(path, truth, str(labels)) for path in files.values()]
     is_one_file = len(arrays) == 1 and len(arrays[0].shape) == 3  # of all members
     first = arrays[0] if is_one_file else stacked("files", arrays)
     members = [str(number) for number in range(first.shape[0])] if is_one_file else list(files)
     chosen = kind or kind_of(first)
     test = parts.outputs(first, chosen)
-    truth = parts.true_labels(_array(Path(labels), of_labels=True))
-    whole = _Whole(of_member, members, chosen, test.shape[1], is_one_file=is_one_file)
+    whole = _Whole(of_member, members, chosen, test.shape[1], truth, is_one_file=is_one_file)
     sets = {TEST: parts.set_of(TEST, test, labels=truth, examples=test.shape[1])}
     if validation is not None:
         sets[VALIDATION] = whole.read(VALIDATION, validation)
@@ -217,20 +219,24 @@ class _Whole:
     """Reads the other sets of the same members."""
 
     def __init__(
-        self, naming: _Naming, members: list[str], kind: OutputKind, examples: int, *, is_one_file: bool
+        self, naming: _Naming, members: list[str], kind: OutputKind, examples: int, truth: Labels, *, is_one_file: bool
     ) -> None:
         self.naming, self.members, self.kind, self.examples = naming, members, kind, examples
-        self.is_one_file = is_one_file
+        self.truth, self.is_one_file = truth, is_one_file
 
     def read(self, place: str, given: WithLabels) -> ExampleSet:
         pattern, labels = (given, None) if isinstance(given, str) else given
-        outputs = parts.outputs(self._outputs(pattern), self.kind)
-        return parts.set_of(place, outputs, labels=_labels(labels), examples=self.examples)
+        truth = _labels(labels)
+        changed = (self.truth, "the test set") if place.startswith("shift/") else (None, "")
+        outputs = parts.outputs(
+            self._outputs(pattern, *(changed if truth is None else (truth, str(labels)))), self.kind
+        )
+        return parts.set_of(place, outputs, labels=truth, examples=self.examples)
 
-    def _outputs(self, pattern: Pattern) -> Array:
+    def _outputs(self, pattern: Pattern, truth: Labels | None, labels: str) -> Array:
         files = self.naming.files(pattern)
         if self.is_one_file:
-            return _array(next(iter(files.values())))
+            return _outputs(next(iter(files.values())), truth, labels)
         for member in self.members:
             if member not in files:
                 raise refuse(pattern, f"member {member!r} has no file there", f"one for each of {len(self.members)}")
@@ -239,18 +245,33 @@ class _Whole:
                 raise refuse(
                     str(files[member]), f"member {member!r} has no outputs on the test set", "the same members"
                 )
-        return stacked(pattern, [_array(files[member]) for member in self.members])
+        return stacked(pattern, [_outputs(files[member], truth, labels) for member in self.members])
 
 
 def _labels(path: str | None) -> Labels | None:
     return None if path is None else parts.true_labels(_array(Path(path), of_labels=True))
 
 
+def _outputs(path: Path, truth: Labels | None, labels: str) -> Array:
+    """A member's outputs. truth: what their labels are, of which the first will do; labels: where those are. Raises
+    InvalidInput where others lie beside the outputs."""
+    outputs, own = _arrays(path)
+    if own is not None and truth is not None:
+        given = parts.true_labels(own)
+        if len(given) <= len(truth) and not np.array_equal(given, truth[: len(given)]):
+            said = f"it has labels of its own, and those of {printable(labels)} are others"
+            raise refuse(str(path), said, "the same labels, or files without")
+    return outputs
+
+
 def _array(path: Path, *, of_labels: bool = False) -> Array:
     """The one array of an .npy or .npz file; of an .npz of outputs and labels those that are wanted."""
+    outputs, labels = _arrays(path)
+    return labels if of_labels and labels is not None else outputs
+
+
+def _arrays(path: Path) -> tuple[Array, Array | None]:
+    """The one array of an .npy or .npz file, or the outputs and labels of an .npz."""
     check_pickle(path.name)
     check_file(path, "an .npy file")
-    if path.suffix.lower() != ".npz":
-        return mapped(path, str(path))
-    outputs, labels = of_member(Archive(str(path), path))
-    return labels if of_labels and labels is not None else outputs
+    return of_member(Archive(str(path), path)) if path.suffix.lower() == ".npz" else (mapped(path, str(path)), None)

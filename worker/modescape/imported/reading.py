@@ -34,6 +34,7 @@ from modescape.imported.containers import (
 from modescape.imported.digest import FILE_OF, called
 from modescape.imported.ensemble import (
     TEST,
+    Choice,
     Curve,
     Ensemble,
     ExampleSet,
@@ -48,7 +49,14 @@ from modescape.imported.ensemble import (
 from modescape.imported.manifest import NAME, Manifest, members_of, parsed
 from modescape.imported.trackers import read_logs
 from modescape.imported.trackers.logged import Asked
-from modescape.imported.two_arrays import check_there, from_files, from_named, of_member
+from modescape.imported.two_arrays import (
+    are_labels,
+    check_there,
+    from_files,
+    from_named,
+    is_usual_of_labels,
+    of_member,
+)
 
 _WHAT = {what: kind for kind, what in FILE_OF.items()}
 _OUTPUTS = "|".join(_WHAT)
@@ -166,7 +174,9 @@ def _contained(
     if _is_of_format(names):
         test = next((f"{TEST}.{what}.npy" for what in _WHAT if f"{TEST}.{what}.npy" in names), "")
         _check_outputs(lies.name, outputs, test)
-        return _with_labels(read_format(lies, kind=kind), lies, lies.name, f"{TEST}.labels.npy", labels, within)
+        found = read_format(lies, kind=kind)
+        found = _with_labels_beside(found, lies) if labels is None else found
+        return _with_labels(found, lies, lies.name, f"{TEST}.labels.npy", labels, within)
     if old_exports.SOLUTIONS in names:
         _check_outputs(lies.name, outputs)
         own = f"by {old_exports.SOLUTIONS}"
@@ -176,29 +186,104 @@ def _contained(
         return _placed(file, kind, outputs, str(truth), within)
     arrays, others = _arrays(lies), [name for name in names if not name.endswith((".npy", ".npz"))]
     found = {name.removesuffix(".npy"): array for name, array in arrays.items()}
-    labels = _named(lies, found, labels, within)
+    held = set(found)
+    truth = _named(lies, found, labels, within)
     outputs = bare if outputs is not None and (bare := outputs.removesuffix(".npy")) in found else outputs
     try:
-        if found:
-            check_there(labels, "labels", found)
-        files = from_files(found, kind, outputs, labels, numbered=lies.name.lower().endswith(".npz"))
-        if files is not None:
-            for name in others:  # a further member, it seems
-                check_pickle(name)
-            return replace(files, unread=(*files.unread, *others))
-        flat = {name: array for name, array in found.items() if "/" not in name or name == labels}
-        if flat:
-            pair = from_named(flat, kind, outputs, labels)
-            below = (name for name in found if name not in flat)
-            return replace(pair, unread=(*pair.unread, *below, *others))
+        ensemble = _of_arrays(lies, found, others, kind, outputs, truth)
     except Unclear:
         raise
     except InvalidInput:
         _check_others(lies)  # what they are may be the reason
         raise
-    _check_others(lies)
-    held = ", ".join(names[:5]) or "nothing"
-    raise refuse(lies.name, f"it holds {held}: no predictions are among it", _ALLOWED)
+    if ensemble is None:
+        _check_others(lies)
+        there = ", ".join(names[:5]) or "nothing"
+        raise refuse(lies.name, f"it holds {there}: no predictions are among it", _ALLOWED)
+    if truth is not None and truth not in held:  # a file elsewhere
+        own = _own_labels(lies, kind, outputs, within)
+        if own is not None and len(own) == ensemble.test.count:
+            _check_same(own, ensemble.test.labels, lies.name, "", str(labels), within)
+    return _without_used(ensemble, found)
+
+
+def _of_arrays(
+    lies: Container, found: dict[str, Array], others: Sequence[str], kind: OutputKind | None, outputs: str | None,
+    labels: str | None,
+) -> Ensemble | None:  # fmt: skip
+    """An array a member, or one of all; None where none can be outputs."""
+    if found:
+        check_there(labels, "labels", found)
+    files = from_files(found, kind, outputs, labels, numbered=lies.name.lower().endswith(".npz"))
+    if files is not None:
+        for name in others:  # a further member, it seems
+            check_pickle(name)
+        return replace(files, unread=(*files.unread, *others))
+    flat = {name: array for name, array in found.items() if "/" not in name or name == labels}
+    if not flat:
+        return None
+    pair = from_named(flat, kind, outputs, labels)
+    below = (name for name in found if name not in flat)
+    return replace(pair, unread=(*pair.unread, *below, *others))
+
+
+def _own_labels(lies: Container, kind: OutputKind | None, outputs: str | None, within: Path | None) -> Labels | None:
+    """The true labels that would be read if nobody had named others."""
+    try:
+        return _contained(lies, kind, outputs, None, within).test.labels
+    except InvalidInput:
+        return None
+
+
+def _check_same(
+    own: Labels | None, truth: Labels | None, where: str, own_at: str, labels: str, within: Path | None
+) -> None:
+    """Raises InvalidInput where labels were named of what has others itself. own_at: where its own are."""
+    if own is None or np.array_equal(own, truth):  # type: ignore[arg-type]
+        return
+    where = where if within is None else "the files"  # that were sent, and lie in a folder of another name
+    at = f", {own_at}" if own_at else ""
+    said = f"it has labels of its own{at}, and those of {printable(Path(labels).name)} are others"
+    raise refuse(where, said, "leave labels out, or that file" if own_at.endswith(".npy") else "leave labels out")
+
+
+def _without_used(found: Ensemble, arrays: Mapping[str, Array]) -> Ensemble:
+    """Without those among what was not read that say again what the true labels are. arrays: by name without .npy."""
+    truth = found.test.labels
+    same = {
+        name for name in found.unread
+        if (one := arrays.get(name.removesuffix(".npy"))) is not None and truth is not None
+        and one.shape[:1] == truth.shape and are_labels(one) and np.array_equal(parts.true_labels(one), truth)
+    }  # fmt: skip
+    return replace(found, unread=tuple(name for name in found.unread if name not in same))
+
+
+def _with_labels_beside(found: Ensemble, lies: Container) -> Ensemble:
+    """What has no labels by the format's names, with those that lie beside it under another, where one file alone can
+    be meant. Raises Unclear where several can."""
+    if TEST not in found.sets or found.test.labels is not None:
+        return found
+    beside = {name.removesuffix(".npy"): lies.array(name) for name in found.unread if name.endswith(".npy")}
+    fit = [name for name, array in beside.items() if _can_be_truth(name, array, found)]
+    usual = [name for name in fit if is_usual_of_labels(name)]
+    if not fit:
+        return found
+    if len(fit) > 1 and len(usual) != 1:
+        choices = [Choice(name, f"the true labels are {name}") for name in fit]
+        raise Unclear(f"There is no {TEST}.labels.npy: which file holds the true labels?", choices, field="labels")
+    (name,) = usual if len(usual) == 1 else fit
+    said = f"The true labels are those of {name}.npy, for there is no {TEST}.labels.npy"
+    sets = {**found.sets, TEST: replace(found.test, labels=parts.true_labels(beside[name]))}
+    return _without_used(replace(found, sets=sets, remarks=(*found.remarks, said)), beside)
+
+
+def _can_be_truth(name: str, array: Array, of: Ensemble) -> bool:
+    """Whether an array can be the true labels: a class number an example. Predicted labels do not say how many classes
+    there are, and look alike: of those the name has to say it."""
+    if not are_labels(array) or array.shape[0] != of.test.count:
+        return False
+    classes, numbers = of.class_count, array.read()
+    return bool(numbers.min() >= 0) and (bool(numbers.max() < classes) if classes else is_usual_of_labels(name))
 
 
 def _check_others(lies: Container) -> None:
@@ -230,16 +315,12 @@ def _with_labels(
     truth = parts.true_labels(arrays[str(name)])
     if TEST not in found.sets:
         raise refuse(where, "it has no outputs on the test set, of which labels would be", "leave labels out")
-    where = where if within is None else "the files"  # that were sent, and lie in a folder of another name
     before = found.test.labels
-    if before is not None and not np.array_equal(before, truth):
-        said = f"it has labels of its own, {own}, and those of {printable(Path(labels).name)} are others"
-        raise refuse(where, said, "leave labels out, or that file" if own.endswith(".npy") else "leave labels out")
-    unread = tuple(one for one in found.unread if one.removesuffix(".npy") != name)
+    _check_same(before, truth, where, own, labels, within)
     order = "The labels were taken in the order in which the table's first member has its rows"
     remarks = (order,) if before is None and lies is None else ()
     sets = {**found.sets, TEST: replace(found.test, labels=truth)}
-    return replace(found, sets=sets, unread=unread, remarks=(*found.remarks, *remarks))
+    return _without_used(replace(found, sets=sets, remarks=(*found.remarks, *remarks)), arrays)
 
 
 def _file_and_labels(lies: Folder, labels: str | None) -> tuple[Path, Path] | None:
@@ -271,7 +352,8 @@ def _arrays(lies: Container) -> dict[str, Array]:
         for name, labels in rest:
             if not np.array_equal(labels.read(), first[1].read()):
                 raise refuse(name, f"its labels are not those of {first[0]}", "the same examples in the same order")
-        found.setdefault("labels.npy", first[1])
+        if not np.array_equal(found.setdefault("labels.npy", first[1]).read(), first[1].read()):
+            raise refuse(first[0], "its labels are not those of labels.npy", "the same labels, or one of them")
     return found
 
 

@@ -69,8 +69,8 @@ def from_files(
     whether names must be alike but for their numbers. Raises Unclear, InvalidInput."""
     if any(pair.is_usual for pair in _pairs(arrays, None, labels)):
         return None
-    flat = [name for name, one in arrays.items() if _are_labels(one)]
-    usual = [name for name in flat if PurePosixPath(name).name.lower() in LABEL_NAMES]
+    flat = [name for name, one in arrays.items() if are_labels(one)]
+    usual = [name for name in flat if is_usual_of_labels(name)]
     truth = [labels] if labels is not None else usual if len(usual) == 1 else flat
     said = {name: one for name, one in arrays.items() if name not in flat and name not in truth}
     if not said:  # whole numbers all of them, one of which is the truth
@@ -193,7 +193,12 @@ def _test_set(sets: Mapping[str, _Files], arrays: Mapping[str, Array], truth: Ar
     raise Unclear("Members have several files: which is of the test set?", choices, field="outputs")
 
 
-def _are_labels(array: Array) -> bool:
+def is_usual_of_labels(name: str) -> bool:
+    """Whether an array of that name is most likely the true labels."""
+    return PurePosixPath(name).name.lower() in LABEL_NAMES
+
+
+def are_labels(array: Array) -> bool:
     """Whether they can be class numbers of examples: whole numbers, of any type."""
     if not array.shape or array.shape[1:] not in ((), (1,)) or array.dtype.kind not in "iufb":
         return False
@@ -239,7 +244,7 @@ def _pairs(arrays: Mapping[str, Array], outputs: str | None, labels: str | None)
 
 
 def _fit(outputs: Array, labels: Array) -> bool:
-    if not _are_labels(labels):
+    if not are_labels(labels):
         return False
     examples = labels.shape[0]
     if outputs.dtype.kind == "f":
@@ -251,7 +256,7 @@ def _no_pair(arrays: Mapping[str, Array]) -> Exception:
     if all(_are_outputs(one) for one in arrays.values()):
         return _no_labels(arrays)
     held = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in list(arrays.items())[:8])
-    lengths = {one.shape[0] for one in arrays.values() if _are_labels(one)}
+    lengths = {one.shape[0] for one in arrays.values() if are_labels(one)}
     for name, one in arrays.items():
         if one.dtype.kind == "f" and len(one.shape) == 2 and one.shape[1] in lengths:
             held += f"; {name}: {of_one_number(np.asarray(next(one.rows())))}"
@@ -260,7 +265,7 @@ def _no_pair(arrays: Mapping[str, Array]) -> Exception:
                 f"; {name} holds whole numbers: logits are outputs.astype('float32'), and of rows of a column a class "
             )
             held += "(one-hot) outputs.argmax(-1) are predicted labels"
-        if len(one.shape) != 1 or one.dtype.kind != "f" or _are_labels(one):
+        if len(one.shape) != 1 or one.dtype.kind != "f" or are_labels(one):
             continue
         if (empty := np.flatnonzero(~np.isfinite(values(one)))).size:
             held += f"; {name} has no number at {empty[0]}, and every example needs a label"
