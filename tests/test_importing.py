@@ -29,6 +29,7 @@ from modescape.imported.arrays import held
 from modescape.imported.digest import contents, set_digest
 from modescape.imported.door import Odd, examine
 from modescape.imported.ensemble import OutputKind, Recipe, Unclear
+from modescape.imported.manifest import document
 from modescape.imported.memory import Samples, from_arrays
 from modescape.imported.reading import read
 from modescape.imported.writing import stream, write
@@ -306,8 +307,10 @@ def test_samples_that_were_evaluated_on_other_images_in_part_come_back_as_they_w
             {"method": "random", "spread": 0, "typical": 6},
             {"method": "sgmcmc", "spread": 0, "typical": 4, "options": chain},
         ],
-        "ood": [{"dataset": "permuted", "images": 80, "members": 3, "trajectory": False}],
-        "shift": {"corruptions": ["contrast"], "intensities": [2, 5], "members": 3, "trajectory": False},
+        "ood": [
+            {"dataset": name, "images": 80, "members": 3, "trajectory": False} for name in ("permuted", "constant")
+        ],
+        "shift": {"corruptions": ["contrast", "brightness"], "intensities": [5], "members": 3, "trajectory": False},
     }
     own = run(spec, folder=tmp_path / "home", name="own", progress=False)
     export(own.laboratory, "own", tmp_path / "out")
@@ -315,7 +318,7 @@ def test_samples_that_were_evaluated_on_other_images_in_part_come_back_as_they_w
     for name, count in (("random-typical", 6), ("sgmcmc-typical", 4)):
         counts = {place: array.shape[1] for place, array in ensemble.samples[name].outputs.items()}
         assert counts.pop("test") == counts.pop("validation") == count
-        assert counts == {"ood/permuted": 3, "shift/contrast/2": 3, "shift/contrast/5": 3}
+        assert counts == dict.fromkeys(("ood/permuted", "ood/constant", "shift/contrast/5", "shift/brightness/5"), 3)
     there = started(None, Settings(home=tmp_path / "other"))
     back = there.finish(bring_in(there.laboratory, ensemble, name="back"), progress=False)
 
@@ -323,6 +326,8 @@ def test_samples_that_were_evaluated_on_other_images_in_part_come_back_as_they_w
         found = {(m.metric, m.subject, m.split): m.value for m in lab.measurements()}
         return {key: value for key, value in found.items() if key[1].startswith(("shift", "ood"))}
 
+    assert [one.dataset for one in back.spec.ood] == ["permuted", "constant"], "as it was, and not by the alphabet"
+    assert back.spec.shift.corruptions == ("contrast", "brightness")
     first, second = told(own), told(back)
     assert len(first) > 50
     assert first.keys() == second.keys()
@@ -360,6 +365,29 @@ def test_what_came_in_goes_out_with_the_same_digest(tmp_path: Path) -> None:
     (tmp_path / "sent.zip").write_bytes(b"".join(stream(out)))
     for copy in ("folder", "out.npz", "sent.zip"):
         assert set_digest(read(tmp_path / copy)) == set_digest(ensemble), copy
+
+
+def test_sets_of_other_images_stay_in_the_order_in_which_they_were_given(tmp_path: Path) -> None:
+    logits, truth = made()
+    ood = {"zebras": logits[:, :50] * 2, "apes": logits[:, :60] * 3, "mice": logits[:, :70] * 4}
+    shift = {("noise", 1): logits * 0.9, ("blur", 2): logits * 0.8, ("noise", 3): logits * 0.7, ("blur", 1): logits / 2}
+    ensemble = from_arrays(logits, truth, recipe="same", ood=ood, shift=shift)
+    copies = [tmp_path / name for name in ("one.zip", "two.npz", "folder")]
+    for path in copies:
+        write(ensemble, path)
+    here = started(tmp_path / "home", None)
+    for number, path in enumerate(copies):
+        row = bring_in(here.laboratory, read(path), name="second")
+        assert [one["dataset"] for one in row.spec["ood"]] == list(ood), path
+        assert row.spec["shift"]["corruptions"] == ["noise", "blur"]
+        export(here.laboratory, row.slug, again := tmp_path / f"again-{number}.zip")
+        assert list(read(again).sets) == list(read(path).sets)
+        assert set_digest(read(again)) == set_digest(ensemble) == row.spec["imported"]["digest"]
+    alphabet = from_arrays(
+        logits, truth, recipe="same", ood=dict(sorted(ood.items())), shift=dict(sorted(shift.items()))
+    )
+    assert set_digest(alphabet) == set_digest(ensemble), "what there is is the same, whatever is shown first"
+    assert "order" not in document(alphabet), "as exports were before any order was kept"
 
 
 EVERYTHING = {

@@ -300,7 +300,9 @@ def _cells(ensemble: Ensemble, *, own_images: bool) -> list[tuple[str, int]]:
     shifted = [one for one in ensemble.sets.values() if one.shift is not None and one.has_own_images is own_images]
     given = (one.shift for one in shifted if ensemble.truth(one) is not None)
     keys = _set_keys(ensemble)
-    return sorted({(keys[one.type], one.intensity) for one in given if one is not None})
+    cells = {(keys[one.type], one.intensity) for one in given if one is not None}
+    types = list(dict.fromkeys(keys[one.shift.type] for one in shifted if one.shift is not None))
+    return sorted(cells, key=lambda cell: (types.index(cell[0]), cell[1]))
 
 
 def _titles(ensemble: Ensemble) -> dict[str, str]:

@@ -13,7 +13,7 @@ shift/<type>/<intensity>.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -229,10 +229,10 @@ class Tensors:
 class Ensemble:
     """An ensemble made elsewhere.
 
-    sets: by place, "test" wherever anything was predicted; samples: by method; weights: by member's id; curves: of the
-    members' trainings, member's id -> name -> points; rest: what else has a place (snapshots, chains, arms, matrices),
-    by path; left_out: what whoever wrote this could not keep; unread: what lay beside it and was not read; remarks:
-    sentences about the rest.
+    sets: by place, those of one role in the order in which they are shown, "test" wherever anything was predicted;
+    samples: by method; weights: by member's id; curves: of the members' trainings, member's id -> name -> points; rest:
+    what else has a place (snapshots, chains, arms, matrices), by path; left_out: what whoever wrote this could not
+    keep; unread: what lay beside it and was not read; remarks: sentences about the rest.
     """
 
     name: str
@@ -282,6 +282,11 @@ class Ensemble:
         if of.labels is None and of.role is SetRole.SHIFT and not of.has_own_images:
             return None if self.test.labels is None else self.test.labels[: of.count]
         return of.labels
+
+
+def by_role(places: Iterable[str]) -> list[str]:
+    """Places of one role together, in the order in which they were given: the first is what figures open on."""
+    return sorted(places, key=lambda place: place.partition("/")[0])
 
 
 def place_of(role: SetRole, name: str = "", intensity: int = 1) -> str:

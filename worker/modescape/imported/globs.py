@@ -32,6 +32,7 @@ from modescape.imported.ensemble import (
     Recipe,
     SetRole,
     Unclear,
+    by_role,
     place_of,
 )
 from modescape.imported.two_arrays import called, kind_of, natural, of_member
@@ -79,7 +80,8 @@ def read_glob(
         place = place_of(SetRole.SHIFT, one, intensity)
         sets[place] = whole.read(place, given)
     return Ensemble(
-        name or _common(pattern), chosen, tuple(Member(one) for one in members), dict(sorted(sets.items())),
+        name or _common(pattern), chosen, tuple(Member(one) for one in members),
+        {place: sets[place] for place in by_role(sets)},
         recipe=recipe or Recipe.UNKNOWN,
     )  # fmt: skip
 

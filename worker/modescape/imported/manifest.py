@@ -10,14 +10,14 @@ Everything in it is optional: arrays alone are an ensemble too, of logits, by a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modescape.errors import InvalidInput
-from modescape.imported.ensemble import Ensemble, ExampleSet, Member, OutputKind, Recipe, SetRole
+from modescape.imported.ensemble import Ensemble, ExampleSet, Member, OutputKind, Recipe, SetRole, by_role
 from modescape.pydantic_errors import invalid
 
 SCHEMA = 1
@@ -46,8 +46,8 @@ class SetPart(_Part):
 
 
 class Manifest(_Part):
-    """kind None: as the names of the arrays say. left_out: what whoever wrote this could not keep; rates: the samples
-    whose strengths are rates."""
+    """kind None: as the names of the arrays say. order: places of the sets, where they are not shown by the alphabet;
+    left_out: what whoever wrote this could not keep; rates: the samples whose strengths are rates."""
 
     version: Literal[1] = Field(1, alias="schema")
     name: str = Field("", max_length=200)
@@ -56,6 +56,7 @@ class Manifest(_Part):
     members: list[MemberPart] = Field(default_factory=list)
     recipe: Recipe = Recipe.UNKNOWN
     sets: dict[str, SetPart] = Field(default_factory=dict)
+    order: list[str] = Field(default_factory=list)
     left_out: list[str] = Field(default_factory=list)
     rates: list[str] = Field(default_factory=list)
 
@@ -63,6 +64,11 @@ class Manifest(_Part):
         """What it says of the set that lies there, by its place or its name."""
         short = place.split("/", 1)[-1]
         return self.sets.get(place) or self.sets.get(short) or SetPart()
+
+    def ordered(self, places: Iterable[str]) -> list[str]:
+        """Places that are there, in its order; what it does not name comes last, by the alphabet."""
+        at = {place: number for number, place in enumerate(self.order)}
+        return by_role(sorted(places, key=lambda place: (at.get(place, len(at)), place)))
 
 
 def parsed(text: str | None) -> Manifest:
@@ -94,7 +100,9 @@ def members_of(manifest: Manifest, count: int) -> tuple[Member, ...]:
 
 
 def document(ensemble: Ensemble, *, with_name: bool = True) -> dict[str, Any]:
-    """What `parsed` reads, as plain JSON values; with_name: False for digests, which a name does not change."""
+    """What `parsed` reads, as plain JSON values; with_name: False for digests, which neither a name nor the order of
+    sets changes."""
+    order = by_role(ensemble.sets)
     names = Counter(one.name for one in ensemble.sets.values())
     return {
         "schema": SCHEMA,
@@ -106,6 +114,7 @@ def document(ensemble: Ensemble, *, with_name: bool = True) -> dict[str, Any]:
         "sets": {
             (one.name if names[one.name] == 1 else place): _set(one) for place, one in sorted(ensemble.sets.items())
         },
+        **({"order": order} if with_name and order != sorted(order) else {}),
         "left_out": list(ensemble.left_out),
         **({"rates": rates} if (rates := [name for name, one in ensemble.samples.items() if one.is_rate]) else {}),
     }

@@ -32,6 +32,7 @@ from modescape.imported.ensemble import (
     SetRole,
     Tensors,
     Trajectory,
+    by_role,
     place_of,
 )
 
@@ -107,7 +108,7 @@ def from_arrays(
         name=name,
         kind=what,
         members=who,
-        sets=dict(sorted(sets.items())),
+        sets={place: sets[place] for place in by_role(sets)},
         recipe=_enum(Recipe, recipe, "recipe"),
         classes=tuple(map(str, _listed("classes", classes, "a list of names"))),
         samples=_all_samples(samples, what, sets),

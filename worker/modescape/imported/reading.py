@@ -174,9 +174,9 @@ def _contained(
     if _is_of_format(names):
         test = next((f"{TEST}.{what}.npy" for what in _WHAT if f"{TEST}.{what}.npy" in names), "")
         _check_outputs(lies.name, outputs, test)
-        found = read_format(lies, kind=kind)
-        found = _with_labels_beside(found, lies) if labels is None else found
-        return _with_labels(found, lies, lies.name, f"{TEST}.labels.npy", labels, within)
+        ensemble = read_format(lies, kind=kind)
+        ensemble = _with_labels_beside(ensemble, lies) if labels is None else ensemble
+        return _with_labels(ensemble, lies, lies.name, f"{TEST}.labels.npy", labels, within)
     if old_exports.SOLUTIONS in names:
         _check_outputs(lies.name, outputs)
         own = f"by {old_exports.SOLUTIONS}"
@@ -187,24 +187,24 @@ def _contained(
     arrays, others = _arrays(lies), [name for name in names if not name.endswith((".npy", ".npz"))]
     found = {name.removesuffix(".npy"): array for name, array in arrays.items()}
     held = set(found)
-    truth = _named(lies, found, labels, within)
+    named = _named(lies, found, labels, within)
     outputs = bare if outputs is not None and (bare := outputs.removesuffix(".npy")) in found else outputs
     try:
-        ensemble = _of_arrays(lies, found, others, kind, outputs, truth)
+        of_arrays = _of_arrays(lies, found, others, kind, outputs, named)
     except Unclear:
         raise
     except InvalidInput:
         _check_others(lies)  # what they are may be the reason
         raise
-    if ensemble is None:
+    if of_arrays is None:
         _check_others(lies)
         there = ", ".join(names[:5]) or "nothing"
         raise refuse(lies.name, f"it holds {there}: no predictions are among it", _ALLOWED)
-    if truth is not None and truth not in held:  # a file elsewhere
-        own = _own_labels(lies, kind, outputs, within)
-        if own is not None and len(own) == ensemble.test.count:
-            _check_same(own, ensemble.test.labels, lies.name, "", str(labels), within)
-    return _without_used(ensemble, found)
+    if named is not None and named not in held:  # a file elsewhere
+        before = _own_labels(lies, kind, outputs, within)
+        if before is not None and len(before) == of_arrays.test.count:
+            _check_same(before, of_arrays.test.labels, lies.name, "", str(labels), within)
+    return _without_used(of_arrays, found)
 
 
 def _of_arrays(
@@ -478,7 +478,7 @@ class _Format:
             name=self.manifest.name,
             kind=self.kind,
             members=members,
-            sets={place: self._set(place, test[1]) for place in sorted(self.sets)},
+            sets={place: self._set(place, test[1]) for place in self.manifest.ordered(self.sets)},
             recipe=self.manifest.recipe,
             classes=tuple(map(str, self.manifest.classes)),
             samples={method: self._samples(method) for method in sorted(self.samples)},
