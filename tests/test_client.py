@@ -96,6 +96,10 @@ def test_the_same_lists_records_and_numbers_come_from_a_home_and_from_a_server(
     assert there.experiments(limit=1).total == 3
     epochs = here.experiments(columns=["spec.training.epochs"], sort="created")
     assert epochs["spec.training.epochs"] == [2, 3, 2]
+    for lab in both:
+        named = lab.experiments(columns="name")
+        assert named == lab.experiments(columns=["name"]), "one name is one column, and not its letters"
+        assert (named.columns, named.text("name")) == (("name",), named.text())
     for slug in ("one", "other", "waiting"):
         mine, theirs = here.experiment(slug), there.experiment(slug)
         assert mine.detail == theirs.detail

@@ -99,7 +99,7 @@ class Table(Suggesting, Sequence[Row]):
 
     def text(self, columns: Sequence[str] = (), *, most: int | None = None) -> str:
         """As lines with aligned columns; most: rows shown at most."""
-        names = list(columns or self.columns)
+        names = [columns] if columns and isinstance(columns, str) else list(columns or self.columns)
         rows = self.rows[:most]
         cells = [names, *([shown(row[name]) for name in names] for row in rows)]
         widths = [max(len(line[i]) for line in cells) for i in range(len(names))]

@@ -70,8 +70,10 @@ class Workspace(Suggesting):
         `**{"spec.training.learning_rate__lt": 0.01}`.
 
         text: part of a name or note; sort: a column, `-` before it for largest first; limit: None gives all; columns:
-        those wanted, also `spec.<path>` and `result.<path>`. Raises InvalidInput, and NotFound for an unknown column.
+        those wanted, or one, also `spec.<path>` and `result.<path>`. Raises InvalidInput, and NotFound for an unknown
+        column.
         """
+        columns = (columns,) if columns and isinstance(columns, str) else tuple(columns)  # letters are no columns
         for name in columns:
             if name not in EXPERIMENTS.keys and EXPERIMENTS.beside(name) is None:
                 computed = stored_values.known() if "." in name else ()
