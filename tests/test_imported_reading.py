@@ -534,6 +534,23 @@ def test_what_has_labels_takes_no_others_from_elsewhere_and_the_same_are_not_cal
         read(path, labels=str(tmp_path / "other.npy"))
 
 
+def test_names_of_classes_are_given_to_what_has_none_and_others_than_the_files_are_refused(tmp_path: Path) -> None:
+    names = ["\u00e2ne", "loup", "zebra"]
+    for own in ([], ["0", "1", "2"]):
+        write(from_arrays(LOGITS, LABELS, classes=own), path := tmp_path / f"{len(own)}.zip")
+        assert read(path, classes=names).classes == tuple(names)
+    write(from_arrays(LOGITS, LABELS, classes=names), path := tmp_path / "named.zip")
+    assert read(path, classes=["a\u0302ne", "loup", "zebra"]).classes == tuple(names), "the same, decomposed"
+    for given, said in (
+        (["loup", "\u00e2ne", "zebra"], "class 0 is 'loup', and the files call it '\u00e2ne'"),
+        (names[:2], "2 are given, the files name 3"),
+        (["\u00e2ne", "loup", "Zebra"], "class 2 is 'Zebra'"),
+    ):
+        with pytest.raises(InvalidInput, match=said) as refused:
+            read(path, classes=given)
+        assert refused.value.field == "classes"
+
+
 def test_labels_within_the_files_of_members_are_held_against_those_that_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from modescape.claims.evidence import OwnImages, ShiftEvidence
 from modescape.claims.judging import judge
 from modescape.database import upgrade
 from modescape.datasets.dataset import DataLocation, dataset
+from modescape.datasets.here import describe
 from modescape.errors import InvalidInput
 from modescape.example_list import sets_of
 from modescape.exporting import ensemble_of
@@ -41,6 +42,8 @@ from modescape.stages import KINDS
 from modescape.stages.stage import Task
 from modescape.store import Store
 from modescape.studies.ood.images import title
+from modescape.studies.shift.others import images_of, looked_at
+from modescape.study import OtherSet
 from modescape.testing.evidence import made_shift
 
 pytestmark = pytest.mark.usefixtures("few_redraws")
@@ -521,6 +524,24 @@ def test_own_files_that_no_network_can_be_asked_about_are_refused(tmp_path: Path
         assert said in str(problem), str(problem)
         assert ("data.image_size" in problem.allowed) == ("1 x 9 x 9" in said), "no scaling takes colours away"
         assert problem.field.startswith("shift.others"), problem.field
+
+
+def test_classes_are_the_same_however_their_accents_are_written_and_by_name_in_any_order(tmp_path: Path) -> None:
+    trained = ("\u00e9l\u00e9phant", "\u00e2ne", "zebra")  # composed
+    for place in ("zebra", "a\u0302ne"):  # decomposed, as a Mac writes names; one is missing
+        (tmp_path / "others" / place).mkdir(parents=True)
+        for i in range(6):
+            level = (100 if place == "zebra" else 0) + i
+            Image.fromarray(np.full((8, 8), level, np.uint8)).save(tmp_path / "others" / place / f"{i}.png")
+    other = OtherSet("others", "others", DataSpec(dataset="folder", path=f"{tmp_path}/others", validation_images=0))
+    own = describe(other.data, ())
+    assert looked_at(other, replace(own, classes=trained), ()) == own.fingerprint
+    parts = [(part.rows(0, len(part)).numpy(), labels) for part, labels in images_of(other, trained, ())]
+    levels, truth = np.concatenate([one[:, 0, 0, 0] for one, _ in parts]), np.concatenate([one for _, one in parts])
+    assert np.bincount(truth).tolist() == [0, 6, 6]
+    assert np.array_equal(truth, np.where(levels >= 100, 2, 1))
+    with pytest.raises(InvalidInput, match="the networks know no class 'zebra'"):
+        looked_at(other, replace(own, classes=("\u00e2ne", "Zebra")), ())
 
 
 def test_a_name_with_commas_is_one_name_as_a_form_takes_it_apart() -> None:

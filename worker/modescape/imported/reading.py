@@ -57,6 +57,7 @@ from modescape.imported.two_arrays import (
     is_usual_of_labels,
     of_member,
 )
+from modescape.names import normal
 
 _WHAT = {what: kind for kind, what in FILE_OF.items()}
 _OUTPUTS = "|".join(_WHAT)
@@ -90,9 +91,10 @@ def read(
     experiment: str | None = None,
     within: Path | None = None,
 ) -> Ensemble:
-    """The ensemble at a path. name, kind, recipe, classes: instead of what the files say; outputs, labels: which arrays
-    are what, where that is unclear (labels: also a file of them elsewhere); experiment: which, of several in another
-    tool's logs; within: of files that a stranger sent, the folder beyond which no name they give is followed.
+    """The ensemble at a path. name, kind, recipe: instead of what the files say; classes: names, where the files have
+    none; outputs, labels: which arrays are what, where that is unclear (labels: also a file of them elsewhere);
+    experiment: which, of several in another tool's logs; within: of files that a stranger sent, the folder beyond which
+    no name they give is followed.
 
     Raises InvalidInput naming the file, what is wrong and what is allowed; Unclear (one of those) with a question.
     """
@@ -104,10 +106,22 @@ def read(
         check_said(said, of)
     with readable(printable(str(path) if within is None else path.name)):
         ensemble = _read(path, kind, outputs, labels, experiment, within)
-    if classes and not ensemble.classes:
-        ensemble = replace(ensemble, classes=tuple(classes))
     chosen = name or printable(ensemble.name or path.stem)
-    return replace(ensemble, name=chosen, recipe=recipe or ensemble.recipe)
+    named = _classes(ensemble.classes, tuple(classes))
+    return replace(ensemble, name=chosen, recipe=recipe or ensemble.recipe, classes=named)
+
+
+def _classes(own: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the classes; numbers in their order are none. Raises InvalidInput where the files have others."""
+    if not given or own == tuple(map(str, range(len(own)))):
+        return given or own
+    if (here := list(map(normal, own))) != (there := list(map(normal, given))):
+        differ = next((k for k, (one, other) in enumerate(zip(here, there, strict=False)) if one != other), None)
+        said = f"{len(given)} are given, the files name {len(own)}" if differ is None else (
+            f"class {differ} is {given[differ][:60]!r}, and the files call it {own[differ][:60]!r}"
+        )  # fmt: skip
+        raise Refused(said, field="classes", allowed="leave classes out: the files name them")
+    return own
 
 
 def says_itself(path: Path) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from modescape.datasets.here import describe
 from modescape.datasets.loading import load
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
+from modescape.names import normal
 from modescape.records import DataInfo
 from modescape.registry import datasets
 from modescape.science.data import Split
@@ -52,9 +53,12 @@ def looked_at(other: OtherSet, info: DataInfo, folders: Sequence[Path]) -> str |
 
 
 def _names(classes: Sequence[str], trained: Sequence[str]) -> Sequence[str]:
-    """The names of a set's classes; those of arrays without names are the numbers of the classes."""
+    """The names of a set's classes, those that are trained on as they are called there, however their accents are
+    written; those of arrays without names are the numbers of the classes."""
+    known = {normal(name): name for name in reversed(trained)} | {name: name for name in trained}
+    found = [known.get(name) or known.get(normal(name)) or name for name in classes]
     numbered = len(classes) <= len(trained) and all(name.isdecimal() and int(name) < len(trained) for name in classes)
-    return [trained[int(name)] for name in classes] if numbered and not {*classes} <= {*trained} else classes
+    return [trained[int(name)] for name in classes] if numbered and not {*found} <= {*trained} else found
 
 
 def expected(other: OtherSet) -> int:
