@@ -580,6 +580,20 @@ def test_layouts_and_scales_come_out_alike(tmp_path: Path, images: np.ndarray) -
     assert sorted(rows) == list(range(30))
 
 
+@pytest.mark.parametrize(("shape", "read"), [((30, 3, 8, 3), (3, 3, 8)), ((30, 1, 8, 1), (1, 1, 8))])
+def test_images_whose_channels_could_be_at_either_place_are_told_to_be_read_one_way(
+    tmp_path: Path, shape: tuple[int, ...], read: tuple[int, ...]
+) -> None:
+    arrays = {"images": pixels(*shape), "labels": LABELS}
+    info = here.describe(npz(tmp_path, **arrays), ())
+    assert (info.channels, info.height, info.width) == read
+    (said,) = [one for one in info.remarks if "could be channels" in one]
+    assert f"images: both the second and the last axis of {shape}" in said
+    turned = here.describe(npz(tmp_path, **{**arrays, "images": pixels(*shape).transpose(0, 2, 3, 1)}), ())
+    assert (turned.channels, turned.height, turned.width) == (shape[1], shape[2], shape[3]), "as the words say"
+    assert not any("could be channels" in one for one in turned.remarks)
+
+
 def pairs(*arrays: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(("train_images", "train_labels", "test_images", "test_labels"), arrays, strict=True))
 

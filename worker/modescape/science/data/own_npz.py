@@ -199,7 +199,18 @@ def _in_bytes(
         if arrays[key].ndim not in (3, 4) or 0 in arrays[key].shape:
             raise _bad_npz(f"{key} has shape {arrays[key].shape}", allowed=_SHAPES)
     pixels, reading = in_bytes({key: arrays[key] for key in keys}, white=white)
-    return {**arrays, **pixels}, reading
+    axes = (said for key in keys if (said := _two_ways(key, arrays[key].shape)))
+    return {**arrays, **pixels}, replace(reading, sentences=(*reading.sentences, *axes))
+
+
+def _two_ways(key: str, shape: tuple[int, ...]) -> str:
+    """What is said of images whose channels could be at either place; "" of others."""
+    if len(shape) != 4 or shape[1] not in _CHANNELS or shape[3] not in _CHANNELS:
+        return ""
+    return (
+        f"{key}: both the second and the last axis of {shape} could be channels; the last was taken, for pictures of "
+        f"{shape[1]}x{shape[2]} pixels. Where it is the second, save {key}.transpose(0, 2, 3, 1)."
+    )
 
 
 def npz_keys(path: Path) -> list[str]:
@@ -261,16 +272,17 @@ def _npz_pair(arrays: Mapping[str, NDArray[Any]], images_key: str, labels_key: s
     return images, labels
 
 
+_CHANNELS = (1, 3)
 _SHAPES = "[N, H, W], [N, H, W, C] or [N, C, H, W], none empty"
 
 
 def _as_images(values: Images, key: str) -> Images:
-    """uint8 [N, C, H, W] from NHW, NHWC or NCHW."""
+    """uint8 [N, C, H, W] from NHW, NHWC or NCHW; where it could be either, NHWC, which `_two_ways` says."""
     if values.ndim == 3:
         values = values[:, None]
-    elif values.shape[3] in (1, 3):
+    elif values.shape[3] in _CHANNELS:
         values = values.transpose(0, 3, 1, 2)
-    elif values.shape[1] not in (1, 3):
+    elif values.shape[1] not in _CHANNELS:
         raise _bad_npz(f"{key} has shape {values.shape}", allowed="1 or 3 channels, at the second or the last place")
     if max(values.shape[2:]) > 1024:
         raise _bad_npz(f"{key} are {values.shape[2]}x{values.shape[3]} pixels", allowed="at most 1024 a side")
