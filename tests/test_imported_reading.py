@@ -28,7 +28,7 @@ from modescape.imported.reading import read
 from modescape.imported.two_arrays import natural
 from modescape.imported.writing import write
 from modescape.importing import analyse
-from modescape.reading_process import read_sent
+from modescape.reading_process import one_member, read_sent
 from modescape.records import SampleSet
 
 M, N, K = 12, 30, 3
@@ -577,6 +577,22 @@ def test_labels_within_the_files_of_members_are_held_against_those_that_are_name
     np.save(folder / "labels.npy", (LABELS + 1) % K)
     with pytest.raises(InvalidInput, match=r"its labels are not those of labels\.npy"):
         read(folder)
+
+
+def test_a_member_that_comes_alone_brings_no_labels_but_those_that_were_given_before(tmp_path: Path) -> None:
+    np.save(tmp_path / "declared.npy", LABELS)
+    labels = {"test": str(tmp_path / "declared.npy")}
+    for given, fits in ((LABELS, True), ((LABELS + 1) % K, False)):
+        folder = laid(tmp_path / f"files {fits}", {"test.logits.npy": LOGITS[0], "test.labels.npy": given})
+        (packs := tmp_path / f"pack {fits}").mkdir()
+        np.savez(packs / "m.npz", preds=LOGITS[:1], y=given)
+        for root in (folder, packs):
+            asked: dict[str, Any] = {"id": "7", "seed": None, "config": {}, "labels": labels}
+            if fits:
+                assert np.array_equal(one_member(root, Asked(), **asked).test.labels, LABELS)  # type: ignore[arg-type]
+                continue
+            with pytest.raises(InvalidInput, match="not those that were given when the import was opened"):
+                one_member(root, Asked(), **asked)
 
 
 def test_architectures_of_different_numbers_are_members_of_one_ensemble(tmp_path: Path) -> None:

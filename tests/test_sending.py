@@ -125,6 +125,16 @@ def test_a_look_at_what_is_unclear_asks_and_is_no_failure(
     assert json.loads(capsys.readouterr().out)["odd"][0]["what"] == "member"
 
 
+def test_labels_that_are_sent_beside_a_folder_are_not_put_over_its_own(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "y.npy").rename(folder / "labels.npy")
+    np.save(tmp_path / "other.npy", np.arange(20) % 3)
+    for server in ((), ("--server", "http://127.0.0.1:9")):  # where nobody listens: refused before
+        assert main(["import", str(folder), "--labels", str(tmp_path / "other.npy"), *server]) == 1
+        assert "labels of its own" in capsys.readouterr().err
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("server", [(), ("--server", "http://127.0.0.1:9")])  # where nobody listens: refused before
 def test_a_file_that_is_named_is_a_file_given_once_and_of_a_name_that_can_be_kept(

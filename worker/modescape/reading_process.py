@@ -37,6 +37,7 @@ from modescape.imported.ensemble import (
     TEST,
     VALIDATION,
     Ensemble,
+    Labels,
     Member,
     OutputKind,
     Recipe,
@@ -222,7 +223,10 @@ def one_member(
     if len(names) == 1 and arrays and not names[0].startswith("test."):
         names, arrays = ["test.logits.npy"], {"test.logits.npy": next(iter(arrays.values()))}
     elif not arrays:
-        return _alone(read_sent(root, asked), id, seed, config)
+        alone = _alone(read_sent(root, asked), id, seed, config)
+        for place in labels.keys() & alone.sets:
+            _check_declared(place, alone.sets[place].labels, labels)
+        return alone
     truth = {place: mapped(Path(path), f"the declared labels of {place}") for place, path in labels.items()}
     found = _Member.of(arrays, _kind(asked))
     weights = [name for name in names if name.endswith(".safetensors")]
@@ -232,6 +236,7 @@ def one_member(
     for place in _SETS:
         if f"{place}.labels.npy" in arrays:
             truth[place] = arrays[f"{place}.labels.npy"]
+            _check_declared(place, parts.true_labels(truth[place]), labels)
     if TEST not in truth:
         raise refuse("test.labels.npy", "nobody has given the true labels", "labels, when the import was opened")
     if VALIDATION in found.sets and VALIDATION not in truth:
@@ -251,6 +256,15 @@ def one_member(
         members=[Member(id, seed, dict(config))],
         classes=asked.classes,
     )
+
+
+def _check_declared(place: str, own: Labels | None, declared: Mapping[str, str]) -> None:
+    """Raises InvalidInput where a member brings labels of a set that are not those declared of all members."""
+    if own is None or place not in declared:
+        return
+    if not np.array_equal(own, parts.true_labels(mapped(Path(declared[place])))):
+        said = "its labels are not those that were given when the import was opened"
+        raise refuse(f"{place}.labels.npy", said, "the same labels, or a member without")
 
 
 def _alone(ensemble: Ensemble, id: str, seed: int | None, config: Mapping[str, Any]) -> Ensemble:
