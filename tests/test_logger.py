@@ -60,7 +60,8 @@ def claims(lab: Lab) -> list[dict[str, Any]]:
 
 
 def digests(one: Ensemble) -> dict[str, str]:
-    return {path: content_digest(inside) for path, inside in contents(one).items()}
+    """As the set digest has them, which neither the name nor the order of sets changes."""
+    return {path: content_digest(inside) for path, inside in contents(one, with_name=False).items()}
 
 
 def log_one(e: ensemble.EnsembleLog, number: int, steps: int = 10) -> None:
