@@ -20,7 +20,7 @@ from real_data import real
 from modescape.apart import Asked
 from modescape.errors import InvalidInput
 from modescape.imported.digest import set_digest
-from modescape.imported.door import examine
+from modescape.imported.door import Odd, examine
 from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe, SetRole, Unclear, sets_of
 from modescape.imported.globs import members_of, read_glob
 from modescape.imported.memory import Samples, from_arrays
@@ -593,6 +593,21 @@ def test_a_member_that_comes_alone_brings_no_labels_but_those_that_were_given_be
                 continue
             with pytest.raises(InvalidInput, match="not those that were given when the import was opened"):
                 one_member(root, Asked(), **asked)
+
+
+@pytest.mark.parametrize("ending", ["", ".zip", ".npz"])
+def test_members_without_a_file_of_weights_are_told(tmp_path: Path, ending: str) -> None:
+    whole = from_arrays(LOGITS, LABELS, weights=[{"w": np.full((2, 2), m, np.float32)} for m in range(M)])
+    for gone, said in (
+        ([], None),
+        (["3"], "Member 3 has no weights: "),
+        (["1", "10"], "Members 1 and 10 have no weig"),
+    ):
+        some = replace(whole, weights={one: tensors for one, tensors in whole.weights.items() if one not in gone})
+        write(some, path := tmp_path / f"without {len(gone)}{ending}")
+        told = [one for one in examine(read(path)).told if one.what is Odd.WEIGHTS]
+        assert [one.members for one in told] == ([tuple(gone)] if gone else [])
+        assert said is None or told[0].sentence.startswith(said)
 
 
 def test_architectures_of_different_numbers_are_members_of_one_ensemble(tmp_path: Path) -> None:

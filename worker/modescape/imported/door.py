@@ -877,6 +877,13 @@ def _beside(ensemble: Ensemble) -> Iterator[Oddity]:
         )
         yield Oddity(Level.TOLD, Odd.ASIDE, sentence, place=VALIDATION)
     yield from of_weights({member: header_of(tensors) for member, tensors in ensemble.weights.items()})
+    without = [member.id for member in ensemble.members if member.id not in ensemble.weights]
+    if ensemble.weights and without:
+        sentence = (
+            f"{_listed(without)} {'has' if len(without) == 1 else 'have'} no weights: claim (a), which is over all "
+            "members, cannot be told"
+        )
+        yield Oddity(Level.TOLD, Odd.WEIGHTS, sentence, tuple(without))
     for remark in ensemble.remarks:
         yield Oddity(Level.TOLD, Odd.REMARK, remark)
     if ensemble.unread:
