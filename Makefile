@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 # Where it is set, each of the many processes that the tests start compiles the whole product anew (0.8 s of 4 for a server).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test fast lint check bench reproduce docs clean system
+.PHONY: run test fast lint check bench gpu-check reproduce docs clean system
 
 run: $(VENV)/.installed
 	@exec $(BIN)/modescape up
@@ -34,9 +34,13 @@ check: $(VENV)/.installed-dev system
 	$(BIN)/python -m pytest tests -m check --timeout 3600 -s
 
 bench: $(VENV)/.installed-dev
-	@for file in $(filter-out benchmarks/protocol.py benchmarks/reproduce.py benchmarks/table.py,$(wildcard benchmarks/[!_]*.py)); do \
+	@for file in $(filter-out benchmarks/gpu_check.py benchmarks/protocol.py benchmarks/reproduce.py benchmarks/table.py,$(wildcard benchmarks/[!_]*.py)); do \
 	  $(BIN)/python $$file; done
 	@$(BIN)/python benchmarks/table.py
+
+# Whether the product works on a GPU, and how full the card is; DEVICE=cpu tries the command itself.
+gpu-check: $(VENV)/.installed-dev
+	PYTHONPATH=benchmarks $(BIN)/python benchmarks/gpu_check.py $(or $(DEVICE),cuda)
 
 reproduce: $(VENV)/.installed-dev system
 	$(BIN)/python benchmarks/reproduce.py $(or $(FIGURES),--list)

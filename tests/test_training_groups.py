@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 import statistics
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -361,3 +366,23 @@ def test_stacked_runs_are_those_alone_in_distribution() -> None:
     ):
         (a, ea), (b, eb) = mean_and_error(measure(found)), mean_and_error(measure(own))
         assert abs(a - b) < 3 * (ea**2 + eb**2) ** 0.5
+
+
+@pytest.mark.check
+def test_the_command_for_a_card_passes_on_a_processor(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    command = [
+        sys.executable,
+        root / "benchmarks" / "gpu_check.py",
+        "cpu",
+        "--out",
+        tmp_path,
+        "--presets",
+        "quickstart",
+    ]
+    paths = os.pathsep.join(str(root / name) for name in ("worker", "backend", "benchmarks"))
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "gpu_check_cpu.json").read_text())
+    assert found["fell_short"] == []
+    assert {"sameness", "speed", "product"} <= found.keys()
