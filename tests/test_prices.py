@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,21 @@ from modescape.database import upgrade
 from modescape.datasets.here import published
 from modescape.drawing.words import between, duration, price
 from modescape.laboratory import Laboratory
-from modescape.plan import Machines, plan, prepare, shape_of
-from modescape.prices import CALIBRATED, GUESSED, INFERRED, MEASURED, Calibration, Finished, Line, Prices, Work, middle
+from modescape.plan import Machines, _critical_path, _wall_clock, plan, prepare, shape_of
+from modescape.prices import (
+    CALIBRATED,
+    GUESSED,
+    INFERRED,
+    MEASURED,
+    Calibration,
+    Cost,
+    Finished,
+    Line,
+    Prices,
+    Work,
+    middle,
+)
+from modescape.records import PlannedStage
 from modescape.registry import presets
 from modescape.settings import Settings
 from modescape.spec import parse
@@ -267,3 +282,38 @@ def test_sums_of_finished_work_need_no_work_in_old_rows(tmp_path: Path) -> None:
     stage.work = None
     store.workers.learn(stage, "cpu/1", 3.0)
     assert store.workers.finished_work("cpu/1") == []
+
+
+# --- the critical path ------------------------------------------------------------------------------------------------
+
+
+def test_the_critical_path_is_the_longest_of_all_chains() -> None:
+    """Against every chain there is, of a graph made at random; and no more than what one worker needs."""
+    draw = random.Random(3)
+    for _ in range(30):
+        names = [("k", str(i)) for i in range(9)]
+        stages = [
+            PlannedStage(
+                *name, needs=tuple(n for n in names[:i] if draw.random() < 0.3),
+                wants=tuple(n for n in names[:i] if draw.random() < 0.1),
+            )
+            for i, name in enumerate(names)
+        ]  # fmt: skip
+        costs = {name: Cost(draw.random() * 10, 1.0) for name in names}
+        waited = {(one.kind, one.key): {*one.needs, *one.wants} for one in stages}
+
+        def chains(name, waited=waited):
+            yield (name,)
+            for need in waited[name]:
+                yield from ((*before, name) for before in chains(need, waited))
+
+        longest = max(sum(costs[n].seconds for n in chain) for name in names for chain in chains(name))
+        path = _critical_path(stages, costs)
+        assert sum(link.seconds for link in path) == pytest.approx(longest)
+        following = itertools.pairwise(path)
+        assert all((before.kind, before.key) in waited[after.kind, after.key] for before, after in following)
+        assert _wall_clock(stages, costs, 9) == pytest.approx(longest)  # a worker for each: nothing else is waited for
+
+
+def test_a_plan_without_stages_has_no_critical_path() -> None:
+    assert _critical_path([], {}) == ()

@@ -19,6 +19,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,15 @@ class KindCost:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A stage of the critical path, and its seconds."""
+
+    kind: str
+    key: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Price:
     """Wall-clock seconds, between low and high; basis: where the speed comes from, in words."""
 
@@ -97,7 +107,8 @@ class Missing:
 class Plan:
     """What will be done and what it will cost. seconds is wall-clock on `workers` workers, between low and high; here:
     stages that will be taken over from earlier experiments; gpu: the price on one worker with a GPU, None where these
-    have one or nothing was measured on any."""
+    have one or nothing was measured on any; path: the critical path, the longest chain of stages that wait for one
+    another, which no number of workers shortens."""
 
     stages: tuple[PlannedStage, ...]
     kinds: tuple[KindCost, ...]
@@ -113,7 +124,8 @@ class Plan:
     solutions: int
     predictions: int
     answers: tuple[str, ...]  # names of the figures it feeds
-    warnings: tuple[str, ...] = ()
+    path: tuple[Link, ...]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -305,6 +317,7 @@ def plan(
         parameters=draft.parameters,
         solutions=draft.next_number,
         predictions=draft.next_number * draft.images + draft.predictions,
+        path=_critical_path(draft.stages, costs),
         answers=tuple(name for name, figure in figures.items() if set(figure.needs) <= {kind.kind for kind in kinds}),
         warnings=tuple(warnings),
     )
@@ -423,6 +436,19 @@ def _wall_clock(stages: Sequence[PlannedStage], costs: Mapping[Need, Cost], work
             if not open_needs[name]:
                 heapq.heappush(ready, follower)
     return now
+
+
+def _critical_path(stages: Sequence[PlannedStage], costs: Mapping[Need, Cost]) -> tuple[Link, ...]:
+    """The chain of stages that takes longest, its first stage first."""
+    waited = {(one.kind, one.key): (*one.needs, *one.wants) for one in stages}
+    ends: dict[Need, float] = {}
+    for name in TopologicalSorter(waited).static_order():
+        ends[name] = costs[name].seconds + max((ends[need] for need in waited[name]), default=0.0)
+    last, chain = max(ends, key=ends.__getitem__, default=None), []
+    while last is not None:
+        chain.append(Link(*last, costs[last].seconds))
+        last = max(waited[last], key=ends.__getitem__, default=None)
+    return tuple(reversed(chain))
 
 
 def _bytes(draft: Draft) -> int:

@@ -202,7 +202,7 @@ def _price_words(whole: Price) -> dict[str, str]:
     return {
         "total": price(whole.seconds, whole.low, whole.high),
         "range": f"for {whole.cells} cells; below is one of them",
-        "here": "; ".join(said), "gpu": "", "gpu_basis": "",
+        "here": "; ".join(said), "gpu": "", "gpu_basis": "", "path": "",
     }  # fmt: skip
 
 

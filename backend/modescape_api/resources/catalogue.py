@@ -16,7 +16,7 @@ from modescape.architectures import counting
 from modescape.claims import CLAIMS, Claim
 from modescape.claims.repeated_looks import Look, looking_ahead
 from modescape.drawing.style import look
-from modescape.drawing.words import between, price
+from modescape.drawing.words import between, duration, price
 from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Plan, Prepared, differences
@@ -157,7 +157,17 @@ def words(plan: Plan) -> dict[str, str]:
         "gpu": f"{price(gpu.seconds, gpu.low, gpu.high)} on a GPU" if gpu is not None else "",
         "gpu_basis": gpu.basis if gpu is not None else "",
         "here": f"{plan.here} of {len(plan.stages)} stages are here already" if plan.here else "",
+        "path": _path(plan) if plan.here < len(plan.stages) else "",
     }
+
+
+def _path(plan: Plan) -> str:
+    """The critical path by kind: `Longest chain 40 s: train 30 s, predict 4 s, compare 6 s`."""
+    seconds: dict[str, float] = {}
+    for link in plan.path:
+        seconds[link.kind] = seconds.get(link.kind, 0.0) + link.seconds
+    parts = ", ".join(f"{kind} {duration(own)}" for kind, own in seconds.items())
+    return f"Longest chain {duration(sum(seconds.values()))}, whatever the number of workers: {parts}"
 
 
 PATIENCE_SECONDS = 8.0  # that a plan waits for a worker to count a network whose declaration tells no sizes
@@ -185,6 +195,7 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> Js
         "missing": [{**asdict(one), "field": f"spec.{one.field}"} for one in prepared.missing],
         **replies.picked(plan, "workers", "parameters", "solutions"),
         "kinds": [asdict(kind) for kind in plan.kinds],
+        "path": [asdict(link) for link in plan.path],
         "stages": [replies.picked(stage, "kind", "key", "needs", "wants", "estimate") for stage in plan.stages],
         "figures": list(plan.answers),
         "warnings": list(plan.warnings),
