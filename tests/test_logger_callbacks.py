@@ -127,6 +127,144 @@ def test_the_trainer_of_hugging_face_tells_what_it_logs_and_leaves_its_model(log
     assert {int(step): value for step, value, _ in curve} == pytest.approx(logs)
 
 
+def test_lightning_tells_a_number_at_the_step_where_it_was_measured_and_nowhere_else(
+    logged: Any, tmp_path: Path
+) -> None:
+    import lightning.pytorch as lightning
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    from modescape.logger.lightning import LightningMember
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.nn.Linear(D, K)
+
+        def training_step(self, batch: Any, index: int) -> Any:
+            if index == 0:
+                self.log("first", 5.0)  # the same number each time it is measured
+            return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.log("after", float(self.trainer.global_step))
+
+        def validation_step(self, batch: Any, index: int) -> None:
+            self.log("validation", float(self.trainer.global_step))
+
+        def on_validation_epoch_end(self) -> None:
+            self.log("validated", float(self.trainer.global_step))
+
+        def on_train_epoch_end(self) -> None:
+            self.log("epoch", float(self.trainer.global_step))
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    loader = DataLoader(TensorDataset(torch.tensor(INPUTS), torch.tensor(LABELS)), batch_size=32)  # 3 batches
+    m, member = logged()
+    module = Module()
+    with m:
+        trainer = lightning.Trainer(
+            max_epochs=EPOCHS, callbacks=[LightningMember(m, lambda it: it.net(torch.tensor(INPUTS)))],
+            accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, default_root_dir=tmp_path, check_val_every_n_epoch=2,
+        )  # fmt: skip
+        trainer.fit(module, loader, loader)
+    steps = {name: curve[:, 0].tolist() for name, curve in member.curves().items()}
+    assert steps == {
+        "first": [1, 4, 7, 10],
+        "after": list(range(1, 13)),
+        "validation": [6, 12],
+        "validated": [6, 12],
+        "epoch": [3, 6, 9, 12],
+    }
+    for name, curve in member.curves().items():
+        assert name == "first" or curve[:, 0].tolist() == curve[:, 1].tolist(), "each says its step"
+
+
+class Restored:
+    """What a callback for any loop does at the end: it puts back the weights of an epoch before."""
+
+    def __init__(self) -> None:
+        self.weights = 0
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        return {"weight": np.array([self.weights])}
+
+    def says(self) -> NDArray[Any]:
+        return np.full((N, K), float(self.weights), np.float32)
+
+
+@pytest.mark.parametrize("every", [0, 1, 2, 3])
+@pytest.mark.parametrize("best", range(1, EPOCHS + 1))
+def test_a_member_says_what_the_weights_say_that_it_leaves(logged: Any, every: int, best: int) -> None:
+    from modescape.logger.loops import Loop
+
+    m, member = logged()
+    model = Restored()
+    with m:
+        loop = Loop(m, lambda it: it.says(), every)
+        for epoch in range(1, EPOCHS + 1):
+            model.weights = epoch
+            loop.epoch(epoch, model)
+        model.weights = best
+        loop.end(model, model)
+    assert load_file(member.files["weights.safetensors"])["weight"].tolist() == [best]
+    assert (kept(member, "test.logits.npy") == best).all()
+    before = [epoch for epoch in range(1, EPOCHS) if every and epoch % every == 0]
+    assert ("trajectory.epochs.npy" in member.files) == bool(before)
+    if before:
+        assert kept(member, "trajectory.epochs.npy").tolist() == before
+        assert kept(member, "trajectory.test.logits.npy")[:, 0, 0].tolist() == before
+
+
+def test_a_loop_that_is_called_again_goes_on_counting(logged: Any) -> None:
+    from modescape.logger.loops import Loop
+
+    m, member = logged()
+    model = Restored()
+    with m:
+        loop = Loop(m, lambda it: it.says(), 1)
+        for epoch in (1, 2, 3, 1, 2):  # as of two calls of Keras' fit
+            model.weights += 1
+            loop.epoch(epoch, model)
+            if epoch == 3:
+                loop.end(model, model)
+        loop.end(model, model)
+    assert (kept(member, "test.logits.npy") == 5).all()
+    assert kept(member, "trajectory.epochs.npy").tolist() == [1, 2, 3, 4]
+
+
+def test_keras_puts_the_best_weights_back_and_the_member_says_what_those_say(
+    logged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    import keras
+
+    from modescape.logger.keras import KerasMember
+
+    model = keras.Sequential([keras.layers.Input((D,)), keras.layers.Dense(K)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1), loss, metrics=["accuracy"])
+    # the first epoch is the best of a curve that is said to rise
+    best = keras.callbacks.EarlyStopping(monitor="loss", mode="max", patience=99, restore_best_weights=True)
+    asked: list[NDArray[Any]] = []
+
+    def predict(it: Any) -> NDArray[Any]:
+        asked.append(it.predict(INPUTS, verbose=0))
+        return asked[-1]
+
+    m, member = logged()
+    with m:
+        callbacks = [best, KerasMember(m, predict, every=1)]
+        model.fit(INPUTS, LABELS, batch_size=32, epochs=EPOCHS, verbose=0, callbacks=callbacks)
+    assert np.abs(asked[EPOCHS - 1] - asked[0]).max() > 0.01, "else nothing was put back"
+    assert np.array_equal(kept(member, "test.logits.npy"), model.predict(INPUTS, verbose=0))
+    assert np.array_equal(kept(member, "test.logits.npy"), asked[0])
+    assert kept(member, "trajectory.epochs.npy").tolist() == [1.0, 2.0, 3.0]
+
+
 def test_keras_tells_of_batches_and_epochs_and_leaves_its_model(logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     import keras

@@ -22,13 +22,14 @@ class Loop:
         self._member.log(step, found)
 
     def epoch(self, epoch: int, model: Any) -> None:
-        self._last = epoch
-        if self._every and epoch % self._every == 0:
-            self._member.predictions(epoch, test=self._asked(model))
+        self._last = max(epoch, self._last + 1)  # a second call of a library's loop counts from the start again
+        if self._every and self._last % self._every == 0:
+            self._member.predictions(self._last, test=self._asked(model))
 
     def end(self, model: Any, weights: Any) -> None:
-        if not (self._every and self._last and self._last % self._every == 0):  # which was asked already
-            self._member.predictions(self._last if self._every else None, test=self._asked(model))
+        """Asked again also where the last epoch was: a library may have put the best epoch's weights back since, or an
+        average of several, and what the member says is of the weights that it leaves."""
+        self._member.predictions(self._last if self._every else None, test=self._asked(model))
         self._member.weights(weights)
 
     def _asked(self, model: Any) -> Any:
