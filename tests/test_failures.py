@@ -27,7 +27,9 @@ from modescape.database import upgrade
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput
 from modescape.executor import Executor, Machine
+from modescape.exporting import ensemble_of
 from modescape.finding import Finding
+from modescape.imported.ensemble import SetRole
 from modescape.laboratory import Lab, Laboratory
 from modescape.methods.sampling import sample as subspace_sample
 from modescape.plan import prepare
@@ -101,7 +103,24 @@ def test_an_unlucky_experiment_reaches_its_last_figure_with_the_right_counts(sql
     _numbers(lab)
     _figures(lab)
     _words(lab)
+    _exported(lab)
     _repair(laboratory, lab)
+
+
+def _exported(lab: Lab) -> None:
+    """What healthy runs said of other images goes out; of the failed what there is, and a word where nothing is."""
+    out = ensemble_of(lab.laboratory.results(lab.experiment.slug))
+    ids = [int(member.id) for member in out.members]
+    assert ids == [run for run in range(6) if run != DIVERGED]
+    assert any(one.startswith(f"run {DIVERGED}, which failed: ") and "loss is nan" in one for one in out.left_out)
+    assert {one.role for one in out.sets.values()} == {SetRole.TEST, SetRole.OOD, SetRole.SHIFT}
+    for one in out.sets.values():
+        told = np.isfinite(np.stack([np.asarray(row) for row in one.outputs.read()])).all((1, 2))
+        assert [run for run, is_told in zip(ids, told, strict=True) if is_told] == [
+            run for run in ids if one.role is SetRole.TEST or run in HEALTHY
+        ]
+    drawn = out.samples["random-typical"].outputs["ood/permuted"].read()
+    assert [bool(np.isfinite(own).all()) for own in drawn] == [run in HEALTHY for run in ids]
 
 
 def _states(lab: Lab) -> None:

@@ -248,6 +248,16 @@ SETS = {  # wide samples, narrow ones, and where a method trained on to
 }  # fmt: skip
 PART = {**SETS, "shift": {**SETS["shift"], "images": 1000}}  # of the test images
 FAIR = {**SETS, "evaluation": {"splits": ["test"], "averaged": "fair"}}
+UNLUCKY = {  # of which one run learns nothing
+    **SETS,
+    "data": {"dataset": "digits", "train_images": 197, "validation_images": 400, "test_images": 1200},
+    "network": {"architecture": "mlp", "options": {"first": 24, "second": 16}},
+    "training": {"epochs": 10, "batch_size": 20, "learning_rate": 0.003, "snapshots": 4},
+    "ensemble": {"runs": 5, "seed": 7},
+    "shift": {"corruptions": ["gaussian_noise", "contrast"], "intensities": [1, 2, 3, 4, 5], "members": 4,
+              "trajectory": False},
+    "ood": [{"dataset": "permuted", "images": 200, "members": 4, "trajectory": False}],
+}  # fmt: skip
 
 
 def disagreements(lab: Lab) -> np.ndarray:
@@ -263,7 +273,9 @@ def disagreements(lab: Lab) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", [OWN, SETS, PART, FAIR], ids=["two splits", "every set", "of some images", "fair"])
+@pytest.mark.parametrize(
+    "spec", [OWN, SETS, PART, FAIR, UNLUCKY], ids=["two splits", "every set", "of some images", "fair", "a run failed"]
+)
 def test_an_exported_experiment_comes_back_with_the_same_numbers_and_words(
     spec: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -272,6 +284,8 @@ def test_an_exported_experiment_comes_back_with_the_same_numbers_and_words(
     there = started(None, Settings(home=tmp_path / "other"))
     ensemble = read(tmp_path / "out", recipe=Recipe.SAME)
     back = there.finish(bring_in(there.laboratory, ensemble, name="back"), progress=False)
+    assert back.failed == own.failed
+    assert bool(own.failed) == (spec is UNLUCKY)
 
     def numbers(lab: Lab) -> Mapping[tuple[str, str, str | None], float | None]:
         return {(m.metric, m.subject, m.split): m.value for m in lab.measurements()}
@@ -296,6 +310,9 @@ def test_an_exported_experiment_comes_back_with_the_same_numbers_and_words(
         assert (other.word, other.estimate, other.low, other.high) == (
             told.record.word, told.record.estimate, told.record.low, told.record.high,
         )  # fmt: skip
+    assert {one.record.id for one in own.claims() if one.survives} - {"a"} == {
+        one.record.id for one in back.claims() if one.survives
+    } - {"a"}
 
 
 @pytest.mark.slow

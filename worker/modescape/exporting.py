@@ -167,6 +167,10 @@ class _Trained:
         imported = self.results.spec.imported
         found = self._with_sets(replace(found, name=self.results.experiment.name, classes=tuple(self._classes())))
         found = replace(found, samples={name: self._whole(one, found) for name, one in found.samples.items()})
+        here = {int(member.id) for member in found.members}
+        self.left_out += [
+            f"run {run}, which failed: {why}" for run, why in self.results.failed.items() if run not in here
+        ]
         rest = dict(self._rest(solutions))
         recipe = Recipe.SAME if imported is None else Recipe(imported.recipe)
         kind = OutputKind.LOGITS if self.results.spec.has_probabilities else OutputKind.LABELS
@@ -193,18 +197,18 @@ class _Trained:
     def _whole(self, samples: MethodSamples, ensemble: Ensemble) -> MethodSamples:
         """With what they were drawn around, where that is not their member, and of last iterates which are better."""
         method, _, which = samples.method.rpartition("-")
-        extras = [self.results.extra(*_stage_of(method, which, int(one.id))) or {} for one in ensemble.members]
+        runs = [int(one.id) for one in ensemble.members]
+        extras = {run: self.results.extra(*_stage_of(method, which, run)) or {} for run in runs}
         if which == SampleSet.LAST:
-            told = [one.get("better") for one in extras]
+            told = [one.get("better", False if run in self.results.failed else None) for run, one in extras.items()]
             return samples if None in told else replace(samples, better=np.array(told, np.bool_))
         centre = {}
         for split in samples.outputs:
-            digests = [one.get("centre", {}).get(split) for one in extras]
-            if None not in digests:
-                centre[split] = stacked(
-                    f"the centres of {samples.method}", [self._array(split, one) for one in digests]
-                )
-                self.used.update(digests)
+            digests = {run: one["centre"][split] for run, one in extras.items() if split in one.get("centre", {})}
+            if digests and self._has_all(digests, runs):
+                there = {run: self._array(split, one) for run, one in digests.items()}
+                centre[split] = _stacked(f"the centres of {samples.method}", there, runs)
+                self.used.update(digests.values())
         is_rate = method in methods and methods[method].strength == "rate"  # one that a plug-in brought may be gone
         return replace(samples, centre=centre, is_rate=is_rate or None)
 
@@ -221,25 +225,35 @@ class _Trained:
             digests.setdefault((group, place), set()).add(digest)
         placed: set[tuple[str, str]] = set()
         for (group, place), rows in by_group.items():
-            if sorted(rows) == sorted(runs) and group == Group.INDEPENDENT:
-                array = stacked(place, [picked(rows[run], 0) for run in runs])
+            if self._has_all(rows, runs) and group == Group.INDEPENDENT:
+                array = _stacked(place, {run: picked(array, 0) for run, array in rows.items()}, runs)
                 sets[place] = self._set(place, array, ensemble)
                 placed.add((group, place))
         for (group, place), rows in by_group.items():
-            if group in (Group.INDEPENDENT, Group.TRAJECTORY) or place not in sets or sorted(rows) != sorted(runs):
+            if group in (Group.INDEPENDENT, Group.TRAJECTORY) or place not in sets or not self._has_all(rows, runs):
                 continue
             name = f"{group}-{self.results.averaged_set(group)}"
             if name not in samples or any(not self._are_first(group, run, array) for run, array in rows.items()):
                 continue  # without a broken one, say: matrices
-            functions = [[picked(rows[run], i) for i in range(rows[run].shape[0])] for run in runs]
+            functions = [
+                [picked(rows[run], i) for i in range(rows[run].shape[0])] if run in rows else [] for run in runs
+            ]
             array = padded(f"{place} of {group}", functions)
             samples[name] = replace(samples[name], outputs={**samples[name].outputs, place: array})
             placed.add((group, place))
         along = (place for group, place in by_group if group == Group.TRAJECTORY)
         self.left_out += [f"what checkpoints said of {place}" for place in sorted(set(along))]
+        for group, place in sorted(by_group.keys() - placed):
+            if group != Group.TRAJECTORY:
+                who = "runs" if group == Group.INDEPENDENT else f"samples of {group}"
+                self.left_out.append(f"what {who} said of {place}")
         elsewhere = {one for key, some in digests.items() if key not in placed for one in some}
         self.used |= {one for key in placed for one in digests[key]} - elsewhere
         return replace(ensemble, sets=sets, samples=samples)
+
+    def _has_all(self, rows: Mapping[int, Any], runs: Sequence[int]) -> bool:
+        """Whether every member has one, but those that have failed, of which nothing else was made."""
+        return set(runs) - set(self.results.failed) <= rows.keys() <= set(runs)
 
     def _are_first(self, method: str, run: int, array: Array) -> bool:
         """Whether functions [S, n, K] are a method's first S samples of the format's, all of them in their order."""
@@ -339,6 +353,12 @@ class _Trained:
                 if one["digest"] not in self.used and one["kind"] not in ("labels", "origins"):
                     self.used.add(one["digest"])
                     yield f"{stage.kind}/{stage.key}: {one['kind']} {one['digest'][:12]}"
+
+
+def _stacked(name: str, rows: Mapping[int, Array], runs: Sequence[int]) -> Array:
+    """[runs, ...]: a run that has none is NaN, which counts nowhere."""
+    whole = padded(name, [[rows[run]] if run in rows else [] for run in runs])
+    return stacked(name, [picked(picked(whole, i), 0) for i in range(len(runs))])
 
 
 def _digests(value: Any, at: str = "") -> Iterator[tuple[str, str]]:

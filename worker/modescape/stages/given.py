@@ -194,7 +194,7 @@ def predict(context: Context) -> None:
         functions[split] = [*given.functions(f"trajectory/{split}"), *functions[split]]
     kept = {split: given.keep(context, outputs) for split, outputs in functions.items()}
     finals: dict[str, NDArray[np.float32]] = {split: given.kept(digest, -1) for split, digest in kept.items()}
-    failed = NOT_FINITE if given.broken() else run_failure(finals, labels[main], main, len(imported.classes))
+    failed = run_failure(finals, labels[main], main, len(imported.classes)) or (NOT_FINITE if given.broken() else "")
     if run in imported.copies:
         failed = "it equals an earlier member to the bit, and one function given twice is one function"
     answers = finals[main].argmax(-1)
