@@ -385,6 +385,101 @@ def test_columns_that_change_on_the_way_are_read_by_their_new_heading(tmp_path: 
     assert curves["val"][:, :2].tolist() == [[4, 0.9]]
 
 
+# --- predictions beside the logs of every tool ---
+
+
+def events(folder: Path, run: int) -> None:
+    """A file of TensorBoard's events, written by TensorBoard."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    writer = EventFileWriter(str(folder))
+    for step in range(3):
+        value = Summary.Value(tag="loss", simple_value=run + step)
+        writer.add_event(Event(wall_time=100.0 + step, step=step, summary=Summary(value=[value])))
+    writer.close()
+
+
+def lightning(folder: Path, run: int) -> None:
+    (folder / "hparams.yaml").write_text(f"seed: {run}\n")
+    (folder / "metrics.csv").write_text(f"epoch,step,loss\n0,0,{run}\n0,1,{run + 1}\n0,2,{run + 2}\n")
+
+
+def keras(folder: Path, run: int) -> None:
+    (folder / "log.csv").write_text(f"epoch,loss\n0,{run}\n1,{run + 1}\n2,{run + 2}\n")
+
+
+TOOLS = {"tensorboard": events, "lightning": lightning, "keras": keras}
+
+
+@pytest.fixture(params=TOOLS)
+def runs(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder of three runs, each with its logs, its predictions and the true labels."""
+    for run in range(3):
+        folder = tmp_path / "runs" / f"run_{run}"
+        folder.mkdir(parents=True)
+        TOOLS[request.param](folder, run)
+        np.save(folder / "test.logits.npy", outputs(run))
+        np.save(folder / "test.labels.npy", LABELS)
+    return tmp_path / "runs"
+
+
+def test_predictions_beside_a_runs_logs_are_read_whichever_tool_logged(runs: Path) -> None:
+    for one in (read(runs), read(runs, outputs="test.logits.npy"), read_sent(runs, Asked(None, None, None))):
+        assert [member.id for member in one.members] == ["run_0", "run_1", "run_2"]
+        assert np.array_equal(one.test.outputs.read(), np.stack([outputs(run) for run in range(3)]))
+        assert np.array_equal(one.test.labels, LABELS)  # type: ignore[arg-type]
+        for run in range(3):
+            assert one.curves[f"run_{run}"]["loss"][:, :2].tolist() == [[0, run], [1, run + 1], [2, run + 2]]
+        assert not one.unread
+
+
+def test_labels_that_lie_elsewhere_are_those_of_the_runs(runs: Path, tmp_path: Path) -> None:
+    for run in range(3):
+        (runs / f"run_{run}" / "test.labels.npy").unlink()
+    np.save(tmp_path / "y.npy", LABELS)
+    one = read(runs, labels=str(tmp_path / "y.npy"))
+    assert np.array_equal(one.test.outputs.read(), np.stack([outputs(run) for run in range(3)]))
+    assert np.array_equal(one.test.labels, LABELS)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="labels"):
+        read_sent(runs, Asked(None, None, None, labels=str(tmp_path / "y.npy")))  # a stranger's files name none here
+
+
+def test_a_run_that_lies_in_another_ones_folder_keeps_its_predictions_to_itself(tmp_path: Path) -> None:
+    events(tmp_path, 9)
+    for run in range(2):
+        (tmp_path / f"{run}" / "eval").mkdir(parents=True)
+        events(tmp_path / f"{run}", run)
+        np.save(tmp_path / f"{run}" / "eval" / "test.logits.npy", outputs(run))
+        np.save(tmp_path / f"{run}" / "eval" / "test.labels.npy", LABELS)
+    one = read(tmp_path)
+    assert [member.id for member in one.members] == ["0", "1"]
+    assert list(one.unread) == [f"run {tmp_path.name}, which kept no predictions"]
+
+
+def test_predictions_of_several_trainings_in_one_table_are_of_the_last(tmp_path: Path) -> None:
+    for run in range(2):
+        (tmp_path / f"{run}").mkdir()
+        (tmp_path / f"{run}" / "log.csv").write_text("epoch,loss\n0,5\n1,4\n0,3\n1,2\n")
+        np.save(tmp_path / f"{run}" / "test.logits.npy", outputs(run))
+        np.save(tmp_path / f"{run}" / "test.labels.npy", LABELS)
+    one = read(tmp_path)
+    assert one.curves["1"]["loss"][:, :2].tolist() == [[0, 3], [1, 2]]
+    assert list(one.unread) == ["1 earlier trainings in 0/log.csv", "1 earlier trainings in 1/log.csv"]
+
+
+def test_a_table_with_a_column_epoch_beside_other_arrays_is_no_run(tmp_path: Path) -> None:
+    """As exports have among their figures."""
+    for run in range(2):
+        (tmp_path / f"run_{run}").mkdir()
+        keras(tmp_path / f"run_{run}", run)
+        np.save(tmp_path / f"run_{run}" / "preds.npy", outputs(run))
+    np.save(tmp_path / "labels.npy", LABELS)
+    one = read(tmp_path)
+    assert np.array_equal(one.test.outputs.read(), np.stack([outputs(run) for run in range(2)]))
+
+
 def test_a_few_lines_of_yaml_that_stand_for_billions_are_read_in_part(tmp_path: Path) -> None:
     lines = ["a0: &a0 [1, 2]"] + [f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}" for n in range(1, 60)]
     (tmp_path / "hparams.yaml").write_text("\n".join(lines))

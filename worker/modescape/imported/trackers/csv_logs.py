@@ -1,5 +1,7 @@
 """Tables of Lightning's CSVLogger (version_*/metrics.csv, hparams.yaml) and of Keras's CSVLogger (epoch, loss, ...).
 
+A folder of Lightning's is a run, and so is one with a table of Keras and predictions beside it.
+
 Keras appends where it is told to: when the epoch of a row is not past that of the row before, another run has begun.
 Lightning's rows may lack any value; an empty cell is no point.
 """
@@ -18,7 +20,17 @@ import yaml
 
 from modescape.imported.arrays import refuse
 from modescape.imported.ensemble import Curve
-from modescape.imported.trackers.logged import MOST_POINTS, Asked, LoggedRun, Logs, curve, shown, value_of
+from modescape.imported.trackers.logged import (
+    MOST_POINTS,
+    Asked,
+    LoggedRun,
+    Logs,
+    curve,
+    holds_labels,
+    holds_outputs,
+    shown,
+    value_of,
+)
 from modescape.imported.two_arrays import natural
 
 METRICS, OPTIONS = "metrics.csv", "hparams.yaml"
@@ -38,7 +50,23 @@ def find(path: Path, asked: Asked) -> Logs | None:
         runs = [_lightning(one, name) for one, name in zip(versions, names, strict=True)]
         return Logs(path.name, tuple(sorted(runs, key=lambda run: natural(run.name))))
     tables = sorted((one for one in path.glob("*.csv") if _is_keras(one)), key=lambda one: natural(one.name))
-    return _keras(tables, path.name) if tables else None
+    return _keras(tables, path.name) if tables else _folders(path, asked)
+
+
+def _folders(path: Path, asked: Asked) -> Logs | None:
+    """Tables of Keras in a folder a run, beside predictions and true labels: any table may have a column epoch."""
+    arrays = list(path.glob("*/**/*.npy"))
+    if not any(holds_labels(one.name, asked) for one in arrays):
+        return None
+    beside = {one.parent for one in arrays if holds_outputs(one.name, asked)}
+    tables = {one: [table for table in one.glob("*.csv") if _is_keras(table)] for one in beside}
+    folders = sorted((one for one in tables if len(tables[one]) == 1), key=lambda one: natural(str(one)))
+    runs, left_out = [], []
+    for folder, name in zip(folders, _short(path, folders), strict=True):
+        *before, last = _split(tables[folder][0])  # the predictions are of the training that came last
+        runs.append(LoggedRun(name, name, {}, _curves(last), folder))
+        left_out += [f"{len(before)} earlier trainings in {shown(tables[folder][0])}"] if before else []
+    return Logs(path.name, tuple(runs), tuple(left_out)) if runs else None
 
 
 def _short(path: Path, folders: Sequence[Path]) -> list[str]:
@@ -55,7 +83,7 @@ def _lightning(folder: Path, name: str) -> LoggedRun:
             cells = dict(zip(columns, row, strict=True))
             step = _number(table, number, cells.get("step") or cells.get("epoch") or str(number))
             _add(points, table, number, step, {key: text for key, text in cells.items() if key != "step"})
-    return LoggedRun(name, name, _options(folder / OPTIONS), _curves(points))
+    return LoggedRun(name, name, _options(folder / OPTIONS), _curves(points), folder)
 
 
 def _options(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from modescape.errors import InvalidInput
 from modescape.imported import parts
 from modescape.imported.arrays import mapped, refuse, stacked
+from modescape.imported.containers import is_inside
 from modescape.imported.digest import FILE_OF
 from modescape.imported.ensemble import TEST, Choice, Curve, Ensemble, ExampleSet, Labels, Member, OutputKind, Unclear
 from modescape.imported.two_arrays import kind_of, natural
@@ -48,7 +49,7 @@ class Asked:
     within: Path | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoggedRun:
     """One run. id: what the tool calls it; name: what people call it; files: where it kept files, if it kept any."""
 
@@ -127,18 +128,19 @@ def assembled(path: Path, logs: Logs, asked: Asked) -> Ensemble:
 
     Raises InvalidInput where none logged anything.
     """
-    runs = [run for run in logs.runs if run.curves or run.config or _own(run)]
+    own = dict(zip(logs.runs, _files(logs.runs), strict=True))
+    runs = [run for run in logs.runs if run.curves or run.config or own[run]]
     if not runs:
         raise refuse(path.name, "none of its runs logged anything", "runs with metrics, parameters or predictions")
     if sum(len(one) for run in runs for one in run.curves.values()) > MOST_POINTS:
         raise refuse(path.name, f"its curves have more than {MOST_POINTS:,} points", "fewer runs at a time")
-    _check_there(asked.outputs, "outputs", {name for run in runs for name in _own(run)})
+    _check_there(asked.outputs, "outputs", {name for run in runs for name in own[run]})
     left_out = [f"run {run.name}, which logged nothing" for run in logs.runs if run not in runs]
-    if predicted := [run for run in runs if TEST in _outputs_of(_own(run), asked)]:
+    if predicted := [run for run in runs if TEST in _outputs_of(own[run], asked)]:
         left_out += [f"run {run.name}, which kept no predictions" for run in runs if run not in predicted]
         runs = predicted
     ids = _ids(runs)
-    sets, unread = _sets({one: _own(run) for one, run in zip(ids, runs, strict=True)}, asked)
+    sets, unread = _sets({one: own[run] for one, run in zip(ids, runs, strict=True)}, asked)
     return Ensemble(
         name=logs.name or path.stem,
         kind=asked.kind or (kind_of(sets[TEST].outputs) if sets else OutputKind.LOGITS),
@@ -165,12 +167,24 @@ def _seed(config: Mapping[str, Any]) -> int | None:
 # --- predictions among the runs' files --------------------------------------------------------------------------------
 
 
-def _own(run: LoggedRun) -> dict[str, Path]:
-    """The arrays among a run's files, by their paths below; what a link leads to is none of its own."""
-    if run.files is None or not run.files.is_dir():
-        return {}
-    found = sorted(run.files.rglob("*.npy"), key=lambda path: natural(str(path)))
-    return {path.relative_to(run.files).as_posix(): path for path in found if not path.is_symlink()}
+def _files(runs: Sequence[LoggedRun]) -> list[dict[str, Path]]:
+    """The arrays among each run's files, by their paths below; those of a run whose folder lies in another's are its
+    own alone, and what a link leads to is nobody's."""
+    folders = {run.files for run in runs}
+    return [{} if run.files is None else _below(run.files, folders) for run in runs]
+
+
+def _below(folder: Path, folders: Collection[Path | None]) -> dict[str, Path]:
+    found = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*.npy"), key=lambda path: natural(str(path)))
+        if not path.is_symlink()
+    }
+    return {
+        name: path
+        for name, path in found.items()
+        if not any(folder / above in folders for above in Path(name).parents[:-1])
+    }
 
 
 def _sets(kept: Mapping[str, Mapping[str, Path]], asked: Asked) -> tuple[dict[str, ExampleSet], list[str]]:
@@ -183,6 +197,8 @@ def _sets(kept: Mapping[str, Mapping[str, Path]], asked: Asked) -> tuple[dict[st
     stacks = {place: stacked(name, [mapped(files[name]) for files in kept.values()]) for place, name in outputs.items()}
     kind = asked.kind or kind_of(stacks[TEST])
     labels = {place: _truth(name, kept) for place, name in truths.items() if place in outputs}
+    if asked.labels is not None and asked.labels not in names:  # `_labels_of` has seen that it is there
+        labels[TEST] = parts.true_labels(mapped(Path(asked.labels)))
     if TEST not in labels:
         raise refuse(
             outputs[TEST], "the runs predicted test images, and no true labels are among their files",
@@ -201,6 +217,16 @@ def _outputs_of(names: Collection[str], asked: Asked) -> dict[str, str]:
     return found | ({TEST: asked.outputs} if asked.outputs is not None and asked.outputs in names else {})
 
 
+def holds_outputs(name: str, asked: Asked) -> bool:
+    """Whether a file of a run's own is what it said of the test set."""
+    return TEST in _outputs_of([name], asked)
+
+
+def holds_labels(name: str, asked: Asked) -> bool:
+    """Whether a file of a run's own is the true labels of the test set."""
+    return name == asked.labels or ((match := _LABELS.fullmatch(name)) is not None and match["place"] == TEST)
+
+
 def _check_there(name: str | None, of: str, names: Collection[str]) -> None:
     """Raises InvalidInput where the user named a file for `of` that no run has."""
     if name is not None and name not in names:
@@ -208,9 +234,13 @@ def _check_there(name: str | None, of: str, names: Collection[str]) -> None:
 
 
 def _labels_of(names: Collection[str], asked: Asked) -> dict[str, str]:
-    _check_there(asked.labels, "labels", names)
+    elsewhere = (
+        asked.labels is not None and is_inside(Path(asked.labels), asked.within) and Path(asked.labels).is_file()
+    )
+    if not elsewhere:
+        _check_there(asked.labels, "labels", names)
     found = {match["place"]: name for name in sorted(names) if (match := _LABELS.fullmatch(name))}
-    return found | ({TEST: asked.labels} if asked.labels is not None else {})
+    return found | ({TEST: asked.labels} if asked.labels is not None and asked.labels in names else {})
 
 
 def _truth(name: str, kept: Mapping[str, Mapping[str, Path]]) -> Labels:

@@ -48,7 +48,8 @@ def _run(path: Path, folder: Path, parts: Mapping[str, list[Path]]) -> LoggedRun
         if count > MOST_POINTS:
             raise refuse(shown(file), f"it holds more than {MOST_POINTS:,} points", "fewer")
         points[f"{before}{tag}"].append(point)
-    return LoggedRun(name, name, config, {name: curve(found) for name, found in points.items()})
+    files = None if path.is_file() else folder
+    return LoggedRun(name, name, config, {name: curve(found) for name, found in points.items()}, files)
 
 
 def _events(file: Path, config: dict[str, Any]) -> Iterator[tuple[str, tuple[float, float, float]]]:
