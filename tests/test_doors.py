@@ -38,6 +38,7 @@ from modescape.apart import Apart, Asked, Limits, Readers, Sent
 from modescape.cli import main
 from modescape.errors import Conflict, InvalidInput, LeaseLost
 from modescape.executor import Executor
+from modescape.exporting import ensemble_of
 from modescape.laboratory import Lab, Laboratory
 from modescape.records import StageOutput
 from modescape.sending import ServerDoor, ServerRefused
@@ -100,11 +101,13 @@ class Door:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
-    def add(self, id_: str, number: int, content: NDArray[Any] | None = None, *, whole: bool = False) -> httpx.Response:
+    def add(
+        self, id_: str, number: int, content: NDArray[Any] | None = None, *, whole: bool = False, epochs: int = T
+    ) -> httpx.Response:
         files = [self.send(npy(member(number) if content is None else content), "test.logits.npy")]
-        if whole:
-            files.append(self.send(npy(along(number)), "trajectory.test.logits.npy"))
-            files.append(self.send(npy(np.arange(1.0, T + 1)), "trajectory.epochs.npy"))
+        if whole and epochs:
+            files.append(self.send(npy(along(number)[:epochs]), "trajectory.test.logits.npy"))
+            files.append(self.send(npy(np.arange(1.0, epochs + 1)), "trajectory.epochs.npy"))
         return self.client.put(f"/api/imports/{id_}/members/{number}", json={"files": files, "seed": number})
 
     def run(self, slug: str) -> Lab:
@@ -781,6 +784,35 @@ def test_a_member_that_does_not_fit_is_refused_by_what_differs(shared: Door) -> 
     assert other.status_code == 422
     assert "ood/svhn" in other.json()["detail"]
     assert shared.client.get(f"/api/imports/{id_}").json()["here"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("who", "fewer"), [(1, 1), (0, 0), (2, 0)])
+def test_a_member_that_stopped_early_costs_the_trajectory_and_nothing_else(
+    door: Door, who: int, fewer: int, tmp_path: Path
+) -> None:
+    id_ = door.opened(planned=3)
+    for number in range(3):
+        answer = door.add(id_, number, whole=True, epochs=fewer if number == who else T)
+        assert answer.status_code == 201, answer.text
+    sealed = door.client.post(f"/api/imports/{id_}/seal").json()
+    assert (sealed["state"], sealed["here"]) == ("sealed", 3)
+    (told,) = [one for one in sealed["odd"] if one["what"] == "trajectory"]
+    assert told["level"] == "left-out"
+    assert told["sentence"].startswith("Checkpoints of training are left out")
+    lab = door.run(sealed["experiment"])
+    assert [stage.error for stage in lab.stages if stage.state != "succeeded"] == []
+    without = ms.analyse(
+        np.stack([member(i) for i in range(3)]), truth(), recipe="same", folder=tmp_path / "here", progress=False
+    )
+    measured = [{(m.metric, m.subject): m.value for m in one.measurements()} for one in (lab, without)]
+    assert measured[0] == measured[1] != {}
+    out = ensemble_of(lab.laboratory.results(lab.experiment.slug))
+    assert out.trajectory is None
+    assert out.left_out == ("what checkpoints of other epochs said",)
+    assert np.array_equal(out.test.outputs.read(), np.stack([member(i) for i in range(3)]))
+    page = door.client.get(f"/experiments/{sealed['experiment']}").text
+    assert "Checkpoints of training are left out" in page
 
 
 def test_a_members_outputs_of_another_shape_are_refused_in_the_words_of_one_member(shared: Door) -> None:

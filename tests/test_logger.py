@@ -188,6 +188,28 @@ def test_everything_that_a_member_says_comes_to_the_server(door: Door, mine: Set
     assert set_digest(read(mine.home.parent / "out.zip")) == set_digest(out)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("there", [False, True], ids=["home", "server"])
+def test_members_that_stopped_after_other_epochs_are_one_ensemble(door: Door, mine: Settings, there: bool) -> None:
+    where = {"server": door.site.url, "planned": 3} if there else {}
+    with ms.ensemble(
+        "early", truth(), validation_labels=truth(), recipe="same", settings=mine, **where
+    ) as e:  # fmt: skip
+        for i, epochs in enumerate((4, 1, 3)):
+            with e.member(seed=i) as m:
+                for epoch in range(1, epochs):
+                    m.predictions(epoch, test=along(i)[epoch])
+                m.predictions(epochs, test=member(i), validation=member(i))
+    lab = door.run("early") if there else e.lab
+    assert lab is not None
+    assert [stage.error for stage in lab.stages if stage.state != "succeeded"] == []
+    assert len(lab.experiment.provenance["members"]) == 3
+    (told,) = [one["sentence"] for one in lab.experiment.provenance["odd"] if one["what"] == "trajectory"]
+    assert told.endswith(": at 1, 2, 3 of 0; none of 1; at 1, 2 of 2")
+    assert any(told in line for line in lab.odd)
+    assert spools(mine.spool_folder) == []
+
+
 # -- nothing is lost --------------------------------------------------------------------------------------------------
 
 KILLED = """

@@ -58,7 +58,16 @@ def ensemble_of(results: Results) -> Ensemble:
     pieces = [json.loads(results.artifacts.array(one).tobytes()) for one in ([kept] if isinstance(kept, str) else kept)]
     name, texts = results.experiment.name, {NAME: _manifest([json.loads(one[NAME]) for one in pieces])}
     places = _places([one["files"] for one in pieces]) | dict(_logged(results))
-    return replace(read_format(Stored(name, results.artifacts, texts, places)), name=name)
+    left_out: tuple[str, ...] = ()
+    if not results.spec.imported or not results.spec.imported.epochs:  # members that have others have none together
+        left_out = ("what checkpoints of other epochs said",) if any(map(_is_along, places)) else ()
+        places = {name: lies for name, lies in places.items() if not _is_along(name)}
+    found = read_format(Stored(name, results.artifacts, texts, places))
+    return replace(found, name=name, left_out=(*found.left_out, *left_out))
+
+
+def _is_along(name: str) -> bool:
+    return name.startswith("trajectory.")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ MOST_COMPARED = 5  # functions of each group that are compared on other images, 
 MOST_EMBEDDED = 10  # members shown together in maps, as many as a spec may ask for
 KEPT = "kept"  # in the provenance of an imported ensemble: the digest of what its files are, or one of each piece
 _OUTPUTS = ("test", "validation", "ood", "shift")
+_ALONG = "trajectory/"
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def together(pieces: Sequence[Piece], *, planned: int, is_whole: bool) -> Piece:
 
     Raises InvalidInput naming what of a piece is other than in the first.
     """
+    pieces, without = _of_one_course(pieces)
     first = pieces[0]
     for other in pieces[1:]:
         _check_fit(first, other)
@@ -112,7 +114,8 @@ def together(pieces: Sequence[Piece], *, planned: int, is_whole: bool) -> Piece:
     imported = {"digest": _digest(members), "copies": copies, **awaited}
     spec = _of_many(_changed(first.spec, lambda was: {**was, **imported}), len(members))
     files = {info.digest: info for piece in pieces for info in piece.files}
-    odd = [one for piece in pieces for one in piece.odd if one.what not in _OF_ONE] + list(missing)
+    odd = [one for piece in pieces for one in piece.odd if one.what not in _OF_ONE]
+    odd += [*without, *missing]
     for number in copies:
         original = next(i for i, one in enumerate(members) if one.outputs == members[number].outputs)
         said = f"{members[number].id} is equal to member {members[original].id} to the last bit, on every set"
@@ -120,6 +123,42 @@ def together(pieces: Sequence[Piece], *, planned: int, is_whole: bool) -> Piece:
     lists = [piece.where.get(KEPT) for piece in pieces]
     where = {KEPT: lists} if all(lists) else {}  # a piece of before has none
     return Piece(first.name, spec, members, tuple(files.values()), tuple(odd), where)
+
+
+def _of_one_course(pieces: Sequence[Piece]) -> tuple[Sequence[Piece], Sequence[Strange]]:
+    """The same where all have checkpoints of the same epochs; else without any, and what is to be said of it.
+
+    One that stopped early has fewer. The epochs that all have would be no end of a training for the others, at which
+    claims look, so nothing is made of them.
+    """
+    courses: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for piece in pieces:
+        epochs, along = piece.spec["imported"]["epochs"], _along(piece.members[0])
+        at = f"at {_said([f'{epoch:g}' for epoch in epochs])}" if along else "none"
+        courses.setdefault((at, along), []).extend(one.id for one in piece.members)
+    if len(courses) < 2:
+        return pieces, ()
+    told = "; ".join(f"{at} of {_said(ids)}" for (at, _), ids in courses.items())
+    said = f"Checkpoints of training are left out, for they are not of the same epochs and sets: {told}"
+    splits = [piece.spec["evaluation"]["splits"] for piece in pieces]
+    common = [split for split in splits[0] if all(split in some for some in splits)]
+    return [_without_course(piece, common) for piece in pieces], (Strange("left-out", "trajectory", said),)
+
+
+def _along(member: PieceMember) -> tuple[str, ...]:
+    return tuple(sorted(at for at in member.given if at.startswith(_ALONG)))
+
+
+def _without_course(piece: Piece, splits: Sequence[str]) -> Piece:
+    """splits: of which every function of every member was asked, checkpoints among them."""
+    members = tuple(
+        replace(one, given={at: digest for at, digest in one.given.items() if not at.startswith(_ALONG)})
+        for one in piece.members
+    )
+    gone = {"epochs": [], **({} if "validation" in splits else {"validation": 0})}
+    spec = _changed(piece.spec, lambda imported: {**imported, **gone})
+    spec["evaluation"] = {**spec["evaluation"], "splits": list(splits)}
+    return replace(piece, members=members, spec=spec)
 
 
 def compared(members: int, samples: Sequence[int]) -> int:
