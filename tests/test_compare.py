@@ -137,6 +137,18 @@ def test_experiments_on_different_input_scales_are_compared_with_a_caution(site:
         assert "Their input scales differ" in client.get(f"/compare?e=one&e={slug}").text
 
 
+def test_cosines_of_weights_with_and_without_their_network_are_compared_with_a_caution(site: Served) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("files", "more files"):
+        truth = rng.integers(0, 4, 40)
+        logits = rng.normal(size=(3, 40, 4)) + 3 * np.eye(4)[truth]
+        weights = [{"net": rng.normal(size=(4, 3)), "offset": rng.normal(size=3)} for _ in range(3)]
+        ms.analyse(logits, truth, name=name, weights=weights, settings=site.settings, recipe="same", progress=False)
+    (said,) = ask(site, "one", "files")["cautions"]
+    assert said.startswith("Cosines of weights, and claim (a), are not of the same weights")
+    assert ask(site, "files", "more-files")["cautions"] == []
+
+
 def test_what_is_not_computed_yet_is_left_empty(site: Served) -> None:
     numbers = ask(site, "waiting", "one")["numbers"]
     assert all(number["values"][0] is None and number["differences"][1] is None for number in numbers.values())

@@ -171,7 +171,16 @@ def test_cosines_are_of_all_weights_but_running_statistics_and_reduced_ones_of_m
         matrix = lab.matrix(name, "")
         assert matrix is not None
         np.testing.assert_allclose(matrix.values, cosines(vectors), atol=1e-12)
-    assert "a" in {told.record.id for told in lab.claims()}
+    (a,) = [told.record for told in lab.claims() if told.record.id == "a"]
+    about = "of tensors of two or more dimensions, without 1 other, with the class mean of a head"
+    assert a.estimand.startswith(f"mean cosine over pairs of members, {about}")
+    assert a.qualifier == "of tensors of two or more dimensions alone"
+    reduced, plain = (f"{cosines(one)[np.triu_indices(M, 1)].mean():.3f}".replace("-", "−") for one in (flat, whole))
+    assert f"cosine of their weights is {reduced} of tensors of two or more dimensions ({plain} of all weights)" in (
+        lab.sentence()
+    )
+    drawn = figures["similarity-runs"].call(lab, figures["similarity-runs"].options())
+    assert drawn.missing.startswith(f"Cosine of weights {about}")
 
 
 def test_what_of_weights_is_not_compared_is_told_with_its_reason(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.claims.evidence import BY_SHAPE
 from modescape.claims.telling import Told
 from modescape.drawing import intervals
 from modescape.drawing.figure import Table
@@ -269,7 +270,7 @@ def _compared(experiments: Sequence[Results]) -> Comparison:
         differs=tuple(differing([_promised(row, said=all(map(_is_imported, rows))) for row in rows])),
         numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))], voice)),
         claims=tuple(_claims(experiments, voice)),
-        cautions=(_OF_SCALE,) if len({row.input_scale for row in rows if not _is_imported(row)}) > 1 else (),
+        cautions=tuple(_cautions(ensembles)),
         shared=shared,
     )
 
@@ -279,12 +280,24 @@ def voice_of_all(rows: Sequence[Experiment]) -> Voice:
     return together(voice_of(row.provenance, row.spec) for row in rows)
 
 
+def _cautions(ensembles: Sequence[Ensemble]) -> Iterator[str]:
+    rows = [one.row for one in ensembles]
+    if len({row.input_scale for row in rows if not _is_imported(row)}) > 1:
+        yield _OF_SCALE
+    if len({_is_imported(one.row) for one in ensembles if one.cosines["cosine-reduced"].size}) > 1:
+        yield _OF_COSINES
+
+
 # SmallCNN on Fashion-MNIST, 3 seeds each: divergence of runs .066 on raw pixels, .025 standardised, .015 as x / 255;
 # disagreement .157, .100 and .091.
 _OF_SCALE = (  # science n.2
     "Their input scales differ, which changes diversity itself: in our measurements runs on raw pixels diverged two to "
     "four times as much as on scaled ones, and disagreed 1.6 times as often. What else differs cannot be told from "
     "that."
+)
+_OF_COSINES = (  # science p.4
+    "Cosines of weights, and claim (a), are not of the same weights: of members that came without their network they "
+    f"are {BY_SHAPE} alone, of the others without the class mean of the head and without scales and offsets of norms."
 )
 
 

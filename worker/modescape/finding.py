@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from modescape.claims import CLAIMS
 from modescape.claims.claim import MIN_UNITS
-from modescape.claims.evidence import OfRuns
+from modescape.claims.evidence import BY_SHAPE, OfRuns
 from modescape.claims.record import ClaimRecord, fields_of
 from modescape.claims.repeated_looks import FIRST, Look
 from modescape.claims.telling import AtEqualAccuracy, Told, equal_accuracy, told
@@ -449,6 +449,8 @@ def _cosine(found: Independent) -> str:
     plain = found.cosine if found.cosine_plain is None else found.cosine_plain
     reduced, whole = (f"{value:.3f}".replace("-", "−") for value in (found.cosine, plain))
     text = f"; the cosine of their weights is {reduced}"
+    if found.cosine_about.startswith(BY_SHAPE):
+        return f"{text} {BY_SHAPE} ({whole} of all weights)" if whole != reduced else text
     return f"{text} ({whole} with what they share for free)" if whole != reduced else text
 
 
@@ -479,8 +481,13 @@ def no_run_learned(failed: Mapping[int, str]) -> str:
     return f"{NO_RUN} ({'; '.join(reasons[:3])}{more})"
 
 
-def reduction(head: Sequence[str], left_out: Sequence[str]) -> str:
-    """What was taken out of the weights before their cosine; head, left_out: names of tensors."""
+def reduction(head: Sequence[str], left_out: Sequence[str], *, of_files: bool = False) -> str:
+    """What was taken out of the weights before their cosine; head, left_out: names of tensors; of_files: they came
+    without their network (science p.4)."""
+    if of_files:
+        count = len(left_out)
+        without = f", without {count} other{'s' * (count > 1)}" if count else ""
+        return f"{BY_SHAPE}{without}, with the class mean of a head, for nobody said which it is"
     mean = (
         f"without the class mean of {' and '.join(head)}"
         if head

@@ -12,7 +12,7 @@ import numpy as np
 
 from modescape.claims.claim import MIN_UNITS, Asked, Claim, DecidedBy, Margin, Side, short
 from modescape.claims.combining import known, too_few
-from modescape.claims.evidence import Evidence
+from modescape.claims.evidence import BY_SHAPE, Evidence
 from modescape.claims.record import ClaimRecord
 from modescape.science.confidence import Runs, Word, estimate, pairs
 
@@ -50,6 +50,8 @@ def orthogonal(asked: Asked, evidence: Evidence) -> ClaimRecord | None:
     base = replace(asked.record(evidence), N=0)
     if evidence.reduction:
         base = replace(base, estimand=f"{base.estimand}, {evidence.reduction}")
+    if evidence.reduction.startswith(BY_SHAPE):  # not the number that a training here has
+        base = replace(base, qualifier=f"{BY_SHAPE} alone")
     if n < MIN_UNITS:
         return replace(base, because=too_few(evidence))
 

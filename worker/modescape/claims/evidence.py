@@ -341,6 +341,9 @@ class MethodEvidence:
         return replace(self, **{name: _less(getattr(self, name), run) for name in by_run})
 
 
+BY_SHAPE = "of tensors of two or more dimensions"  # how the cosine of weights begins that came without a network
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence(OfRuns):
     """Predictions of runs that differ in seeds only, on the same N examples (claims a to f1).

@@ -200,7 +200,8 @@ def _cosines(context: Context, results: Results, optima: list[Solution]) -> _Cos
             rows, values, details = stored.rows, stored.values, stored.details
         places = [rows.index(optimum.number) for optimum in optima]
         found.append(np.asarray(values[np.ix_(places, places)], dtype=np.float64))
-    return _Cosines(found[0], found[1], reduction(details["head"], details["left_out"]))
+    about = reduction(details["head"], details["left_out"], of_files=context.spec.imported is not None)
+    return _Cosines(found[0], found[1], about)
 
 
 def recent(checkpoints: list[Solution]) -> list[Solution]:

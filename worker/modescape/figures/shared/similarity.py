@@ -107,7 +107,8 @@ def matrices_of(
         came_without = results.spec.imported is not None and not any(one.weights for one in solutions)
         return None, apart, NO_WEIGHTS if came_without else "The cosine of weights is not computed yet."
     if "head" in measured.details:
-        missing = f"Cosine of weights {reduction(measured.details['head'], measured.details['left_out'])}."
+        of_files, details = results.spec.imported is not None, measured.details
+        missing = f"Cosine of weights {reduction(details['head'], details['left_out'], of_files=of_files)}."
     return square(measured, numbers), apart, missing
 
 
