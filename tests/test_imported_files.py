@@ -319,7 +319,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "a pickle called npz": (file_is("e.npz", pickle.dumps([1])), r"e\.npz: it is a pickle"),
     "a file of torch": (
         file_is("logits.pt", b"x"),
-        r"(?s)logits\.pt: .*torch\.load\(\"logits\.pt\", weights_only=True\)",
+        r"(?s)logits\.pt: .*torch\.load\(\"logits\.pt\", map_location=\"cpu\", weights_only=True\)",
     ),
     "a checkpoint": (file_is("model.pth", b"x"), r"model\.pth: it is a file of torch"),
     "one array": (file_is("logits.npy", npy(outputs())), r"true labels are another"),

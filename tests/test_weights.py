@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,6 +31,7 @@ from modescape.executor import Executor
 from modescape.imported.door import Level
 from modescape.imported.ensemble import Recipe, Tensors
 from modescape.imported.inputs import inputs
+from modescape.imported.reading import read
 from modescape.imported.saying import said
 from modescape.imported.stated import is_met
 from modescape.imported.tensor_names import Keys, Slot, by_name, by_order
@@ -350,9 +352,96 @@ def test_a_pickle_of_more_than_tensors_is_refused_with_the_lines_that_convert_it
             convert(tmp_path / name, tmp_path / "out.safetensors")
         told = str(refused.value)
         assert "import torch; from safetensors.torch import save_file" in told
-        assert f'torch.load("{name}", weights_only=False)' in told
+        assert f'torch.load("{name}", map_location="cpu", weights_only=False)' in told
     assert not (tmp_path / "harmed").exists()
     assert not (tmp_path / "out.safetensors").exists()
+
+
+class Whole(nn.Module):
+    """A network of one's own, saved as a whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 3, 1).to(memory_format=torch.channels_last)
+        self.second = nn.Conv2d(2, 3, 1)
+        self.second.weight = self.first.weight  # tied
+        self.register_buffer("turned", torch.arange(6.0).reshape(2, 3).T)
+
+
+def ran(refused: InvalidInput, folder: Path) -> None:
+    """Run the lines that a refusal gives, as whoever copies them does."""
+    lines = [line.strip() for line in refused.problems[0].message.splitlines() if line.startswith("    ")]
+    assert len(lines) >= 2
+    known = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"  # where the class of a network is
+    subprocess.run([sys.executable, "-c", "\n".join([known, *lines])], cwd=folder, check=True, timeout=120)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["a whole network", "a checkpoint", "weights in several places", "named otherwise"])
+def test_lines_that_convert_weights_do_so(convert: Converter, tmp_path: Path, what: str) -> None:
+    network, name = Whole(), 'a "net".pt'
+    state = network.state_dict()
+    content = {
+        "a whole network": network,
+        "a checkpoint": {"state_dict": {**state, "note": "x"}, "settings": Path("x")},
+        "weights in several places": {"a": {"b": {**state, "note": "x"}}, "c": state},
+        "named otherwise": {"state_dict": state},
+    }[what]
+    if what == "named otherwise":
+        name = "net.safetensors"
+    torch.save(content, tmp_path / name)
+    reading = (
+        partial(header_of, Tensors.of(tmp_path / name))
+        if what == "named otherwise"
+        else (partial(convert, tmp_path / name, tmp_path / "out.safetensors"))
+    )
+    with pytest.raises(InvalidInput) as refused:
+        reading()
+    ran(refused.value, tmp_path)
+    written = "net-converted.safetensors" if what == "named otherwise" else 'a "net".safetensors'
+    found = load_file(tmp_path / written)
+    assert found.keys() == state.keys()
+    for key, tensor in state.items():
+        assert np.array_equal(found[key], tensor.numpy())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["pkl", "joblib", "pt", "objects.npy", "h5", "mat", "npz"])
+def test_lines_that_convert_outputs_do_so(tmp_path: Path, ending: str) -> None:
+    import pickle
+
+    import h5py
+    import joblib
+    import scipy.io
+
+    outputs = np.random.default_rng(0).normal(size=(3, 40, 4)).astype(np.float32)
+    path = tmp_path / f'it\'s "{"net" if ending == "npz" else "outputs"}".{ending}'
+    if ending == "pkl":
+        path.write_bytes(pickle.dumps(list(outputs)))
+    elif ending == "joblib":
+        joblib.dump(outputs, path)
+    elif ending == "pt":
+        torch.save(torch.tensor(outputs, requires_grad=True), path)
+    elif ending == "objects.npy":
+        rows = np.empty(3, object)
+        rows[:] = list(outputs)
+        np.save(path, rows, allow_pickle=True)
+    elif ending == "h5":
+        with h5py.File(path, "w") as file:
+            file["outputs"] = outputs
+    elif ending == "mat":
+        scipy.io.savemat(path, {"outputs": outputs})
+    else:
+        np.savez(path, outputs=outputs)
+    named = str(path) if ending == "objects.npy" else None
+    reading = partial(header_of, Tensors.of(path)) if ending == "npz" else partial(read, path, labels=named)
+    with pytest.raises(InvalidInput) as refused:
+        reading()
+    ran(refused.value, tmp_path)
+    if ending == "npz":
+        assert np.array_equal(load_file(tmp_path / 'it\'s "net".safetensors')["outputs"], outputs)
+    else:
+        assert np.array_equal(np.load(tmp_path / "outputs.npy"), outputs)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"PK\x03\x04 and no more", b"text"])

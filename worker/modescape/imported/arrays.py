@@ -69,22 +69,38 @@ def is_archive(beginning: bytes) -> bool:
     return beginning[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 
 
+def converting(name: str, *found: str) -> str:
+    """The lines that make a .safetensors file of one of torch, for a refusal; found: what the tensors by name are, each
+    from what was found before."""
+    lines = [
+        "import torch; from safetensors.torch import save_file",
+        *(f"found = {one}" for one in found),
+        "tensors = {k: v.contiguous().clone() for k, v in found.items() if torch.is_tensor(v)}",
+        f"save_file(tensors, {json.dumps(f'{Path(name).stem}.safetensors')})",
+    ]
+    return "\n".join(f"    {line}" for line in lines)
+
+
 def pickled(name: str, how: str = "it is a pickle") -> Refused:
     """The refusal of a pickle, with the two lines that convert it."""
+    module, load = "pickle", f'pickle.load(open({json.dumps(name)}, "rb"))'
+    if name.lower().endswith(".joblib"):
+        module, load = "joblib", f"joblib.load({json.dumps(name)})"
     message = (
         f"{how}: loading one can run any program, so it is never read here. Where you trust it, convert it:\n"
-        f"    import numpy as np, pickle\n"
-        f'    np.save("outputs.npy", np.asarray(pickle.load(open("{name}", "rb")), dtype="float32"))'
+        f"    import numpy as np, {module}\n"
+        f'    np.save("outputs.npy", np.asarray({load}, dtype="float32"))'
     )
     return refuse(name, message, "numbers as .npy, .npz, .csv, .parquet or .arrow")
 
 
 def torch_pickled(name: str) -> Refused:
     """The refusal of a file of torch, with the two lines that convert it."""
+    load = f'torch.load({json.dumps(name)}, map_location="cpu", weights_only=True)'
     message = (
         f"it is a file of torch, which holds a pickle, and is not read here. Convert it:\n"
         f"    import numpy as np, torch\n"
-        f'    np.save("outputs.npy", torch.load("{name}", weights_only=True).float().cpu().numpy())'
+        f'    np.save("outputs.npy", {load}.detach().float().numpy())'
     )
     return refuse(name, message, "numbers as .npy, .npz, .csv, .parquet or .arrow; weights as .safetensors")
 
@@ -116,7 +132,7 @@ def objects(name: str) -> Refused:
     message = (
         f"it holds Python objects, which are a pickle inside. Where you trust it, convert it:\n"
         f"    import numpy as np\n"
-        f'    np.save("outputs.npy", np.stack(list(np.load("{name}", allow_pickle=True))).astype("float32"))'
+        f'    np.save("outputs.npy", np.stack(list(np.load({json.dumps(name)}, allow_pickle=True))).astype("float32"))'
     )
     return refuse(name, message, NUMBERS)
 

@@ -9,17 +9,19 @@ bfloat16 and no floats of 8 bits, so numbers are read here too, where no torch i
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from modescape.imported.arrays import LARGEST, Refused, is_archive, is_pickle, readable, refuse
+from modescape.imported.arrays import LARGEST, Refused, converting, is_archive, is_pickle, readable, refuse
 from modescape.imported.ensemble import Tensors
 from modescape.imported.two_arrays import natural
 
@@ -94,16 +96,19 @@ def header_of(tensors: Tensors) -> TensorHeader:
 
 
 def _other(name: str) -> Refused:
-    """The refusal of an archive or a pickle under a name that promises neither, with the two lines that convert it."""
-    bare, is_numpy = name.rpartition(".")[0] or name, name.endswith(".npz")
-    what = "it is an archive of NumPy" if is_numpy else (
-        "it is a pickle or an archive, as a file of torch is: call it .pt where it is one"
-    )  # fmt: skip
-    target = f"{bare}.safetensors" if is_numpy else f"{bare}-converted.safetensors"
-    read = f'dict(np.load("{name}"))' if is_numpy else f'torch.load("{name}", weights_only=True)'
-    imports = "numpy as np; from safetensors.numpy" if is_numpy else "torch; from safetensors.torch"
-    message = f'{what}. Convert it:\n    import {imports} import save_file\n    save_file({read}, "{target}")'
-    return refuse(name, message, _WHOLE)
+    """The refusal of an archive or a pickle under a name that promises neither, with the lines that convert it."""
+    if name.endswith(".npz"):
+        target = json.dumps(f"{name.removesuffix('.npz')}.safetensors")
+        lines = (
+            "    import numpy as np; from safetensors.numpy import save_file\n"
+            f"    save_file(dict(np.load({json.dumps(name)})), {target})"
+        )
+        return refuse(name, f"it is an archive of NumPy. Convert it:\n{lines}", _WHOLE)
+    # opened, for torch takes a name that ends so at its word
+    load = f'torch.load(open({json.dumps(name)}, "rb"), map_location="cpu", weights_only=True)'
+    lines = converting(f"{Path(name).stem}-converted", load, 'found.get("state_dict", found)')
+    message = "it is a pickle or an archive, as a file of torch is: call it .pt where it is one. Convert it:"
+    return refuse(name, f"{message}\n{lines}", _WHOLE)
 
 
 def floats(file: IO[bytes], entry: TensorEntry) -> NDArray[np.float64]:

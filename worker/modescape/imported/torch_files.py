@@ -24,7 +24,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from modescape import extras
-from modescape.imported.arrays import Refused, refuse
+from modescape.imported.arrays import Refused, converting, refuse
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".th", ".bin")
 ORDER = "order"  # in the metadata of what is written: the names as the state dict had them, which the format forgets
@@ -152,22 +152,24 @@ def _refuse_others(path: Path, name: str) -> None:
 
 
 def _several(name: str, places: Sequence[str]) -> Refused:
-    keys = "".join(f'["{key}"]' for key in places[0].split("/"))
+    keys = "".join(f"[{json.dumps(key)}]" for key in places[0].split("/"))
     message = (
         f"it has weights in several places ({', '.join(places)}), and which are meant is not said. Write out those "
-        f"that are, such as the first:\n"
-        f"    import torch; from safetensors.torch import save_file\n"
-        f'    save_file(torch.load("{name}", weights_only=True){keys}, "{Path(name).stem}.safetensors")'
+        f"that are, such as the first:\n{converting(name, f'{_loaded(name)}{keys}')}"
     )
     return refuse(name, message, _ALLOWED)
 
 
 def _unsafe(name: str, why: str) -> Refused:
-    where = f'torch.load("{name}", weights_only=False)["state_dict"]'
+    found = 'found.state_dict() if hasattr(found, "state_dict") else found["state_dict"]'
+    lines = converting(name, _loaded(name, weights_only=False), found)
     message = (
         f"it holds more than tensors ({why}): loading that can run any program, so it is not read here. Where you "
-        f'trust it, convert it ("state_dict" is the key under which its weights are):\n'
-        f"    import torch; from safetensors.torch import save_file\n"
-        f'    save_file({{k: v.clone() for k, v in {where}.items()}}, "{Path(name).stem}.safetensors")'
+        f"trust it, convert it, a whole network where its class is known; of other files state_dict is the key under "
+        f"which its weights are:\n{lines}"
     )
     return refuse(name, message, _ALLOWED)
+
+
+def _loaded(name: str, *, weights_only: bool = True) -> str:
+    return f'torch.load({json.dumps(name)}, map_location="cpu", weights_only={weights_only})'
