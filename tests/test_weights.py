@@ -24,6 +24,7 @@ from torch import nn
 
 from modescape import plugins
 from modescape.architectures.building import build
+from modescape.architectures.torchvision_models import resembling
 from modescape.cli import main
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput, StageError
@@ -355,6 +356,48 @@ def test_a_pickle_of_more_than_tensors_is_refused_with_the_lines_that_convert_it
         assert f'torch.load("{name}", map_location="cpu", weights_only=False)' in told
     assert not (tmp_path / "harmed").exists()
     assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model",
+    ["resnet18", "resnext50_32x4d", "wide_resnet50_2", "vgg11_bn", "densenet121", "vit_b_16", "mobilenet_v2",
+     "inception_v3"],
+)  # fmt: skip
+def test_a_file_of_torchvision_is_known_by_the_names_of_its_tensors(model: str) -> None:
+    from torchvision import models
+
+    given: dict[str, Any] = {"aux_logits": False, "init_weights": False} if model == "inception_v3" else {}
+    with torch.device("meta"):
+        state = models.get_model(model, num_classes=7, **given).state_dict()
+    slots = [Slot(f"module.{name}", tuple(value.shape)) for name, value in state.items()]
+    assert resembling(slots) == model
+    assert resembling(slots[1:]) == ""
+    assert resembling([Slot(f"own.{slot.name}", slot.shape) for slot in slots[:3]]) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keys", list(Keys))
+def test_weights_of_torchvision_for_a_network_of_ours_are_refused_with_the_way_out(tmp_path: Path, keys: Keys) -> None:
+    from torchvision import models
+
+    state = {name: value.numpy() for name, value in models.resnet18(num_classes=10).state_dict().items()}
+    save_file(state, tmp_path / "net.safetensors")
+    shape = Shape(3, 8, 8, 10)
+    ours = build(NetworkSpec(architecture="resnet18"), shape, seed=0)
+    with pytest.raises(InvalidInput) as refused:
+        place_file(ours, tmp_path / "net.safetensors", keys)
+    way_out = """--architecture torchvision --options '{"model": "resnet18"}'"""
+    assert way_out in str(refused.value), "which is all that a stage's error says"
+    assert (refused.value.field, way_out in refused.value.problems[0].message) == ("architecture", True)
+    assert len(refused.value.problems) > 1
+    options = {"model": "resnet18"}
+    theirs = build(NetworkSpec(architecture="torchvision", options=options), shape, seed=0)
+    place_file(theirs, tmp_path / "net.safetensors", keys)
+    narrow = build(NetworkSpec(architecture="torchvision", options=options), Shape(1, 8, 8, 10), seed=0)
+    with pytest.raises(InvalidInput) as misshapen:
+        place_file(narrow, tmp_path / "net.safetensors", keys)
+    assert "torchvision" not in str(misshapen.value), "it is that network already"
 
 
 class Whole(nn.Module):

@@ -82,6 +82,12 @@ def fit(keys: Keys, wanted: Sequence[Slot], found: Sequence[Slot]) -> Fit:
     return by_order(wanted, found) if keys is Keys.BY_ORDER else by_name(wanted, found)
 
 
+def without_prefixes(found: Sequence[Slot]) -> dict[str, Slot]:
+    """Tensors by their names without what wrappers put before them, or all of them share; counters left out."""
+    shared = _shared(found)
+    return {_bare(one.name.removeprefix(shared)): one for one in found if not one.is_counter}
+
+
 # --- by name ----------------------------------------------------------------------------------------------------------
 
 

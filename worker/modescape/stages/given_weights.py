@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.architectures.torchvision_models import resembling
 from modescape.datasets.loading import inputs_of
 from modescape.draft import Draft
-from modescape.errors import InvalidInput, StageError
+from modescape.errors import InvalidInput, Problem, StageError
 from modescape.imported.inputs import NORMALISATIONS
 from modescape.imported.stated import is_met, share
-from modescape.imported.tensor_names import Fit, Keys, Slot, fit
+from modescape.imported.tensor_names import Fit, Keys, Slot, fit, without_prefixes
 from modescape.imported.torch_files import ORDER
 from modescape.prices import Work
 from modescape.records import TrainedRun
@@ -127,7 +128,14 @@ def place_file(network: nn.Module, path: Path, keys: Keys) -> Fit:
     tensors, order = read_tensors(path)
     state = network.state_dict()
     wanted = [Slot(name, tuple(value.shape)) for name, value in state.items()]
-    found = fit(keys, wanted, [Slot(name, tuple(tensors[name].shape)) for name in order])
+    given = [Slot(name, tuple(tensors[name].shape)) for name in order]
+    try:
+        found = fit(keys, wanted, given)
+    except InvalidInput as error:
+        other = _of_another(wanted, given)
+        if other is None:
+            raise
+        raise InvalidInput(f"{other.message}; {error.message}", problems=[other, *error.problems]) from error
     for place, name in found.pairs:
         if state[place].is_floating_point() and not tensors[name].is_floating_point():
             raise InvalidInput(
@@ -137,6 +145,16 @@ def place_file(network: nn.Module, path: Path, keys: Keys) -> Fit:
     placed = {place: tensors[name].reshape(state[place].shape).to(state[place].dtype) for place, name in found.pairs}
     network.load_state_dict({**state, **placed})
     return found
+
+
+def _of_another(wanted: Sequence[Slot], given: Sequence[Slot]) -> Problem | None:
+    """What is to be said where a file that does not fit is of a network that is known by another name."""
+    is_it = without_prefixes(wanted).keys() == without_prefixes(given).keys()
+    if is_it or not (model := resembling(given)):
+        return None
+    said = f"--architecture torchvision --options '{json.dumps({'model': model})}'"
+    message = f"the file's tensors are named as those of {model} of torchvision, which is {said}"
+    return Problem(message, "architecture", f"torchvision with the option model: {model}")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Sequence[str]]:
