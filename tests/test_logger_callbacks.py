@@ -183,6 +183,49 @@ def test_lightning_tells_a_number_at_the_step_where_it_was_measured_and_nowhere_
         assert name == "first" or curve[:, 0].tolist() == curve[:, 1].tolist(), "each says its step"
 
 
+@pytest.mark.slow
+def test_the_trainer_of_hugging_face_puts_the_best_model_back_and_the_member_says_what_that_says(
+    logged: Any, tmp_path: Path
+) -> None:
+    import torch
+    import transformers
+
+    from modescape.logger.transformers import TrainerMember
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(D, K)
+
+        def forward(self, x: Any, labels: Any = None) -> Any:
+            logits = self.layer(x)
+            return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+    rows = [{"x": x, "labels": int(y)} for x, y in zip(INPUTS, LABELS, strict=True)]
+    m, member = logged()
+    model, test = Model(), {"x": torch.tensor(INPUTS), "labels": torch.tensor(LABELS)}
+    asked: list[NDArray[Any]] = []
+
+    def predict(it: Any) -> Any:
+        with torch.no_grad():
+            asked.append(it(**test)["logits"].numpy().copy())
+        return asked[-1]
+
+    with m:
+        arguments = transformers.TrainingArguments(
+            output_dir=str(tmp_path / "out"), num_train_epochs=3, per_device_train_batch_size=32, learning_rate=0.1,
+            report_to=[], save_strategy="epoch", eval_strategy="epoch", use_cpu=True, disable_tqdm=True,
+            load_best_model_at_end=True, metric_for_best_model="eval_loss", greater_is_better=True,  # so the first
+        )  # fmt: skip
+        callback = TrainerMember(m, predict, every=1)
+        transformers.Trainer(model, arguments, train_dataset=rows, eval_dataset=rows, callbacks=[callback]).train()
+    assert len(asked) == 4
+    assert np.abs(asked[2] - asked[3]).max() > 0.01, "else nothing was put back"
+    assert np.array_equal(kept(member, "test.logits.npy"), model(**test)["logits"].detach().numpy())
+    assert load_file(member.files["weights.safetensors"])["layer.bias"].tolist() == model.layer.bias.tolist()
+    assert kept(member, "trajectory.epochs.npy").tolist() == [1.0, 2.0]
+
+
 class Restored:
     """What a callback for any loop does at the end: it puts back the weights of an epoch before."""
 

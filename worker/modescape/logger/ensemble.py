@@ -103,8 +103,8 @@ class MemberLog:
                 self._save(f"{place}.labels.npy", labels)
 
     def weights(self, model: Any) -> None:
-        """Its weights: a torch module or whatever has a `state_dict`, tensors by name, or the path of a .safetensors
-        file. Raises InvalidInput."""
+        """Its weights, of the model that said the last predictions: a torch module or whatever has a `state_dict`,
+        tensors by name, or the path of a .safetensors file. Raises InvalidInput."""
         given = model.state_dict() if callable(getattr(model, "state_dict", None)) else model
         tensors = tensors_of(self.id, given)
 
