@@ -319,6 +319,7 @@ def test_an_exported_experiment_comes_back_with_the_same_numbers_and_words(
         assert (other.word, other.estimate, other.low, other.high) == (
             told.record.word, told.record.estimate, told.record.low, told.record.high,
         )  # fmt: skip
+    assert [one.tested for one in own.claims()] == [one.tested for one in back.claims()], "for Holm's correction"
     assert {one.record.id for one in own.claims() if one.survives} - {"a"} == {
         one.record.id for one in back.claims() if one.survives
     } - {"a"}
