@@ -536,12 +536,20 @@ def test_a_worker_without_work_gives_its_memory_back_and_goes_on(
             [worker] = store.workers.all()
             assert (worker.pid, worker.stopped_at) == (process.pid, None)
         assert found[0] == found[1]
+        wait_until(lambda: catches(process.pid, signal.SIGTERM), 20, "the worker's own end")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert store.workers.all()[0].stopped_at is not None
     finally:
         process.kill()
         made.close()
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
+    return bool(caught >> (number - 1) & 1)
 
 
 def rests(folder: Path) -> int:

@@ -24,6 +24,7 @@ from modescape.claims import CLAIMS
 from modescape.cli import main
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput
+from modescape.executor import Executor
 from modescape.exporting import ensemble_of
 from modescape.imported.arrays import held
 from modescape.imported.digest import contents, set_digest
@@ -392,6 +393,29 @@ def test_what_came_in_goes_out_with_the_same_digest(tmp_path: Path) -> None:
     (tmp_path / "sent.zip").write_bytes(b"".join(stream(out)))
     for copy in ("folder", "out.npz", "sent.zip"):
         assert set_digest(read(tmp_path / copy)) == set_digest(ensemble), copy
+
+
+@pytest.mark.slow
+def test_the_epoch_of_the_last_checkpoint_comes_along(tmp_path: Path) -> None:
+    """Given, written, read, exported, drawn; where nobody told it, the point lies a step behind, and that is said."""
+    logits, truth = made()
+    along = np.stack([logits * 0.1, logits * 0.5], axis=1)
+    for number, (epochs, last) in enumerate((([2, 5, 7], 7.0), ([2, 5], None))):
+        ensemble = from_arrays(logits, truth, recipe="same", trajectory=(epochs, along))
+        assert ensemble.trajectory is not None
+        assert (ensemble.trajectory.epochs.tolist(), ensemble.trajectory.last) == ([2.0, 5.0], last)
+        write(ensemble, tmp_path / f"{number}.zip")
+        here = started(tmp_path / f"home-{number}", None)
+        row = bring_in(here.laboratory, read(tmp_path / f"{number}.zip"), name="along")
+        Executor(here.laboratory.store, here.laboratory.artifacts, here.laboratory.settings).run_experiment(row.id)
+        results = here.laboratory.results(row.slug)
+        found = figures["trajectories"]
+        data = found.call(results, found.options())
+        assert data.curves[0].epochs.tolist() == [2.0, 5.0, 8.0 if last is None else last]
+        assert data.ensemble.epochs.tolist() == data.curves[0].epochs.tolist() == data.median.epochs.tolist()
+        assert data.guessed is (last is None)
+        assert ("was not told" in found.tell(data).caption) is (last is None)
+        assert set_digest(ensemble_of(results)) == set_digest(ensemble)
 
 
 def test_sets_of_other_images_stay_in_the_order_in_which_they_were_given(tmp_path: Path) -> None:
@@ -767,7 +791,7 @@ def test_a_claim_that_cannot_be_told_says_why_in_its_line(tmp_path: Path) -> Non
     assert needs["a"] == f"{first}the weights of every member"
     assert {needs[letter] for letter in ("c", "d1", "e1", "f1")} == {f"{first}samples around every member"}
     assert needs["b"].startswith(first)
-    assert needs["g"] == "needs the study of seeds, which did not come with it"
+    assert needs["g"] == "needs the study of seeds, which it does not have"
     assert [one.letter for one in lab.unanswered()] == [*one_needs(lab)]
     assert all(str(one) in repr(lab) for one in lab.unanswered())
 

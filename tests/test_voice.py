@@ -149,10 +149,10 @@ def test_what_is_missing_is_said(site: Served) -> None:
         page = visitor.get(f"/experiments/{slug_of('labels alone')}").text
     said = list(read_of(page))
     assert "Only labels are known here, and how sure a label is needs probabilities." in said
-    assert said.count("It needs checkpoints along a training, which did not come with the members.") == 2
+    assert said.count("It needs checkpoints along a training that all members have alike, and there are none.") == 2
     assert "It needs the networks themselves: bring their weights with the page Import." in said
     assert "(a) Independent optima are orthogonal:" in said
-    assert "needs the weights of every member, which did not come with it." in said
+    assert "needs the weights of every member, which it does not have." in said
     with site.client() as client:
         words = client.get(f"/api/experiments/{slug_of('labels alone')}/figures/similarity-runs.json").json()["words"]
     assert (

@@ -303,7 +303,7 @@ class Finding:
             needed = claim.decided_by
             needs = f"needs {needed.words}"
             if spec.imported is not None:
-                needs = f"needs {needed.brought or needed.words}, which did not come with it"
+                needs = f"needs {needed.brought or needed.words}, which it does not have"
             elif spec.weights is not None:  # the form launches trainings, and none of weights that were given
                 needs += ", which these weights were not brought in with"
             if spec.imported is not None and spec.ensemble.runs == 1 and issubclass(claim.evidence, OfRuns):

@@ -238,6 +238,7 @@ def spec_of(ensemble: Ensemble, copies: Sequence[str] = (), *, digest: str = "")
         "images": count,
         "validation": validation.count if validation is not None and labelled else 0,
         "epochs": [float(epoch) for epoch in along.epochs] if along is not None else [],
+        "last_epoch": along.last if along is not None else None,
         "cells": _cells(ensemble, own_images=False),
         "own_images": _cells(ensemble, own_images=True),
         "titles": _titles(ensemble),

@@ -111,7 +111,9 @@ def together(pieces: Sequence[Piece], *, planned: int, is_whole: bool) -> Piece:
         told = [one for one in first.odd if is_whole or one.what != "alone"]  # others are to come
         return replace(first, spec=spec, odd=(*told, *missing))
     copies = _copies(members) if first.spec["imported"]["kind"] != "labels" else []
-    imported = {"digest": _digest(members), "copies": copies, **awaited}
+    ends = {piece.spec["imported"].get("last_epoch") for piece in pieces}
+    last = ends.pop() if len(ends) == 1 else None
+    imported = {"digest": _digest(members), "copies": copies, "last_epoch": last, **awaited}
     spec = _of_many(_changed(first.spec, lambda was: {**was, **imported}), len(members))
     files = {info.digest: info for piece in pieces for info in piece.files}
     odd = [one for piece in pieces for one in piece.odd if one.what not in _OF_ONE]
@@ -155,7 +157,7 @@ def _without_course(piece: Piece, splits: Sequence[str]) -> Piece:
         replace(one, given={at: digest for at, digest in one.given.items() if not at.startswith(_ALONG)})
         for one in piece.members
     )
-    gone = {"epochs": [], **({} if "validation" in splits else {"validation": 0})}
+    gone: Json = {"epochs": [], "last_epoch": None, **({} if "validation" in splits else {"validation": 0})}
     spec = _changed(piece.spec, lambda imported: {**imported, **gone})
     spec["evaluation"] = {**spec["evaluation"], "splits": list(splits)}
     return replace(piece, members=members, spec=spec)
@@ -255,9 +257,12 @@ def _of_kind(member: str, ours: str, theirs: str) -> Problem:
     return Problem(message, f"{member}: kind", ours)
 
 
+_OWN_FACTS = ("digest", "copies", "planned", "last_epoch")  # of an import, that pieces of it may have of their own
+
+
 def _facts(piece: Piece) -> Json:
     """What has to be the same of all pieces."""
-    imported = {at: value for at, value in piece.spec["imported"].items() if at not in ("digest", "copies", "planned")}
+    imported = {at: value for at, value in piece.spec["imported"].items() if at not in _OWN_FACTS}
     plain = _of_many({**piece.spec, "imported": imported}, 1)
     given = piece.members[0].given
     shared = {f"labels and ids {at}": given[at] for at in given if at.endswith(("/labels", "/names"))}

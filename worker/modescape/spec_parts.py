@@ -450,6 +450,7 @@ class ImportedSpec(Part):
     images: int = Field(ge=0, le=20_000_000, description="Test images; 0 where only curves and parameters are known.")
     validation: int = Field(0, ge=0, le=20_000_000, description="Validation images.")
     epochs: tuple[float, ...] = Field((), max_length=10_000, description="Epochs of the checkpoints before the last.")
+    last_epoch: Annotated[float | None, Added] = Field(None, description="Epoch of the last, where it is known.")
     cells: tuple[tuple[str, int], ...] = Field((), description="Types and intensities of shift that were given.")
     own_images: Annotated[tuple[tuple[str, int], ...], Added] = Field(
         (), description="Types and intensities of shift whose images are not the test images changed."

@@ -276,7 +276,7 @@ def _tensor_names(here: Site, row: Experiment, spec: ExperimentSpec) -> list[Ten
 
 _RETRAINS = ("chain", "arm", "branch")  # stages that train by a recipe
 _GIVEN = {  # what a figure needs of an ensemble that was made elsewhere, by the stage that would have made it
-    "train": "It needs checkpoints along a training, which did not come with the members.",
+    "train": "It needs checkpoints along a training that all members have alike, and there are none.",
     "sample": "It needs samples around the members, which did not come with them.",
     "strength": "Strengths are not chosen here: samples are averaged as they came.",
     "shift": "It needs what the members say of shifted images, which did not come with them.",

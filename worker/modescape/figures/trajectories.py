@@ -72,7 +72,7 @@ class Mean:
 @dataclass(frozen=True, kw_only=True)
 class Trajectories(FigureData):
     """Curves of all runs, their median, and the ensemble of the finished ones (None where it is not known);
-    failed: runs; learned: some run did not fail."""
+    failed: runs; learned: some run did not fail; guessed: nobody said of which epoch the last points are."""
 
     options: CurveOptions
     curves: tuple[Curve, ...]
@@ -81,6 +81,7 @@ class Trajectories(FigureData):
     epochs: int
     failed: tuple[int, ...]
     learned: bool
+    guessed: bool
 
     @property
     def finished(self) -> list[Curve]:
@@ -114,7 +115,7 @@ class Trajectories(FigureData):
 def training_curves(results: Results, options: CurveOptions) -> Trajectories:
     done = trajectories(results)
     if results.voice.elsewhere and done and all(len(points) < 2 for points in done.values()):
-        raise FigureNotReady("it needs checkpoints along a training, which did not come with the members", closed=True)
+        raise FigureNotReady("it needs checkpoints along a training that all members have alike, and there are none", closed=True)
     kept = options.split in results.spec.evaluation.splits
     losses = results.scores("nll", options.split) if kept else {}
     accuracies = results.scores("accuracy", options.split) if kept else {}
@@ -143,12 +144,21 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
         epochs=results.spec.training.epochs,
         failed=tuple(results.failed),
         learned=bool(results.healthy),
+        guessed=any(points[-1].epoch is None for points in done.values()),
         legend=(
             *((Legend(Group.INDEPENDENT, "ensemble of runs", Group.INDEPENDENT),) if ensemble is not None else ()),
             Legend(Group.TRAJECTORY, "run", Group.TRAJECTORY, len(curves)),
         ),
         partial=after_runs(len(finished), results),
     )
+
+
+def _epochs(points: Sequence[Solution]) -> Floats:
+    """Their epochs [T]; a last point of which nobody said it lies one step behind the one before."""
+    found = np.array([point.epoch for point in points], dtype=np.float64)
+    if len(found) > 1 and np.isnan(found[-1]):
+        found[-1] = found[-2] + (found[-2] - found[-3] if len(found) > 2 else 1.0)
+    return found
 
 
 def _predicted(
@@ -159,7 +169,7 @@ def _predicted(
         return None
     return Curve(
         run=points[0].run,
-        epochs=np.array([point.epoch for point in points], dtype=np.float64),
+        epochs=_epochs(points),
         loss=np.array([losses[point.number] for point in points]),
         accuracy=np.array([accuracies[point.number] for point in points]),
         solutions=np.array([point.number for point in points]),
@@ -224,8 +234,7 @@ def _ensemble(results: Results, runs: Sequence[Sequence[Solution]], split: str) 
         with np.errstate(divide="ignore"):  # a true class that every member rules out: an infinite loss, a gap
             losses.append(-np.log(members[np.arange(len(truth)), truth]).mean())
         accuracies.append((members.argmax(-1) == truth).mean())
-    epochs = np.array([runs[0][at].epoch for at in chosen], dtype=np.float64)
-    return Mean(epochs, np.array(losses), np.array(accuracies))
+    return Mean(_epochs(runs[0][:length])[chosen], np.array(losses), np.array(accuracies))
 
 
 @training_curves.tell
@@ -250,6 +259,8 @@ def _caption(data: Trajectories) -> str:
     elif finished:
         parts.append(f"Run {finished[0].run} alone.")
     parts.append({"test": "Test", "validation": "Validation", "train": "Training"}[split] + " images.")
+    if data.guessed:
+        parts.append("The epoch of the last points was not told: they are drawn one step behind the ones before.")
     if moving:
         names = listed([f"{run}" for run in moving])
         many = len(moving) > 1

@@ -49,7 +49,7 @@ def contents(ensemble: Ensemble, *, with_name: bool = True) -> dict[str, Content
         if samples.better is not None:
             found[f"{at}/better.npy"] = held("better", samples.better.astype(np.uint8))
     if ensemble.trajectory is not None:
-        found["trajectory.epochs.npy"] = held("epochs", ensemble.trajectory.epochs)
+        found["trajectory.epochs.npy"] = held("epochs", ensemble.trajectory.named)
         found |= {f"trajectory.{place}.{what}.npy": array for place, array in ensemble.trajectory.outputs.items()}
     found |= {f"weights/{called(member)}.safetensors": tensors for member, tensors in ensemble.weights.items()}
     for member, curves in ensemble.curves.items():

@@ -204,10 +204,25 @@ def sets_of(names: Collection[str]) -> dict[str, dict[SampleSet, str]]:
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """The members while they were trained. epochs: [T], increasing; outputs: place -> [M, T, N, K]."""
+    """The members while they were trained. epochs: [T], increasing; outputs: place -> [M, T, N, K]; last: the epoch of
+    the members themselves, None where nobody said it."""
 
     epochs: NDArray[np.float64]
     outputs: Mapping[str, Array]
+    last: float | None = None
+
+    @classmethod
+    def of(cls, epochs: NDArray[np.float64], outputs: Mapping[str, Array]) -> Trajectory:
+        """Of epochs [T], or [T + 1] with the members' own behind them."""
+        checkpoints = min(one.shape[1] for one in outputs.values())
+        if len(epochs) != checkpoints + 1:
+            return cls(epochs, outputs)
+        return cls(epochs[:-1], outputs, float(epochs[-1]))
+
+    @property
+    def named(self) -> NDArray[np.float64]:
+        """Every epoch that is known, as `of` takes them."""
+        return self.epochs if self.last is None else np.append(self.epochs, self.last)
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,8 +85,8 @@ def from_arrays(
 
     logits: [M, N, K], of what `kind` says ([M, N] of labels), [N, K] of a single member, or a list of one array a
     member; labels: [N]; trajectory: [M, T, N, K], or that by set, {"test": ..., "validation": ...}, or
-    (epochs [T], either), epochs counted from 0 where not given; shift: outputs, or (outputs, labels) of a set with
-    images of its own; weights: one a member, a path of .safetensors or a
+    (epochs [T], either), epochs counted from 0 where not given, or [T + 1] with the members' own behind them; shift:
+    outputs, or (outputs, labels) of a set with images of its own; weights: one a member, a path of .safetensors or a
     mapping of tensors; images: uint8 [N, C, H, W]. Raises InvalidInput naming the argument.
     """
     what = _enum(OutputKind, kind, "kind")
@@ -301,7 +301,7 @@ def _trajectory(given: Any, kind: OutputKind) -> Trajectory:
     found = {place: parts.outputs(array_of(f"trajectory[{place!r}]" if len(by_place) > 1 else "trajectory", one),
                                   kind, lead=2) for place, one in by_place.items()}  # fmt: skip
     counted = np.arange(found[TEST].shape[1]) if epochs is None else epochs
-    return Trajectory(parts.epochs(array_of("the epochs of trajectory", counted)), found)
+    return Trajectory.of(parts.epochs(array_of("the epochs of trajectory", counted)), found)
 
 
 def _who(given: Sequence[Member | str | int] | None, count: int) -> tuple[Member, ...]:

@@ -149,7 +149,9 @@ class _Export:
         if not epochs[0] or any(one != epochs[0] for one in epochs) or None in epochs[0]:
             return None
         found = {split: self._nested(by_run, runs, split) for split in splits if _all_have(by_run, split)}
-        return Trajectory(np.array(epochs[0], np.float64), found) if found else None
+        ends = {one.epoch for one in self._of("optimum") if one.run in runs}
+        last = ends.pop() if len(ends) == 1 else None
+        return Trajectory(np.array(epochs[0], np.float64), found, last) if found else None
 
     def _samples(self, runs: Sequence[int], splits: Sequence[str]) -> dict[str, MethodSamples]:
         groups: dict[str, dict[int, list[_Solution]]] = {}

@@ -565,7 +565,7 @@ class _Format:
                 next(iter(self.trajectory.values())).file, "its epochs are not there", f"{named} [checkpoints]"
             )
         found = {place: self._outputs(one, lead=2) for place, one in sorted(self.trajectory.items())}
-        return Trajectory(parts.epochs(self.lies.array(named)), found)
+        return Trajectory.of(parts.epochs(self.lies.array(named)), found)
 
     def _weights(self, ids: Sequence[str]) -> Mapping[str, Tensors]:
         """By member's id."""

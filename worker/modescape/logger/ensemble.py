@@ -194,7 +194,7 @@ class MemberLog:
         self._save(f"{TEST}.{what}.npy", found[-1])
         if len(found) > 1:
             self._save(f"trajectory.{TEST}.{what}.npy", np.stack(found[:-1]))
-            self._save("trajectory.epochs.npy", np.array(epochs[:-1]))
+            self._save("trajectory.epochs.npy", np.array(epochs))
 
 
 class EnsembleLog:

@@ -83,6 +83,7 @@ def given_parts(task: Task) -> Json:
         **({"conversion": _CONVERSION} if imported.kind in (OutputKind.PROBS, OutputKind.LOG_PROBS) else {}),
         "classes": len(imported.classes),
         "splits": list(task.spec.evaluation.splits),
+        **({} if imported.last_epoch is None else {"epochs": [*imported.epochs, imported.last_epoch]}),
         **{name: value for name, value in task.params.items() if name not in ("run", "first_number")},
     }
 
@@ -208,7 +209,7 @@ def predict(context: Context) -> None:
             run=run,
             role=Role.OPTIMUM if i == len(epochs) else Role.CHECKPOINT,
             index=before + i,
-            epoch=epochs[i] if i < len(epochs) else None,
+            epoch=epochs[i] if i < len(epochs) else imported.last_epoch if epochs else None,
             weights=given.digest("weights") if i == len(epochs) and "weights" in given else None,
             predictions={split: {"artifact": digest, "index": i} for split, digest in kept.items()},
         )
