@@ -2,6 +2,7 @@
 # make test    set up everything and pass the tests           make bench   the benchmarks
 # make fast    the tests that need seconds               make docs    the documentation site
 # make lint    linter and type checker                       make reproduce FIGURES="2 6"   the paper's, on its own data
+# make peers   our list beside MLflow, optuna-dashboard, Trackio and Aim, which it installs (half an hour, network)
 
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p $(NEW_ENOUGH) 2>/dev/null && echo $$p && break; done)
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 # Where it is set, each of the many processes that the tests start compiles the whole product anew (0.8 s of 4 for a server).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test fast lint check bench gpu-check reproduce docs clean system
+.PHONY: run test fast lint check bench peers gpu-check reproduce docs clean system
 
 run: $(VENV)/.installed
 	@exec $(BIN)/modescape up
@@ -34,8 +35,12 @@ check: $(VENV)/.installed-dev system
 	$(BIN)/python -m pytest tests -m check --timeout 3600 -s
 
 bench: $(VENV)/.installed-dev
-	@for file in $(filter-out benchmarks/gpu_check.py benchmarks/protocol.py benchmarks/reproduce.py benchmarks/table.py,$(wildcard benchmarks/[!_]*.py)); do \
+	@for file in $(filter-out benchmarks/gpu_check.py benchmarks/peers.py benchmarks/protocol.py benchmarks/reproduce.py benchmarks/table.py,$(wildcard benchmarks/[!_]*.py)); do \
 	  $(BIN)/python $$file; done
+	@$(BIN)/python benchmarks/table.py
+
+peers: $(VENV)/.installed-dev system
+	$(BIN)/python benchmarks/peers.py
 	@$(BIN)/python benchmarks/table.py
 
 # Whether the product works on a GPU, and how full the card is; DEVICE=cpu tries the command itself.

@@ -2,7 +2,8 @@
 
     python benchmarks/table.py          # what `make bench` prints when every benchmark has run
 
-Ratios are other / ours: above 1 ours is faster. What has no opponent stands as it was measured.
+Ratios are other / ours: above 1 ours is faster, or smaller. What has no opponent stands as it was measured; what an
+opponent cannot do stands in words.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ def lines() -> Iterator[tuple[str, ...]]:
 
 
 def measured(rows: Json, above: str = "") -> Iterator[tuple[str, Json]]:
-    """Whatever has a ratio or percentiles, by its names from the outside in."""
+    """Whatever has a ratio, percentiles, a size or words instead, by its names from the outside in."""
     for name, row in rows.items():
         whole = ", ".join(filter(None, (above, name)))
-        if isinstance(row, dict) and {"ratio", "p50"} & row.keys():
+        if isinstance(row, dict) and {"ratio", "p50", "mb", "said"} & row.keys():
             yield whole, row
         if isinstance(row, dict):
             yield from measured(row, whole)
@@ -35,10 +36,21 @@ def measured(rows: Json, above: str = "") -> Iterator[tuple[str, Json]]:
 
 def said(row: Json) -> tuple[str, str, str]:
     """What came out, its spread, and how often it was measured."""
-    if "ratio" in row:
-        low, high = row["range"]
-        return f"{row['ratio']:.2f} times", f"{low:.2f} to {high:.2f}", f"{row['n']}" if "n" in row else ""
-    return f"{row['p50']:g} ms", f"p95 {row['p95']:g}", f"{row['n']}"
+    if "said" in row:
+        return row["said"], "", ""
+    if "mb" in row or "p50" in row:
+        value, spread = _plain(row)
+        n = f"{row['n']}" if "n" in row else ""
+        return (f"{row['ratio']:.2f} times", f"{value} {spread}".rstrip(), n) if "ratio" in row else (value, spread, n)
+    low, high = row["range"]
+    return f"{row['ratio']:.2f} times", f"{low:.2f} to {high:.2f}", f"{row['n']}" if "n" in row else ""
+
+
+def _plain(row: Json) -> tuple[str, str]:
+    """A size or a time as it was measured, and its spread."""
+    if "mb" in row:
+        return f"{row['mb']:g} MB", ""
+    return f"{row['p50']:g} ms", f"p95 {row['p95']:g}" if "p95" in row else "{:g} to {:g}".format(*row["range"])
 
 
 def main() -> None:

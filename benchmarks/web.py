@@ -58,7 +58,7 @@ def fill(settings: Settings, count: int) -> None:
     finished(laboratory, name="finished")
     prepared = laboratory.prepare(SPEC)
     spec, digest = prepared.spec.model_dump(mode="json"), prepared.spec.digest()
-    draw = random.Random(0)
+    draw, sizes = random.Random(0), random.Random(1)
     start = utcnow()
     rows = [
         {
@@ -67,7 +67,7 @@ def fill(settings: Settings, count: int) -> None:
             "name": f"experiment {i}",
             "notes": "",
             "tags": draw.choice([[], [], ["paper"], ["try"], ["keep", "paper"], [f"week-{i // 500}"]]),
-            "spec": spec,
+            "spec": {**spec, "training": {**spec["training"], "batch_size": sizes.choice([16, 32, 64, 128])}},
             "digest": digest,
             "fresh": False,
             "created_by": "",
