@@ -55,7 +55,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from serving import free_port
 
 Json = dict[str, Any]
-RAM = Path("/dev/shm")  # peers that commit each run need minutes there and an hour on a disk; no question writes
+RAM = Path("/dev/shm")  # peers that commit each run are filled ten times as fast as on a disk; Aim wants 3 GB there
 
 NEWEST, BY_METRIC, BY_PARAMETER = "list, newest first", "list, by a metric", "list, one value of a parameter"
 BY_COLUMN, EACH, HTML = (
