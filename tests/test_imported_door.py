@@ -99,7 +99,7 @@ def test_arrays_that_do_not_fit_each_other_are_refused_each_in_a_sentence() -> N
         "samples on a set without members": ensemble(
             given, samples={"swag": Samples(np.stack([given] * 2, 1), ood={"a": np.stack([given] * 2, 1)})}
         ),
-        "checkpoints of another number": ensemble(given, trajectory=(np.arange(4), np.stack([given] * 3, 1))),
+        "checkpoints of another number": ensemble(given, trajectory=(np.arange(5), np.stack([given] * 3, 1))),
         "names of other classes": ensemble(given, classes=("a", "b")),
         "ids of another number": ensemble(given, ids=np.arange(N - 1)),
         "ids that repeat": ensemble(given, ids=np.zeros(N, int)),

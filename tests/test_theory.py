@@ -152,3 +152,14 @@ def test_nothing_to_fit_is_said_not_guessed() -> None:
     assert nothing.used == 0
     assert "fewer than 3" in nothing.reason
     assert theory.fit_exponent([0.5] * 9, [0.2] * 9, base=0.1, classes=10).exponent is None
+
+
+def test_the_fitted_exponent_and_its_interval_do_not_depend_on_the_order_of_samples() -> None:
+    draw = np.random.default_rng(4)
+    d = draw.uniform(0.05, 0.6, 40)
+    a = 0.7 - 0.5 * d + draw.normal(0, 0.02, 40)
+    whole = theory.fit_exponent(a, d, base=0.7, classes=10)
+    assert whole.low is not None
+    for _ in range(3):
+        order = draw.permutation(40)
+        assert theory.fit_exponent(a[order], d[order], base=0.7, classes=10) == whole

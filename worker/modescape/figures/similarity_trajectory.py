@@ -42,7 +42,9 @@ def similarity_along(results: Results, options: AlongOptions) -> Similarity:
     if run not in done:
         raise FigureNotReady(f"run {run} has made no predictions yet", waits_for=("train", "predict"))
     if len(done[run]) < 2 and results.voice.elsewhere:
-        raise FigureNotReady("it needs checkpoints along a training that all members have alike, and there are none", closed=True)
+        raise FigureNotReady(
+            "it needs checkpoints along a training that all members have alike, and there are none", closed=True
+        )
     chosen = [done[run][i] for i in thin(len(done[run]), MAX_ROWS)]
     cosine, apart, missing = matrices_of(results, chosen, options.split, options.weights)
     full = len(done[run])

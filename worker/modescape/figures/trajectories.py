@@ -115,7 +115,9 @@ class Trajectories(FigureData):
 def training_curves(results: Results, options: CurveOptions) -> Trajectories:
     done = trajectories(results)
     if results.voice.elsewhere and done and all(len(points) < 2 for points in done.values()):
-        raise FigureNotReady("it needs checkpoints along a training that all members have alike, and there are none", closed=True)
+        raise FigureNotReady(
+            "it needs checkpoints along a training that all members have alike, and there are none", closed=True
+        )
     kept = options.split in results.spec.evaluation.splits
     losses = results.scores("nll", options.split) if kept else {}
     accuracies = results.scores("accuracy", options.split) if kept else {}

@@ -527,19 +527,25 @@ _BROKEN = {
 
 
 def _not_finite(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
-    """A run with one number that is none has failed, on whatever set (health.run_failure)."""
+    """A run with one number that is none has failed, on whatever set (health.run_failure); a line for equal members."""
+    on: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for place, looks in looked.sets.items():
-        if numbers := [number for number, look in enumerate(looks) if not look.is_finite]:
-            names = _names(ensemble, numbers)
-            sentence = f"{_listed(names)}: {_BROKEN[ensemble.kind]} among the outputs on {place}; {NOT_FINITE}"
-            yield Oddity(Level.FAILED, Odd.NOT_FINITE, sentence, names, place)
-    for (what, place), numbers in looked.others.items():
+        numbers = tuple(number for number, look in enumerate(looks) if not look.is_finite)
+        on.setdefault(("", numbers), []).append(place)
+    for (what, place), others in looked.others.items():
+        on.setdefault((what, tuple(others)), []).append(place)
+    for (what, numbers), places in on.items():
         if numbers:
             names = _names(ensemble, numbers)
-            sentence = (
-                f"{_listed(names)}: {_BROKEN[ensemble.kind]} in {what} on {place}; those functions count as failed"
-            )
-            yield Oddity(Level.TOLD, Odd.NOT_FINITE, sentence, names, place)
+            where = f"{f'in {what}' if what else 'among the outputs'} on {_few(places)}"
+            then = "those functions count as failed" if what else NOT_FINITE
+            sentence = f"{_listed(names)}: {_BROKEN[ensemble.kind]} {where}; {then}"
+            yield Oddity(Level.TOLD if what else Level.FAILED, Odd.NOT_FINITE, sentence, names, places[0])
+
+
+def _few(places: Sequence[str]) -> str:
+    """The first of many: "shift/fog/1, shift/fog/2, shift/fog/3 and 22 more"."""
+    return ", ".join(places) if len(places) < 5 else f"{', '.join(places[:3])} and {len(places) - 3} more"
 
 
 _ROWS = {

@@ -145,7 +145,8 @@ def fit_exponent(accuracies: ArrayLike, disagreements: ArrayLike, *, base: float
     """
     a, d = np.asarray(accuracies, np.float64), np.asarray(disagreements, np.float64)
     kept = np.isfinite(a) & np.isfinite(d) & (a >= 1 / classes + 0.02) & (d > 0) & (d < 1)
-    a, d = a[kept], d[kept]
+    order = np.lexsort((d[kept], a[kept]))  # the draws below are of samples, in whatever order they came
+    a, d = a[kept][order], d[kept][order]
     w = np.ones_like(a)
     nothing = Fit(None, None, None, None, len(a), base, classes)
     if not 1 / classes < base < 1:
