@@ -25,6 +25,7 @@ from modescape.importing import bring_in
 from modescape.laboratory import started
 from modescape.reading_process import looked, read_sent
 from modescape.records import StageState
+from modescape.sending import files_below, with_labels
 
 LABELS = np.random.default_rng(0).integers(0, 3, 40)
 
@@ -439,11 +440,27 @@ def test_labels_that_lie_elsewhere_are_those_of_the_runs(runs: Path, tmp_path: P
     for run in range(3):
         (runs / f"run_{run}" / "test.labels.npy").unlink()
     np.save(tmp_path / "y.npy", LABELS)
-    one = read(runs, labels=str(tmp_path / "y.npy"))
-    assert np.array_equal(one.test.outputs.read(), np.stack([outputs(run) for run in range(3)]))
-    assert np.array_equal(one.test.labels, LABELS)  # type: ignore[arg-type]
+    (tmp_path / "sent").mkdir()
+    for name, path in (found := with_labels(files_below(runs), tmp_path / "y.npy"))[0].items():
+        (tmp_path / "sent" / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, tmp_path / "sent" / name)
+    sent = read_sent(tmp_path / "sent", Asked(labels=found[1]))
+    for one in (read(runs, labels=str(tmp_path / "y.npy")), sent):
+        assert np.array_equal(one.test.outputs.read(), np.stack([outputs(run) for run in range(3)]))
+        assert np.array_equal(one.test.labels, LABELS)  # type: ignore[arg-type]
+        assert one.curves["run_2"]["loss"][:, 1].tolist() == [2, 3, 4]
+        assert not one.unread
     with pytest.raises(InvalidInput, match="labels"):
         read_sent(runs, Asked(None, None, None, labels=str(tmp_path / "y.npy")))  # a stranger's files name none here
+
+
+def test_labels_beside_the_runs_are_meant_before_those_of_a_run(runs: Path) -> None:
+    for run in range(3):
+        np.save(runs / f"run_{run}" / "y.npy", LABELS[::-1])
+    assert np.array_equal(read(runs, labels="y.npy").test.labels, LABELS[::-1])  # type: ignore[arg-type]
+    np.save(runs / "y.npy", LABELS)
+    for one in (read(runs, labels="y.npy"), read_sent(runs, Asked(labels="y.npy"))):
+        assert np.array_equal(one.test.labels, LABELS)  # type: ignore[arg-type]
 
 
 def test_a_run_that_lies_in_another_ones_folder_keeps_its_predictions_to_itself(tmp_path: Path) -> None:

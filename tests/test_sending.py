@@ -15,7 +15,7 @@ from modescape.errors import InvalidInput
 from modescape.imported.globs import leading_out, read_glob
 from modescape.imported.reading import read
 from modescape.laboratory import Lab, Laboratory
-from modescape.sending import files_below
+from modescape.sending import files_below, with_labels
 from modescape.settings import Settings
 
 
@@ -133,6 +133,14 @@ def test_labels_that_are_sent_beside_a_folder_are_not_put_over_its_own(
     for server in ((), ("--server", "http://127.0.0.1:9")):  # where nobody listens: refused before
         assert main(["import", str(folder), "--labels", str(tmp_path / "other.npy"), *server]) == 1
         assert "labels of its own" in capsys.readouterr().err
+
+
+def test_labels_go_by_their_own_name_among_what_is_sent(folder: Path, tmp_path: Path) -> None:
+    files = files_below(folder)
+    for name, at in {"truth": "truth.npy", "y": "labels.npy", "validation.labels": "labels.npy"}.items():
+        np.save(tmp_path / f"{name}.npy", np.arange(20) % 4)
+        assert with_labels(files, tmp_path / f"{name}.npy") == ({**files, at: tmp_path / f"{name}.npy"}, at)
+    assert with_labels(files, folder / "y.npy") == (files, "y.npy")
 
 
 @pytest.mark.timeout(60)

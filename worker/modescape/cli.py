@@ -451,12 +451,11 @@ def _json(option: str, text: str) -> Any:
 
 def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
     """Send it to a server: files as they lie, or, of patterns, as one archive that is put together here."""
-    import filecmp
     import tempfile
 
     from modescape.imported.arrays import printable
     from modescape.imported.globs import leading_out
-    from modescape.sending import file_of_labels, files_below, understood
+    from modescape.sending import file_of_labels, files_below, understood, with_labels
 
     if parsed.experiment is not None:
         allowed = "import it here, without a server; or send the one experiment alone"
@@ -479,11 +478,7 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
             path = Path(parsed.path[0])
             name, files = parsed.name or printable(path.stem), files_below(path)
             if parsed.labels and (labels := file_of_labels(parsed.labels)):
-                at = next((at for at, file in files.items() if file.resolve() == labels.resolve()), "labels.npy")
-                if not filecmp.cmp(files.get(at, labels), labels, shallow=False):
-                    said = f"{printable(path.name)} has labels of its own, {at}, and those of {printable(labels.name)} "
-                    raise InvalidInput(f"{said}are others", field="--labels", allowed="leave it out")
-                files[at], answers["labels"] = labels, at
+                files, answers["labels"] = with_labels(files, labels)
         sent = door.send(files)
     look = door.look(sent, name=name, **answers)
     if parsed.look and parsed.json:

@@ -10,6 +10,7 @@ Files go in parts, from where the server's end; while it is away it is asked aga
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import time
 import uuid
@@ -33,6 +34,7 @@ from modescape.errors import (
     Problem,
 )  # fmt: skip
 from modescape.imported import saying
+from modescape.imported.arrays import printable
 from modescape.imported.containers import Folder, check_file
 from modescape.imported.ensemble import OutputKind, SetRole
 from modescape.records import Json
@@ -42,6 +44,7 @@ _LEAST = 1 << 19
 PATIENCE = 600.0  # seconds that a server may be away
 _TRIES = 5  # of requests whose files go meanwhile
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+_LABELS = "labels.npy"  # as true labels are sent whose own name another file has
 _READING = 900.0  # seconds that an answer may take, for a server that reads much
 
 
@@ -275,6 +278,20 @@ def file_of_labels(labels: str) -> Path | None:
     """The file of the true labels, None where it is the name of an array. Raises InvalidInput (a pipe)."""
     path = Path(labels)
     return check_file(path, "a file of the true labels") if path.exists() and not path.is_dir() else None
+
+
+def with_labels(files: Mapping[str, Path], labels: Path) -> tuple[dict[str, Path], str]:
+    """Those files and a file of true labels, and what that goes by among them: its own name, where that is free and
+    says nothing of where it belongs. Raises InvalidInput where others go by the usual name."""
+    here = next((at for at, file in files.items() if file.resolve() == labels.resolve()), None)
+    if here is not None:
+        return dict(files), here
+    own = labels.name if labels.suffix == ".npy" and "." not in labels.stem else _LABELS
+    at = _LABELS if own in files or _LABELS in files else own
+    if not filecmp.cmp(files.get(at, labels), labels, shallow=False):
+        said = f"what is sent has labels of its own, {at}, and those of {printable(labels.name)} are others"
+        raise InvalidInput(said, field="labels", allowed="leave labels out")
+    return {**files, at: labels}, at
 
 
 def understood(look: Json) -> Iterator[str]:

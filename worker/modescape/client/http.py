@@ -36,7 +36,7 @@ from modescape.client.tables import Table
 from modescape.columns import EXPERIMENTS, MEASUREMENTS, SOLUTIONS, Fields
 from modescape.errors import Conflict, InvalidInput
 from modescape.records import Json
-from modescape.sending import Server, ServerDoor, ServerRefused, file_of_labels, files_below, refusal
+from modescape.sending import Server, ServerDoor, ServerRefused, file_of_labels, files_below, refusal, with_labels
 from modescape.sweeps.asked import is_sweep
 
 if TYPE_CHECKING:
@@ -193,8 +193,7 @@ class There:
     def bring(self, path: Path, name: str, answers: Mapping[str, str | None]) -> str:
         door, files, said = ServerDoor(self._url, self._token), files_below(path), dict(answers)
         if (labels := said.get("labels")) and (truth := file_of_labels(labels)):
-            files["labels.npy"] = truth
-            said["labels"] = "labels.npy"
+            files, said["labels"] = with_labels(files, truth)
         return str(door.bring_in(name, door.send(files), **said)["experiment"])
 
     # ---- requests ----

@@ -56,7 +56,7 @@ def find(path: Path, asked: Asked) -> Logs | None:
 def _folders(path: Path, asked: Asked) -> Logs | None:
     """Tables of Keras in a folder a run, beside predictions and true labels: any table may have a column epoch."""
     arrays = list(path.glob("*/**/*.npy"))
-    if not any(holds_labels(one.name, asked) for one in arrays):
+    if asked.truth(path) is None and not any(holds_labels(one.name, asked) for one in arrays):
         return None
     beside = {one.parent for one in arrays if holds_outputs(one.name, asked)}
     tables = {one: [table for table in one.glob("*.csv") if _is_keras(table)] for one in beside}

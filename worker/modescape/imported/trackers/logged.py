@@ -38,8 +38,8 @@ class Asked:
     """What the user said of logs, None where nothing.
 
     kind: of predictions, None: as they look; experiment: which, where there are several with runs; outputs, labels:
-    which files among the runs' own hold predictions and true labels, where their names do not say it; within: the
-    folder beyond which no place that logs name is looked at.
+    which files among the runs' own hold predictions and true labels, where their names do not say it (labels: also a
+    file beside the runs, or elsewhere); within: the folder beyond which no place that logs name is looked at.
     """
 
     kind: OutputKind | None = None
@@ -47,6 +47,15 @@ class Asked:
     outputs: str | None = None
     labels: str | None = None
     within: Path | None = None
+
+    def truth(self, logs: Path, names: Collection[str] = ()) -> Path | None:
+        """The file of true labels that was named and is no run's own. logs: where all runs lie, beside whom a file that
+        was sent along lies, too; names: of the runs' own files."""
+        if self.labels is None:
+            return None
+        beside, elsewhere = (logs if logs.is_dir() else logs.parent) / self.labels, Path(self.labels)
+        places = (beside,) if self.labels in names else (beside, elsewhere)
+        return next((one for one in places if is_inside(one, self.within) and one.is_file()), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +149,7 @@ def assembled(path: Path, logs: Logs, asked: Asked) -> Ensemble:
         left_out += [f"run {run.name}, which kept no predictions" for run in runs if run not in predicted]
         runs = predicted
     ids = _ids(runs)
-    sets, unread = _sets({one: own[run] for one, run in zip(ids, runs, strict=True)}, asked)
+    sets, unread = _sets({one: own[run] for one, run in zip(ids, runs, strict=True)}, asked, path)
     return Ensemble(
         name=logs.name or path.stem,
         kind=asked.kind or (kind_of(sets[TEST].outputs) if sets else OutputKind.LOGITS),
@@ -187,18 +196,21 @@ def _below(folder: Path, folders: Collection[Path | None]) -> dict[str, Path]:
     }
 
 
-def _sets(kept: Mapping[str, Mapping[str, Path]], asked: Asked) -> tuple[dict[str, ExampleSet], list[str]]:
+def _sets(kept: Mapping[str, Mapping[str, Path]], asked: Asked, logs: Path) -> tuple[dict[str, ExampleSet], list[str]]:
     """What every member predicted, by place, and which arrays were not read. kept: member -> name -> file."""
     names = {name for files in kept.values() for name in files}
     outputs = _outputs_of(set.intersection(*(set(files) for files in kept.values())), asked)
+    elsewhere = asked.truth(logs, names)
+    if elsewhere is None:
+        _check_there(asked.labels, "labels", names)
     truths = _labels_of(names, asked)
     if TEST not in outputs:
         return {}, sorted(names)
     stacks = {place: stacked(name, [mapped(files[name]) for files in kept.values()]) for place, name in outputs.items()}
     kind = asked.kind or kind_of(stacks[TEST])
     labels = {place: _truth(name, kept) for place, name in truths.items() if place in outputs}
-    if asked.labels is not None and asked.labels not in names:  # `_labels_of` has seen that it is there
-        labels[TEST] = parts.true_labels(mapped(Path(asked.labels)))
+    if elsewhere is not None:
+        labels[TEST] = parts.true_labels(mapped(elsewhere))
     if TEST not in labels:
         raise refuse(
             outputs[TEST], "the runs predicted test images, and no true labels are among their files",
@@ -234,11 +246,6 @@ def _check_there(name: str | None, of: str, names: Collection[str]) -> None:
 
 
 def _labels_of(names: Collection[str], asked: Asked) -> dict[str, str]:
-    elsewhere = (
-        asked.labels is not None and is_inside(Path(asked.labels), asked.within) and Path(asked.labels).is_file()
-    )
-    if not elsewhere:
-        _check_there(asked.labels, "labels", names)
     found = {match["place"]: name for name in sorted(names) if (match := _LABELS.fullmatch(name))}
     return found | ({TEST: asked.labels} if asked.labels is not None and asked.labels in names else {})
 
