@@ -577,6 +577,22 @@ def test_each_look_has_a_process_of_its_own_without_our_settings_and_one_that_so
     assert reader.look([Sent("test.npz", path)], Asked()) == first
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "called"), [("three", "three"), ("a/../b.pt\n", "a-..-b.pt-"), ("..", "the files"), (None, "the files")]
+)
+def test_what_is_said_of_files_that_were_sent_calls_them_by_the_name_they_were_given(
+    tmp_path: Path, readers: Readers, name: str | None, called: str
+) -> None:
+    np.save(tmp_path / "y.npy", truth())
+    files = [Sent(f"run_{i}/notes.txt", tmp_path / "y.npy") for i in range(2)]
+    reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", readers=readers)
+    with pytest.raises(InvalidInput) as refused:
+        reader.look(files, Asked(name=name))
+    assert refused.value.problems[0].message.startswith(f"{called}: it holds run_0/notes.txt, run_1/notes.txt: no ")
+    assert not list((tmp_path / "uploads" / "reading").iterdir())
+
+
 def test_the_limit_of_memory_is_the_readers(tmp_path: Path) -> None:
     """With less than it has already, whatever it reads is too much that does not fit into what it has freed."""
     path = tmp_path / "test.npz"

@@ -177,6 +177,16 @@ def test_outputs_without_true_labels_are_told_to_lack_them(tmp_path: Path) -> No
     assert len(read(runs).members) == 10
 
 
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_outputs_in_a_folder_a_member_without_true_labels_are_told_to_lack_them(tmp_path: Path, form: str) -> None:
+    arrays = {f"run_{m}/{of}.npy": one[m] for of, one in (("test", LOGITS), ("svhn", OTHER)) for m in range(3)}
+    with pytest.raises(InvalidInput, match=r"labels are missing: run_0/svhn float32 .*, run_0/test ") as lacking:
+        read(packed(laid(tmp_path / "e", arrays), form))
+    assert lacking.value.field == "labels"
+    one = read(packed(laid(tmp_path / "one", {"run_0/preds.npy": LOGITS, "run_0/y.npy": LABELS}), form))
+    assert np.array_equal(one.test.outputs.read(), LOGITS)
+
+
 def test_published_labels_of_thirty_models_are_asked_about_and_read() -> None:
     path = real("real/cifar10.1-testbed") / "cifar10.1-testbed-label-predictions.npz"
     with pytest.raises(Unclear) as asked:

@@ -195,7 +195,7 @@ class Apart:
         if not _AT_ONCE.acquire(timeout=min(60.0, self.limits.seconds)):
             raise Conflict("other files are being read now; try again in a minute")
         try:
-            with self._folder(files) as root:
+            with self._folder(files, asked.name) as root:
                 size = sum(one.path.stat().st_size for one in files)
                 question: Json = {
                     "action": action,
@@ -212,11 +212,13 @@ class Apart:
             _AT_ONCE.release()
 
     @contextmanager
-    def _folder(self, files: Sequence[Sent]) -> Iterator[Path]:
-        """A folder in which the files go by their names, for as long as they are read."""
+    def _folder(self, files: Sequence[Sent], called: str | None = None) -> Iterator[Path]:
+        """A folder in which the files go by their names, for as long as they are read. called: as all that is said of
+        it calls it."""
         placed = _placed(files)
         self._remove_left_behind()
-        root = self.folder / uuid.uuid4().hex
+        own = self.folder / uuid.uuid4().hex
+        root = own / _folder_name(called or "")
         try:
             for name, path in placed.items():
                 target = root / name
@@ -229,7 +231,7 @@ class Apart:
                     ) from None
             yield root
         finally:
-            shutil.rmtree(root, ignore_errors=True)
+            shutil.rmtree(own, ignore_errors=True)
 
     def _remove_left_behind(self) -> None:
         for old in self.folder.iterdir() if self.folder.is_dir() else ():
@@ -256,6 +258,12 @@ def _placed(files: Sequence[Sent]) -> dict[str, Path]:
             raise InvalidInput(f"{name!r} comes twice", field="files", allowed="names that differ")
         found[name] = one.path
     return found
+
+
+def _folder_name(name: str) -> str:
+    plain = "".join(letter if letter.isprintable() and letter not in "/\\" else "-" for letter in name)
+    short = plain.encode(errors="replace")[:_LONGEST_PART].decode(errors="ignore")
+    return "the files" if short.strip(". ") == "" else short
 
 
 def _check_name(name: str, at: str) -> None:

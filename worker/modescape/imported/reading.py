@@ -101,7 +101,8 @@ def read(
     if not str(path):
         raise refuse("''", "it names no file", _ALLOWED)
     path = Path(path)
-    check_pickle(path.name)
+    if not path.is_dir():
+        check_pickle(path.name)
     for of, said in (("outputs", outputs), ("labels", labels), ("experiment", experiment)):
         check_said(said, of)
     with readable(printable(str(path) if within is None else path.name)):
@@ -217,7 +218,7 @@ def _contained(
     if named is not None and named not in held:  # a file elsewhere
         before = _own_labels(lies, kind, outputs, within)
         if before is not None and len(before) == of_arrays.test.count:
-            _check_same(before, of_arrays.test.labels, lies.name, "", str(labels), within)
+            _check_same(before, of_arrays.test.labels, lies.name, "", str(labels))
     return _without_used(of_arrays, found)
 
 
@@ -228,12 +229,14 @@ def _of_arrays(
     """An array a member, or one of all; None where none can be outputs."""
     if found:
         check_there(labels, "labels", found)
-    files = from_files(found, kind, outputs, labels, numbered=lies.name.lower().endswith(".npz"))
+    files = from_files(
+        found, kind, outputs, labels, numbered=isinstance(lies, Archive) and lies.name.lower().endswith(".npz")
+    )
     if files is not None:
         for name in others:  # a further member, it seems
             check_pickle(name)
         return replace(files, unread=(*files.unread, *others))
-    flat = {name: array for name, array in found.items() if "/" not in name or name == labels}
+    flat = {name: array for name, array in found.items() if "/" not in name or name == labels} or found
     if not flat:
         return None
     pair = from_named(flat, kind, outputs, labels)
@@ -249,13 +252,10 @@ def _own_labels(lies: Container, kind: OutputKind | None, outputs: str | None, w
         return None
 
 
-def _check_same(
-    own: Labels | None, truth: Labels | None, where: str, own_at: str, labels: str, within: Path | None
-) -> None:
+def _check_same(own: Labels | None, truth: Labels | None, where: str, own_at: str, labels: str) -> None:
     """Raises InvalidInput where labels were named of what has others itself. own_at: where its own are."""
     if own is None or np.array_equal(own, truth):  # type: ignore[arg-type]
         return
-    where = where if within is None else "the files"  # that were sent, and lie in a folder of another name
     at = f", {own_at}" if own_at else ""
     said = f"it has labels of its own{at}, and those of {printable(Path(labels).name)} are others"
     raise refuse(where, said, "leave labels out, or that file" if own_at.endswith(".npy") else "leave labels out")
@@ -330,7 +330,7 @@ def _with_labels(
     if TEST not in found.sets:
         raise refuse(where, "it has no outputs on the test set, of which labels would be", "leave labels out")
     before = found.test.labels
-    _check_same(before, truth, where, own, labels, within)
+    _check_same(before, truth, where, own, labels)
     order = "The labels were taken in the order in which the table's first member has its rows"
     remarks = (order,) if before is None and lies is None else ()
     sets = {**found.sets, TEST: replace(found.test, labels=truth)}
