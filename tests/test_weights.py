@@ -43,8 +43,10 @@ from modescape.importing_weights import (
     GivenWeights,
     NamedFile,
     bring_in_weights,
+    data_of,
     files_to_send,
     import_weights,
+    look,
     members_below,
     members_from,
     unread,
@@ -450,7 +452,10 @@ def test_lines_that_convert_weights_do_so(convert: Converter, tmp_path: Path, wh
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["pkl", "joblib", "pt", "objects.npy", "h5", "mat", "npz"])
-def test_lines_that_convert_outputs_do_so(tmp_path: Path, ending: str) -> None:
+@pytest.mark.parametrize("place", ["", "run 0/"])
+def test_lines_that_convert_outputs_do_so(
+    tmp_path: Path, ending: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import pickle
 
     import h5py
@@ -458,7 +463,9 @@ def test_lines_that_convert_outputs_do_so(tmp_path: Path, ending: str) -> None:
     import scipy.io
 
     outputs = np.random.default_rng(0).normal(size=(3, 40, 4)).astype(np.float32)
-    path = tmp_path / f'it\'s "{"net" if ending == "npz" else "outputs"}".{ending}'
+    monkeypatch.chdir(tmp_path)  # where a path as it was given leads to the file
+    (tmp_path / place).mkdir(exist_ok=True)
+    path = Path(f'{place}it\'s "{"net" if ending == "npz" else "outputs"}".{ending}')
     if ending == "pkl":
         path.write_bytes(pickle.dumps(list(outputs)))
     elif ending == "joblib":
@@ -477,14 +484,61 @@ def test_lines_that_convert_outputs_do_so(tmp_path: Path, ending: str) -> None:
     else:
         np.savez(path, outputs=outputs)
     named = str(path) if ending == "objects.npy" else None
-    reading = partial(header_of, Tensors.of(path)) if ending == "npz" else partial(read, path, labels=named)
+    reading = partial(header_of, Tensors.of(path), str(path)) if ending == "npz" else partial(read, path, labels=named)
     with pytest.raises(InvalidInput) as refused:
         reading()
     ran(refused.value, tmp_path)
     if ending == "npz":
-        assert np.array_equal(load_file(tmp_path / 'it\'s "net".safetensors')["outputs"], outputs)
+        assert np.array_equal(load_file(path.with_suffix(".safetensors"))["outputs"], outputs)
     else:
-        assert np.array_equal(np.load(tmp_path / "outputs.npy"), outputs)
+        target = path.with_name(f"{path.stem}-converted.npy") if ending == "objects.npy" else path.with_suffix(".npy")
+        assert np.array_equal(np.load(target), outputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["pkl", "joblib", "pt"])
+def test_lines_that_convert_a_dict_of_outputs_and_labels_make_what_is_read_then(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pickle
+
+    import joblib
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    path, labels = Path(f"runs/all.{ending}"), np.arange(40) % 4
+    outputs = np.random.default_rng(0).normal(size=(3, 40, 4)).astype(np.float32)
+    found = {"logits": outputs, "labels": labels}
+    if ending == "pkl":
+        path.write_bytes(pickle.dumps(found))
+    elif ending == "joblib":
+        joblib.dump(found, path)
+    else:
+        torch.save({name: torch.tensor(one) for name, one in found.items()}, path)
+    for given in (path, Path("runs")):
+        with pytest.raises(InvalidInput) as refused:
+            read(given)
+        assert json.dumps(str(path)) in str(refused.value)
+    ran(refused.value, tmp_path)
+    one = read("runs/all.npz")
+    assert np.array_equal(one.test.outputs.read(), outputs)
+    assert np.array_equal(one.test.labels, labels)  # type: ignore[arg-type]
+
+
+def test_lines_that_convert_weights_name_the_file_as_it_was_given(tmp_path: Path) -> None:
+    (tmp_path / "nets").mkdir()
+    for i in range(2):
+        torch.save(nn.Linear(64, 10), tmp_path / "nets" / f"{i}.pt")
+    choices = Choices("mlp", data_of("digits", None), {}, Keys.BY_NAME, Recipe.UNKNOWN, False, None, {})
+    for given in (str(tmp_path / "nets"), str(tmp_path / "nets" / "*.pt")):
+        with pytest.raises(InvalidInput) as refused:
+            look(Settings(home=tmp_path / "home"), members_from(given), choices)
+        assert f'torch.load("{tmp_path}/nets/0.pt"' in str(refused.value)
+    members, _ = members_below(tmp_path / "nets")
+    with pytest.raises(InvalidInput) as refused:
+        look(Settings(home=tmp_path / "home"), members, choices)
+    assert 'torch.load("0.pt"' in str(refused.value), "where that folder is a server's own"
+    assert str(tmp_path) not in str(refused.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"PK\x03\x04 and no more", b"text"])

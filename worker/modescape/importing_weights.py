@@ -42,15 +42,16 @@ _FILE = f"a file of weights: .safetensors, {', '.join(SUFFIXES)}"
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A file of weights, and what people call it."""
+    """A file of weights, and what people call it. at: its path, as whoever brings it would open it; "": by its name."""
 
     name: str
     path: Path
+    at: str = ""
 
     @classmethod
     def of(cls, path: str | Path) -> NamedFile:
         """One that somebody named. Raises InvalidInput where it is none."""
-        return cls(Path(path).name, check_file(Path(path), _FILE))
+        return cls(Path(path).name, check_file(Path(path), _FILE), str(path))
 
 
 @dataclass(frozen=True)
@@ -198,12 +199,12 @@ def _safetensors(file: NamedFile, convert: Converter, told: dict[str, Converted]
     """The file, or what it becomes where torch has written it."""
     check_file(file.path, _FILE)
     if not is_of_torch(file.path):
-        header_of(Tensors.of(file.path, file.name))
+        header_of(Tensors.of(file.path, file.name), file.at)
         yield file.path
         return
     with tempfile.TemporaryDirectory(prefix="modescape-") as folder:
         target = Path(folder) / "weights.safetensors"
-        told[file.name] = convert(file.path, target, name=file.name)
+        told[file.name] = convert(file.path, target, name=file.name, at=file.at)
         yield target
 
 
@@ -345,7 +346,13 @@ def members_below(folder: Path, *, expect_accuracy: Sequence[str] = ()) -> tuple
         raise InvalidInput("no file of a member is among them", field="files", allowed="a file of weights a member")
     snapshots = folder / "snapshots" if (folder / "snapshots").is_dir() else None
     members = members_from([found[name] for name in files], snapshots=snapshots, expect_accuracy=list(expect_accuracy))
-    named = [replace(one, file=replace(one.file, name=name)) for one, name in zip(members, files, strict=True)]
+    named = [
+        replace(
+            one, file=NamedFile(name, one.file.path),
+            snapshots={epoch: replace(file, at="") for epoch, file in one.snapshots.items()},
+        )
+        for one, name in zip(members, files, strict=True)
+    ]  # fmt: skip
     return named, NamedFile(bends[0], found[bends[0]]) if bends else None
 
 
@@ -369,7 +376,7 @@ def _found(files: str | Path | Sequence[str | Path], member: str | None) -> dict
     else:
         every = every_file([path for one in given for path in _each(one)])
         paths = named(every) if member is None else members_among(every, member)
-    return {name: NamedFile(path.name, path) for name, path in paths.items()}
+    return {name: NamedFile(path.name, path, str(path)) for name, path in paths.items()}
 
 
 def _each(given: str) -> list[str]:
@@ -382,13 +389,13 @@ def _in_folder(folder: Path, member: str | None) -> dict[str, NamedFile]:
     found = _weights_in(folder)
     if member is not None:
         paths = members_among([str(folder / one) for one in found], member)
-        return {name: NamedFile(path.relative_to(folder).as_posix(), path) for name, path in paths.items()}
+        return {name: NamedFile(path.relative_to(folder).as_posix(), path, str(path)) for name, path in paths.items()}
     names = called([one.rpartition(".")[0] for one in found])
     of: dict[str, NamedFile] = {}
     for name, one in zip(names, found, strict=True):
         if name in of:  # m.pt and m.safetensors
             raise both_of(name, of[name].name, one)
-        of[name] = NamedFile(one, folder / one)
+        of[name] = NamedFile(one, folder / one, str(folder / one))
     return of
 
 
@@ -437,7 +444,7 @@ def _snapshots(folder: str | Path | None, name: str, number: int) -> dict[float,
                     field="snapshots",
                     allowed="names such as 12.safetensors",
                 )
-            found[float(epochs[-1])] = NamedFile(f"{place.name}/{path.name}", check_file(path, _FILE))
+            found[float(epochs[-1])] = NamedFile(f"{place.name}/{path.name}", check_file(path, _FILE), str(path))
     return found
 
 

@@ -69,71 +69,98 @@ def is_archive(beginning: bytes) -> bool:
     return beginning[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 
 
-def converting(name: str, *found: str) -> str:
+# Of the refusals below `at` is the file's path as whoever reads their lines would open it, where that is not its name.
+
+
+def converting(at: str, *found: str, target: str = "") -> str:
     """The lines that make a .safetensors file of one of torch, for a refusal; found: what the tensors by name are, each
-    from what was found before."""
+    from what was found before; target: where to, else beside it."""
     lines = [
         "import torch; from safetensors.torch import save_file",
         *(f"found = {one}" for one in found),
         "tensors = {k: v.contiguous().clone() for k, v in found.items() if torch.is_tensor(v)}",
-        f"save_file(tensors, {json.dumps(f'{Path(name).stem}.safetensors')})",
+        f"save_file(tensors, {json.dumps(target) if target else beside(at, '.safetensors')})",
     ]
+    return _lines(*lines)
+
+
+def beside(at: str, ending: str) -> str:
+    """What lines call the file that they make of another, of this ending."""
+    return json.dumps(Path(at).with_suffix(ending).as_posix())
+
+
+def _lines(*lines: str) -> str:
     return "\n".join(f"    {line}" for line in lines)
 
 
-def pickled(name: str, how: str = "it is a pickle") -> Refused:
-    """The refusal of a pickle, with the two lines that convert it."""
-    module, load = "pickle", f'pickle.load(open({json.dumps(name)}, "rb"))'
+def _saving(at: str, entries: str, alone: str) -> str:
+    """The line that saves what was found in a file of which nobody knows whether it holds one array or several."""
+    return (
+        f"np.savez({beside(at, '.npz')}, **{{{entries}}}) if isinstance(found, dict) "
+        f"else np.save({beside(at, '.npy')}, {alone})"
+    )
+
+
+def pickled(name: str, how: str = "it is a pickle", at: str = "") -> Refused:
+    """The refusal of a pickle, with the lines that convert it."""
+    at = at or name
+    module, load = "pickle", f'pickle.load(open({json.dumps(at)}, "rb"))'
     if name.lower().endswith(".joblib"):
-        module, load = "joblib", f"joblib.load({json.dumps(name)})"
+        module, load = "joblib", f"joblib.load({json.dumps(at)})"
+    saving = _saving(at, "str(k): np.asarray(v) for k, v in found.items()", "np.asarray(found)")
+    lines = _lines(f"import numpy as np, {module}", f"found = {load}", saving)
     message = (
-        f"{how}: loading one can run any program, so it is never read here. Where you trust it, convert it:\n"
-        f"    import numpy as np, {module}\n"
-        f'    np.save("outputs.npy", np.asarray({load}, dtype="float32"))'
+        f"{how}: loading one can run any program, so it is never read here. Where you trust it, convert it, an array "
+        f"or a dict of which each entry becomes one:\n{lines}"
     )
     return refuse(name, message, "numbers as .npy, .npz, .csv, .parquet or .arrow")
 
 
-def torch_pickled(name: str) -> Refused:
-    """The refusal of a file of torch, with the two lines that convert it."""
-    load = f'torch.load({json.dumps(name)}, map_location="cpu", weights_only=True)'
-    message = (
-        f"it is a file of torch, which holds a pickle, and is not read here. Convert it:\n"
-        f"    import numpy as np, torch\n"
-        f'    np.save("outputs.npy", {load}.detach().float().numpy())'
+def torch_pickled(name: str, at: str = "") -> Refused:
+    """The refusal of a file of torch, with the lines that convert it."""
+    at = at or name
+    entries = "k: v.detach().float().numpy() for k, v in found.items() if torch.is_tensor(v)"
+    lines = _lines(
+        "import numpy as np, torch",
+        f'found = torch.load({json.dumps(at)}, map_location="cpu", weights_only=True)',
+        _saving(at, entries, "found.detach().float().numpy()"),
     )
-    return refuse(name, message, "numbers as .npy, .npz, .csv, .parquet or .arrow; weights as .safetensors")
+    message = (
+        f"it is a file of torch, which holds a pickle, and is not read here. Networks and their weights come in as "
+        f"such, by --weights with --architecture and --data. Outputs, a tensor or a dict of tensors, convert:\n{lines}"
+    )
+    return refuse(name, message, "numbers as .npy, .npz, .csv, .parquet or .arrow; weights with their architecture")
 
 
 # By the bytes a file begins with: what it is, and the two lines that make of it what is read here.
 _FOREIGN: dict[bytes, tuple[str, str, str]] = {
-    b"\x89HDF": ("a file of HDF5", "import h5py, numpy as np", 'np.save("outputs.npy", h5py.File({})["outputs"][:])'),
-    b"MATLAB 5": (
-        "a file of MATLAB", "import numpy as np, scipy.io", 'np.save("outputs.npy", scipy.io.loadmat({})["outputs"])',
-    ),
+    b"\x89HDF": ("a file of HDF5", "import h5py, numpy as np", 'np.save({1}, h5py.File({0})["outputs"][:])'),
+    b"MATLAB 5": ("a file of MATLAB", "import numpy as np, scipy.io", 'np.save({1}, scipy.io.loadmat({0})["outputs"])'),
     b"\x1f\x8b": (
-        "compressed by gzip", "import gzip, shutil", 'shutil.copyfileobj(gzip.open({}), open("unpacked.csv", "wb"))',
+        "compressed by gzip", "import gzip, shutil", 'shutil.copyfileobj(gzip.open({0}), open("unpacked.csv", "wb"))',
     ),
 }  # fmt: skip
 
 
-def foreign(name: str, beginning: bytes) -> Refused | None:
+def foreign(name: str, beginning: bytes, at: str = "") -> Refused | None:
     """The refusal of a file of another tool, with the two lines that convert it; None where it is of none we know."""
     known = next((known for magic, known in _FOREIGN.items() if beginning.startswith(magic)), None)
     if known is None:
         return None
+    at = at or name
     what, first, second = known
-    message = f"it is {what}, which is not read here. Convert it:\n    {first}\n    {second.format(json.dumps(name))}"
+    lines = _lines(first, second.format(json.dumps(at), beside(at, ".npy")))
+    message = f"it is {what}, which is not read here. Convert it:\n{lines}"
     return refuse(name, message, "numbers as .npy, .npz, .csv, .parquet or .arrow")
 
 
-def objects(name: str) -> Refused:
+def objects(name: str, at: str = "") -> Refused:
     """The refusal of an array of Python objects, which is a pickle inside."""
-    message = (
-        f"it holds Python objects, which are a pickle inside. Where you trust it, convert it:\n"
-        f"    import numpy as np\n"
-        f'    np.save("outputs.npy", np.stack(list(np.load({json.dumps(name)}, allow_pickle=True))).astype("float32"))'
-    )
+    at = at or name
+    target = json.dumps(Path(at).with_name(f"{Path(at).stem}-converted.npy").as_posix())
+    load = f"np.load({json.dumps(at)}, allow_pickle=True)"
+    lines = _lines("import numpy as np", f'np.save({target}, np.stack(list({load})).astype("float32"))')
+    message = f"it holds Python objects, which are a pickle inside. Where you trust it, convert it:\n{lines}"
     return refuse(name, message, NUMBERS)
 
 
@@ -154,17 +181,19 @@ class Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(file: IO[bytes], name: str, size: int) -> Header:
+def read_header(file: IO[bytes], name: str, size: int, at: str = "") -> Header:
     """The header of an .npy file of `size` bytes, `file` standing at its start and afterwards at its first number.
+
+    at: as in the refusals above.
 
     Raises InvalidInput where it is no such file, holds what is not allowed, or another amount than it says.
     """
     beginning = file.read(8)
     if beginning[:6] != npy.MAGIC_PREFIX:
-        raise _no_npy(name, beginning)
+        raise _no_npy(name, beginning, at)
     shape, fortran, dtype = _parsed(file, name, beginning)
     header = Header(shape, dtype, fortran and len(shape) > 1, file.tell())
-    _check_dtype(name, dtype)
+    _check_dtype(name, dtype, at)
     _check_shape(name, header)
     if size != header.offset + header.nbytes:
         raise refuse(
@@ -176,11 +205,11 @@ def read_header(file: IO[bytes], name: str, size: int) -> Header:
     return header
 
 
-def _no_npy(name: str, beginning: bytes) -> Refused:
+def _no_npy(name: str, beginning: bytes, at: str) -> Refused:
     if not beginning:
         return refuse(name, "it is empty, 0 bytes", _PLAIN)
     if is_pickle(beginning):
-        return pickled(name)
+        return pickled(name, at=at)
     if is_archive(beginning):
         return refuse(name, "it is an archive and not a single array", "an .npy file, or the name .npz or .zip")
     if beginning[:4] == b"\x89HDF":
@@ -208,9 +237,9 @@ def _reason(error: Exception) -> str:
     return re.sub(r":? *<[^<>]* object at 0x[0-9a-f]+>", "", said)[:200]  # of the parser: where something lay in memory
 
 
-def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
+def _check_dtype(name: str, dtype: np.dtype[Any], at: str = "") -> None:
     if dtype.hasobject:
-        raise objects(name)
+        raise objects(name, at)
     if dtype.names is not None or dtype.subdtype is not None:
         raise refuse(name, "its numbers have fields (a structured dtype)", f"{NUMBERS}, one file a field")
     if dtype.kind == "V":
@@ -290,11 +319,11 @@ def held(name: str, values: Values) -> Array:
     return Array(name, values.shape, _native(values.dtype), _Held(values))
 
 
-def mapped(path: Path, name: str = "") -> Array:
-    """A plain .npy file, memory-mapped. Raises InvalidInput."""
+def mapped(path: Path, name: str = "", at: str = "") -> Array:
+    """A plain .npy file, memory-mapped. at: as in the refusals above. Raises InvalidInput."""
     called = name or path.name
     with readable(called), path.open("rb") as file:
-        header = read_header(file, called, path.stat().st_size)
+        header = read_header(file, called, path.stat().st_size, at)
     return Array(called, header.shape, _native(header.dtype), _Mapped(path, header))
 
 

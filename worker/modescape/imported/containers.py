@@ -65,14 +65,15 @@ class Container(Protocol):
     def tensors(self, name: str) -> Tensors: ...
 
 
-def opened(path: Path) -> Container:
-    """What lies at a path. Raises InvalidInput where that is neither a folder nor a whole .npz or .zip."""
+def opened(path: Path, *, is_given: bool = True) -> Container:
+    """What lies at a path. is_given: whether whoever asks knows it by that path. Raises InvalidInput where that is
+    neither a folder nor a whole .npz or .zip."""
     if path.is_dir():
-        return Folder(path.name, path)
+        return Folder(path.name, path, is_given=is_given)
     if not path.exists():
         raise refuse(str(path), "there is nothing of that name", "a folder, or a file")
     check_file(path, "a folder, or a file")
-    return Archive(path.name, path)
+    return Archive(path.name, path, str(path) if is_given else "")
 
 
 def text(lies: Container, name: str) -> str:
@@ -148,12 +149,13 @@ def _no_file(path: Path) -> str:
     return "it is a link that leads nowhere" if path.is_symlink() else "there is no file of that name"
 
 
-def check_pickle(name: str) -> None:
-    """Raises InvalidInput, with the lines that convert it, for a name that says it is a pickle."""
+def check_pickle(name: str, at: str = "") -> None:
+    """Raises InvalidInput, with the lines that convert it, for a name that says it is a pickle. at: as those lines call
+    it."""
     if name.lower().endswith((".p", ".pkl", ".pickle", ".joblib")):
-        raise pickled(name)
+        raise pickled(name, at=at)
     if name.lower().endswith((".pt", ".pth", ".ckpt")):
-        raise torch_pickled(name)
+        raise torch_pickled(name, at)
 
 
 # --- a folder ---------------------------------------------------------------------------------------------------------
@@ -162,11 +164,12 @@ def check_pickle(name: str) -> None:
 @dataclass(frozen=True)
 class Folder:
     """The files below a folder, those that links lead to included where they are below it too. like_files: how names
-    end that no folder has."""
+    end that no folder has; is_given: whether whoever asks knows it by its path."""
 
     name: str
     root: Path
     like_files: tuple[str, ...] = (".npy", ".npz", ".safetensors")
+    is_given: bool = False
 
     @cached_property
     def files(self) -> Mapping[str, Path]:
@@ -215,7 +218,11 @@ class Folder:
         return self.files[name].open("rb")
 
     def array(self, name: str) -> Array:
-        return mapped(self.files[name], name)
+        return mapped(self.files[name], name, self.at(name))
+
+    def at(self, name: str) -> str:
+        """A file's path as whoever asks would open it."""
+        return (self.root / name).as_posix() if self.is_given else name
 
     def tensors(self, name: str) -> Tensors:
         path = self.files[name]
@@ -227,10 +234,12 @@ class Folder:
 
 @dataclass(frozen=True)
 class Archive:
-    """The files of an .npz or .zip, read as streams; they are never unpacked to disk."""
+    """The files of an .npz or .zip, read as streams; they are never unpacked to disk. given: its path, as whoever asks
+    would open it; "": by its name."""
 
     name: str
     path: Path
+    given: str = ""
 
     @cached_property
     def files(self) -> Mapping[str, zipfile.ZipInfo]:
@@ -256,8 +265,8 @@ class Archive:
                 reason = str(error) or type(error).__name__
                 raise refuse(self.name, f"it is a damaged archive ({reason})", "a whole .npz or .zip") from error
             if is_pickle(beginning):
-                raise pickled(self.name) from error
-            if refused := foreign(self.name, beginning):
+                raise pickled(self.name, at=self.given) from error
+            if refused := foreign(self.name, beginning, self.given):
                 raise refused from error
             raise refuse(self.name, "it is no archive", "a folder, .npz, .zip, .npy, .csv, .parquet, .arrow") from error
 

@@ -274,6 +274,6 @@ def _array(path: Path, *, of_labels: bool = False) -> Array:
 
 def _arrays(path: Path) -> tuple[Array, Array | None]:
     """The one array of an .npy or .npz file, or the outputs and labels of an .npz."""
-    check_pickle(path.name)
+    check_pickle(str(path))
     check_file(path, "an .npy file")
     return of_member(Archive(str(path), path)) if path.suffix.lower() == ".npz" else (mapped(path, str(path)), None)

@@ -102,7 +102,7 @@ def read(
         raise refuse("''", "it names no file", _ALLOWED)
     path = Path(path)
     if not path.is_dir():
-        check_pickle(path.name)
+        check_pickle(path.name, _at(path, within))
     for of, said in (("outputs", outputs), ("labels", labels), ("experiment", experiment)):
         check_said(said, of)
     with readable(printable(str(path) if within is None else path.name)):
@@ -123,6 +123,16 @@ def _classes(own: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
         )  # fmt: skip
         raise Refused(said, field="classes", allowed="leave classes out: the files name them")
     return own
+
+
+def _at(path: Path, within: Path | None) -> str:
+    """A path as lines that convert a file call it: a stranger knows of it the name alone."""
+    return str(path) if within is None else path.name
+
+
+def _inside(lies: Container, name: str) -> str:
+    """The same of a file in a container; what an archive holds has to be unpacked first."""
+    return lies.at(name) if isinstance(lies, Folder) else name
 
 
 def says_itself(path: Path) -> bool:
@@ -167,7 +177,7 @@ def _placed(
         return _with_labels(table, None, path.name, "in its column label", labels, within)
     if path.suffix.lower() == ".npy" and path.is_file():
         return _single(path, kind, outputs, labels, within)
-    return _contained(opened(path), kind, outputs, labels, within)
+    return _contained(opened(path, is_given=within is None), kind, outputs, labels, within)
 
 
 def _single(
@@ -178,7 +188,8 @@ def _single(
             f"{printable(path.name)}: it is one array, and true labels are another", field="labels",
             allowed="the file of the labels: labels=...",
         )  # fmt: skip
-    arrays = {path.stem: mapped(path), "labels": mapped(check_file(Path(labels), _LABELS))}
+    truth = check_file(Path(labels), _LABELS)
+    arrays = {path.stem: mapped(path, at=_at(path, within)), "labels": mapped(truth, at=_at(truth, within))}
     return from_named(arrays, kind, path.stem if outputs is None else outputs.removesuffix(".npy"), "labels")
 
 
@@ -233,8 +244,9 @@ def _of_arrays(
         found, kind, outputs, labels, numbered=isinstance(lies, Archive) and lies.name.lower().endswith(".npz")
     )
     if files is not None:
-        for name in others:  # a further member, it seems
-            check_pickle(name)
+        for name in others:
+            if name.rpartition(".")[0] not in found:  # a further member, it seems, and none that was converted
+                check_pickle(name, _inside(lies, name))
         return replace(files, unread=(*files.unread, *others))
     flat = {name: array for name, array in found.items() if "/" not in name or name == labels} or found
     if not flat:
@@ -303,7 +315,7 @@ def _can_be_truth(name: str, array: Array, of: Ensemble) -> bool:
 def _check_others(lies: Container) -> None:
     """Raises InvalidInput for files that are not read and were most likely meant, with what makes them readable."""
     for name in lies.names:
-        check_pickle(name)
+        check_pickle(name, _inside(lies, name))
     if isinstance(lies, Archive) and (packed := next((one for one in lies.names if one.endswith(".npz")), None)):
         raise refuse(lies.name, f"it holds {packed}, an archive inside an archive", "the folder itself, unpacked")
 
@@ -359,7 +371,9 @@ def _arrays(lies: Container) -> dict[str, Array]:
         if name.endswith(".npz"):
             if (beside := name.removesuffix(".npz") + ".npy") in found:
                 raise refuse(name, f"{beside} is there for the same outputs", "one of them")
-            found[name.removesuffix(".npz") + ".npy"], labels = of_member(Archive(name, lies.files[name]))
+            found[name.removesuffix(".npz") + ".npy"], labels = of_member(
+                Archive(name, lies.files[name], _inside(lies, name))
+            )
             truth |= {} if labels is None else {name: labels}
     if truth:
         first, *rest = truth.items()
@@ -384,7 +398,7 @@ def _named(lies: Container | None, found: dict[str, Array], labels: str | None, 
     check_file(path, _LABELS)
     if isinstance(lies, Folder) and path.resolve().is_relative_to(lies.root.resolve()):
         return path.resolve().relative_to(lies.root.resolve()).as_posix().removesuffix(".npy")
-    found[bare] = mapped(path)
+    found[bare] = mapped(path, at=_at(path, within))
     return bare
 
 
@@ -431,7 +445,7 @@ class _Format:
                 found.unread.append(name)
         if TEST not in found.sets and not (found.curves and manifest.members):
             for name in lies.names:
-                check_pickle(name)
+                check_pickle(name, _inside(lies, name))
             raise refuse(lies.name, "it has no test.logits.npy", "the members' outputs on the test set, [M, N, K]")
         if kind is None and manifest.kind is None and TEST in found.sets:
             found.kind = found.sets[TEST].kind

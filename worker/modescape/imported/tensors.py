@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from modescape.imported.arrays import LARGEST, Refused, converting, is_archive, is_pickle, readable, refuse
+from modescape.imported.arrays import LARGEST, Refused, beside, converting, is_archive, is_pickle, readable, refuse
 from modescape.imported.ensemble import Tensors
 from modescape.imported.two_arrays import natural
 
@@ -76,14 +76,15 @@ class TensorHeader:
         return refuse(self.file, "it ends before its tensors do", _WHOLE)
 
 
-def header_of(tensors: Tensors) -> TensorHeader:
-    """Raises InvalidInput where it is no such file, or holds another amount than it says."""
+def header_of(tensors: Tensors, at: str = "") -> TensorHeader:
+    """at: its path as whoever reads a refusal would open it. Raises InvalidInput where it is no such file, or holds
+    another amount than it says."""
     name = tensors.name
     with readable(name), tensors.open() as file:
         beginning = file.read(8)
         size = int.from_bytes(beginning, "little")
         if is_archive(beginning) or is_pickle(beginning):
-            raise _other(name)
+            raise _other(name, at or name)
         if len(beginning) < 8 or size > _HEADER or size + 8 > tensors.nbytes:
             raise refuse(name, "it does not begin as .safetensors", _WHOLE)
         text = file.read(size)
@@ -95,18 +96,18 @@ def header_of(tensors: Tensors) -> TensorHeader:
     return TensorHeader(name, _in_order(name, entries, 8 + size, tensors.nbytes), 8 + size)
 
 
-def _other(name: str) -> Refused:
+def _other(name: str, at: str) -> Refused:
     """The refusal of an archive or a pickle under a name that promises neither, with the lines that convert it."""
     if name.endswith(".npz"):
-        target = json.dumps(f"{name.removesuffix('.npz')}.safetensors")
         lines = (
             "    import numpy as np; from safetensors.numpy import save_file\n"
-            f"    save_file(dict(np.load({json.dumps(name)})), {target})"
+            f"    save_file(dict(np.load({json.dumps(at)})), {beside(at, '.safetensors')})"
         )
         return refuse(name, f"it is an archive of NumPy. Convert it:\n{lines}", _WHOLE)
     # opened, for torch takes a name that ends so at its word
-    load = f'torch.load(open({json.dumps(name)}, "rb"), map_location="cpu", weights_only=True)'
-    lines = converting(f"{Path(name).stem}-converted", load, 'found.get("state_dict", found)')
+    load = f'torch.load(open({json.dumps(at)}, "rb"), map_location="cpu", weights_only=True)'
+    target = Path(at).with_name(f"{Path(at).stem}-converted.safetensors").as_posix()
+    lines = converting(at, load, 'found.get("state_dict", found)', target=target)
     message = "it is a pickle or an archive, as a file of torch is: call it .pt where it is one. Convert it:"
     return refuse(name, f"{message}\n{lines}", _WHOLE)
 

@@ -59,9 +59,11 @@ class Converter:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def __call__(self, source: Path, target: Path, *, name: str = "", seconds: float = SECONDS) -> Converted:
-        """name: what messages call the file. Raises InvalidInput where it holds anything but weights, or takes more
-        memory or time than reading weights does."""
+    def __call__(
+        self, source: Path, target: Path, *, name: str = "", at: str = "", seconds: float = SECONDS
+    ) -> Converted:
+        """name: what messages call the file; at: its path, as whoever reads them would open it. Raises InvalidInput
+        where it holds anything but weights, or takes more memory or time than reading weights does."""
         name = name or source.name
         if not extras.has("torch"):
             line = extras.line("worker")
@@ -80,9 +82,9 @@ class Converter:
         if told is None:
             raise refuse(name, "reading it took more memory or time than weights of its size do", _ALLOWED)
         if told.refused == "pickle":
-            raise _unsafe(name, told.why)
+            raise _unsafe(name, at or name, told.why)
         if told.refused == "several":
-            raise _several(name, told.places)
+            raise _several(name, at or name, told.places)
         if told.refused:
             raise refuse(name, told.why, _ALLOWED)
         return Converted(told.inside, told.left_out)
@@ -151,18 +153,18 @@ def _refuse_others(path: Path, name: str) -> None:
         raise refuse(name, f"it is a text, which begins {beginning[:40].decode()!r}", _ALLOWED)
 
 
-def _several(name: str, places: Sequence[str]) -> Refused:
+def _several(name: str, at: str, places: Sequence[str]) -> Refused:
     keys = "".join(f"[{json.dumps(key)}]" for key in places[0].split("/"))
     message = (
         f"it has weights in several places ({', '.join(places)}), and which are meant is not said. Write out those "
-        f"that are, such as the first:\n{converting(name, f'{_loaded(name)}{keys}')}"
+        f"that are, such as the first:\n{converting(at, f'{_loaded(at)}{keys}')}"
     )
     return refuse(name, message, _ALLOWED)
 
 
-def _unsafe(name: str, why: str) -> Refused:
+def _unsafe(name: str, at: str, why: str) -> Refused:
     found = 'found.state_dict() if hasattr(found, "state_dict") else found["state_dict"]'
-    lines = converting(name, _loaded(name, weights_only=False), found)
+    lines = converting(at, _loaded(at, weights_only=False), found)
     message = (
         f"it holds more than tensors ({why}): loading that can run any program, so it is not read here. Where you "
         f"trust it, convert it, a whole network where its class is known; of other files state_dict is the key under "
@@ -171,5 +173,5 @@ def _unsafe(name: str, why: str) -> Refused:
     return refuse(name, message, _ALLOWED)
 
 
-def _loaded(name: str, *, weights_only: bool = True) -> str:
-    return f'torch.load({json.dumps(name)}, map_location="cpu", weights_only={weights_only})'
+def _loaded(at: str, *, weights_only: bool = True) -> str:
+    return f'torch.load({json.dumps(at)}, map_location="cpu", weights_only={weights_only})'
