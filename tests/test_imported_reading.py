@@ -464,6 +464,28 @@ def test_a_file_that_a_member_lacks_is_named_and_the_test_set_is_read(tmp_path: 
     assert f"{gone[0]}, {gone[1]} are missing" in fog
     assert f"{gone[2]} is missing" in svhn
     assert "missing" not in val
+    assert all("Add" in said and "ood/" not in said for said in (fog, svhn)), "only what is taken is offered"
+
+
+@pytest.mark.parametrize("lacks", [{4}, {1, 4}, {10}, set()])
+@pytest.mark.parametrize("name", ["run_{m}/{of}", "cifar10/seed{m}/{of}"])
+def test_the_way_that_is_said_to_read_a_set_of_which_members_have_files_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: set[int], name: str
+) -> None:
+    members = range(11 if lacks == {10} else 6)
+    arrays = {f"{name.format(m=m, of='test')}.npy": LOGITS[m] for m in members}
+    arrays |= {f"{name.format(m=m, of='svhn2')}.npy": OTHER[m] for m in members if m not in lacks}
+    monkeypatch.chdir(laid(tmp_path, arrays | {"y.npy": LABELS}))
+    (said,) = read(Path()).remarks
+    if lacks == {10}:
+        assert said.endswith("Add it, or leave its member out"), "no short pattern leaves that out"
+        return
+    *test, ood = re.findall(r"'([^']+)'", said)
+    pattern = test[0] if lacks else f"{name.format(m='*', of='test')}.npy"
+    one = read_glob(pattern, labels="y.npy", ood={"svhn": ood})
+    kept = [m for m in members if m not in lacks]
+    assert [member.id for member in one.members] == [f"{m}" for m in kept]
+    assert np.array_equal(one.sets["ood/svhn"].outputs.read(), OTHER[kept])
 
 
 @pytest.mark.parametrize("form", ["folder", "zip", "npz"])

@@ -241,7 +241,8 @@ class _Whole:
             return _outputs(next(iter(files.values())), truth, labels)
         for member in self.members:
             if member not in files:
-                raise refuse(pattern, f"member {member!r} has no file there", f"one for each of {len(self.members)}")
+                allowed = f"one for each of {len(self.members)}, or outputs on the test set without that member"
+                raise refuse(pattern, f"member {member!r} has no file there", allowed)
         for member in files:
             if member not in self.members:
                 raise refuse(

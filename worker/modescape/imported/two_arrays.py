@@ -167,17 +167,39 @@ def _of_no_member(sets: Mapping[str, _Files], test: str) -> Iterator[str]:
 def _unread_set(sets: Mapping[str, _Files], one: str, test: str) -> str:
     """How a set is read of which members have a file, and who has none."""
     names = list(sets[one].values())
-    path, folders = PurePosixPath(names[0]), {folder for some in sets.values() for folder, *_ in some}
-    folder = re.sub(r"\d+", "*", f"{path.parent}") if len(folders) > 1 else "."
-    pattern = PurePosixPath(folder if "*" in folder or folder == "." else "*") / re.sub(r"\d+", "*", path.name)
+    lacking = [whose for whose in sets[test] if whose not in sets[one]]
     missing = _missing(sets, one, sets[test])
     why = f": {missing}, and a set is read where every member has outputs" if missing else ""
     if len(names) == 1:
         return f"{names[0]} was not read{why}"
-    return (
-        f"{names[0]} and its like were not read{why}. Put together, all members in one array, they are "
-        f"ood/NAME.logits.npy beside test.logits.npy; for the command line they are --ood NAME='{pattern}.npy'"
-    )
+    given = f"--ood NAME='{_pattern(names)}.npy'"
+    if not missing:
+        return (
+            f"{names[0]} and its like were not read. Put together, all members in one array, they are "
+            f"ood/NAME.logits.npy beside test.logits.npy; for the command line, in that folder, they are {given}"
+        )
+    others = _pattern_without([*sets[test].values()], [sets[test][whose] for whose in lacking])
+    such_as = f": for the command line, in that folder, '{others}.npy' with {given}" if others else ""
+    way = "Add it, or leave its member out" if len(lacking) == 1 else "Add them, or leave their members out"
+    return f"{names[0]} and its like were not read{why}. {way}{such_as}"
+
+
+def _pattern(names: Sequence[str]) -> str:
+    """A pattern of paths, with * for every number that differs; for folders that differ in more, too."""
+    pieces = [re.split(r"(\d+)", name) for name in names]
+    if len({tuple(some[::2]) for some in pieces}) == 1:
+        return "".join(some[0] if len(set(some)) == 1 else "*" for some in zip(*pieces, strict=True))
+    return f"*/{_pattern([PurePosixPath(name).name for name in names])}" if "/" in names[0] else "*"
+
+
+def _pattern_without(names: Sequence[str], lacking: Sequence[str]) -> str:
+    """A pattern of all names but some; "" where they differ in more than one digit, for which there is no short one."""
+    pattern = _pattern(names)
+    before, _, after = pattern.partition("*")
+    some, without = ([name[len(before) : len(name) - len(after)] for name in them] for them in (names, lacking))
+    if pattern.count("*") != 1 or not all(re.fullmatch(r"\d", one) for one in some):
+        return ""
+    return f"{before}[!{''.join(without)}]{after}"
 
 
 def _test_set(sets: Mapping[str, _Files], arrays: Mapping[str, Array], truth: Array) -> str:
