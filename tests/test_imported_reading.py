@@ -412,7 +412,8 @@ def test_of_several_files_a_member_those_of_the_true_labels_are_read_and_the_oth
     one = read(runs)
     assert np.array_equal(one.test.outputs.read(), LOGITS)
     assert [member.id for member in one.members] == [f"run_{i}" for i in range(M)]
-    (said,) = one.remarks
+    labels, said = one.remarks
+    assert labels == "The true labels are those of y.npy"
     assert "--ood NAME='run_*/svhn.npy'" in said
     assert one.unread == ("y_val",)
     for m in range(M):
@@ -459,7 +460,8 @@ def test_a_file_that_a_member_lacks_is_named_and_the_test_set_is_read(tmp_path: 
     one = read(path)
     assert np.array_equal(one.test.outputs.read(), LOGITS)
     assert len(one.members) == M
-    fog, svhn, val = sorted(one.remarks)
+    labels, fog, svhn, val = sorted(one.remarks)
+    assert labels == "The true labels are those of y.npy"
     gone = [of_member(m, of).removesuffix(".npy") for m, of in ((1, "fog"), (5, "fog"), (3, "svhn"))]
     assert f"{gone[0]}, {gone[1]} are missing" in fog
     assert f"{gone[2]} is missing" in svhn
@@ -476,7 +478,7 @@ def test_the_way_that_is_said_to_read_a_set_of_which_members_have_files_is_taken
     arrays = {f"{name.format(m=m, of='test')}.npy": LOGITS[m] for m in members}
     arrays |= {f"{name.format(m=m, of='svhn2')}.npy": OTHER[m] for m in members if m not in lacks}
     monkeypatch.chdir(laid(tmp_path, arrays | {"y.npy": LABELS}))
-    (said,) = read(Path()).remarks
+    _, said = read(Path()).remarks
     if lacks == {10}:
         assert said.endswith("Add it, or leave its member out"), "no short pattern leaves that out"
         return
@@ -535,6 +537,29 @@ def test_of_several_that_can_be_labels_the_usual_name_counts_and_else_it_is_aske
     assert refused.sentence == (
         "the set test has no true labels: put them beside as test.labels.npy, or name a file of them (labels)"
     )
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "npz"])
+@pytest.mark.parametrize("outputs", ["all", "one a member"])
+def test_labels_that_were_found_beside_outputs_are_named_in_what_is_told(
+    tmp_path: Path, form: str, outputs: str
+) -> None:
+    all_of = {"preds.npy": LOGITS} if outputs == "all" else {f"run_{m}.npy": LOGITS[m] for m in range(M)}
+    path = packed(laid(tmp_path / "e", all_of | {"truth.npy": LABELS}), form)
+    told = [one.sentence for one in examine(read(path)).told]
+    assert "The true labels are those of truth.npy" in told
+    assert not read(path, labels="truth").remarks, "which were named"
+
+
+def test_labels_beside_an_archive_or_in_the_members_own_are_named_too(tmp_path: Path) -> None:
+    (tmp_path / "both").mkdir()
+    np.savez(tmp_path / "both" / "preds.npz", LOGITS)
+    np.save(tmp_path / "both" / "y.npy", LABELS)
+    assert read(tmp_path / "both").remarks == ("The true labels are those of y.npy",)
+    (tmp_path / "own").mkdir()
+    for m in range(3):
+        np.savez(tmp_path / "own" / f"m{m}.npz", logits=LOGITS[m], labels=LABELS)
+    assert read(tmp_path / "own").remarks == ("The true labels are those of m0.npz",)
 
 
 def test_predicted_labels_alone_take_only_labels_of_a_usual_name(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ from modescape.imported.two_arrays import (
     from_files,
     from_named,
     is_usual_of_labels,
+    of_labels,
     of_member,
 )
 from modescape.names import normal
@@ -209,7 +210,9 @@ def _contained(
         return _with_labels(old_exports.read_export(lies), lies, lies.name, own, labels, within)
     if isinstance(lies, Folder) and (both := _file_and_labels(lies, labels)):
         file, truth = both
-        return _placed(file, kind, outputs, str(truth), within)
+        placed = _placed(file, kind, outputs, str(truth), within)
+        told = () if labels is not None else (of_labels(lies.array(truth.name)),)
+        return replace(placed, remarks=(*told, *placed.remarks))
     arrays, others = _arrays(lies), [name for name in names if not name.endswith((".npy", ".npz"))]
     found = {name.removesuffix(".npy"): array for name, array in arrays.items()}
     held = set(found)
@@ -380,7 +383,8 @@ def _arrays(lies: Container) -> dict[str, Array]:
         for name, labels in rest:
             if not np.array_equal(labels.read(), first[1].read()):
                 raise refuse(name, f"its labels are not those of {first[0]}", "the same examples in the same order")
-        if not np.array_equal(found.setdefault("labels.npy", first[1]).read(), first[1].read()):
+        own = replace(first[1], name=first[0])  # as all have them
+        if not np.array_equal(found.setdefault("labels.npy", own).read(), first[1].read()):
             raise refuse(first[0], "its labels are not those of labels.npy", "the same labels, or one of them")
     return found
 

@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from modescape.imported import parts
-from modescape.imported.arrays import Array, Refused, refuse, stacked
+from modescape.imported.arrays import Array, Refused, printable, refuse, stacked
 from modescape.imported.containers import Archive, values
 from modescape.imported.ensemble import TEST, Choice, Ensemble, Member, OutputKind, Unclear
 from modescape.imported.kinds import looks_like, of_one_number
@@ -52,7 +52,14 @@ def from_named(
         raise _unclear(pairs)
     pair = pairs[0] if len(pairs) == 1 else usual[0]
     unread = [name for name in arrays if name not in (pair.outputs, pair.labels)]
-    return replace(_ensemble(arrays[pair.outputs], arrays[pair.labels], kind), unread=tuple(unread))
+    remarks = () if labels is not None else (of_labels(arrays[pair.labels]),)
+    found = _ensemble(arrays[pair.outputs], arrays[pair.labels], kind)
+    return replace(found, unread=tuple(unread), remarks=remarks)
+
+
+def of_labels(found: Array) -> str:
+    """What is said of true labels that nobody named."""
+    return f"The true labels are those of {printable(found.name)}"
 
 
 def check_there(name: str | None, of: str, arrays: Iterable[str]) -> None:
@@ -88,7 +95,8 @@ def from_files(
     names = sorted(sets[test].values(), key=natural)
     found = _ensemble(stacked("files", [arrays[name] for name in names]), arrays[truth[0]], kind)
     unread = tuple(name for name in arrays if name not in said and name != truth[0])
-    remarks = (*_of_no_member(sets, test), *(_unread_set(sets, one, test) for one in sets if one != test))
+    told = () if labels is not None else (of_labels(arrays[truth[0]]),)
+    remarks = (*told, *_of_no_member(sets, test), *(_unread_set(sets, one, test) for one in sets if one != test))
     return replace(found, members=tuple(map(Member, called(names))), unread=unread, remarks=remarks)
 
 
