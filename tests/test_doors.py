@@ -450,6 +450,19 @@ def test_a_member_of_another_kind_than_was_declared_is_asked_about_when_it_comes
     assert any(one["sentence"].startswith("Member 1: outputs on test were taken for logits") for one in sealed["odd"])
 
 
+def test_temperatures_of_members_that_come_one_by_one_are_said_in_one_sentence(shared: Door) -> None:
+    outputs = np.stack([member(number) * scale for number, scale in enumerate((9, 12, 1))])
+    together = [shared.send(npy(outputs), "e/preds.npy"), shared.send(npy(truth()), "e/y.npy")]
+    look = shared.client.post("/api/imports/look", json={"name": "hot", "files": together, "kind": "logits"}).json()
+    id_ = shared.opened(kind="logits")
+    for number, one in enumerate(outputs):
+        assert shared.add(id_, number, one).status_code == 201
+    sealed = shared.client.post(f"/api/imports/{id_}/seal").json()
+    (told,), (of_all,) = ([one for one in found["odd"] if one["what"] == "temperature"] for found in (sealed, look))
+    assert told["sentence"] == of_all["sentence"]
+    assert told["sentence"].startswith("Members 0 and 1: the temperature that fits best is ")
+
+
 def test_a_member_whose_kind_nobody_declared_says_it_itself(shared: Door) -> None:
     id_ = shared.opened()
     files = [shared.send(npy(odds_of(0).round(1)), "test.logits.npy")]

@@ -295,6 +295,17 @@ def test_logits_called_probabilities_are_asked_about() -> None:
         assert [choice.value for choice in asked.choices] == ["logits"]
 
 
+def test_the_set_whose_rows_are_of_another_kind_than_all_were_taken_for_is_named() -> None:
+    y, alike = truth(), np.log(softmax(logits(truth())))
+    whole = {"ood": {"svhn": logits(y, seed=5), "fine": np.log(softmax(logits(y, seed=6)))}, "kind": "log-probs"}
+    (asked,) = examine(ensemble(alike, **whole)).asked
+    assert asked.sentence.startswith("The outputs on ood/svhn were, as all are, taken for log-probs, but their rows ")
+    assert (asked.place, [choice.value for choice in asked.choices]) == ("ood/svhn", ["logits"])
+    raw = np.concatenate([alike[:-1], logits(y)[-1:]])
+    (asked,) = examine(ensemble(raw, kind="log-probs")).asked
+    assert asked.sentence.startswith(f"Member {len(raw) - 1}: outputs on test were, as all are, taken for log-probs")
+
+
 def test_one_row_that_sums_to_something_else_makes_them_no_probabilities() -> None:
     odds = softmax(logits(truth()))
     odds[2, -1] *= 1.1

@@ -25,7 +25,7 @@ from modescape.errors import InvalidInput, Problem
 from modescape.imported.answers import answered, examined
 from modescape.imported.arrays import Array, stacked
 from modescape.imported.digest import Content, content_digest, contents, digest_of, set_digest
-from modescape.imported.door import Level, Odd, Oddity, of_weights
+from modescape.imported.door import Level, Odd, Oddity, of_temperatures, of_weights
 from modescape.imported.ensemble import (
     TEST,
     VALIDATION,
@@ -117,8 +117,12 @@ def kept_piece(
 
 
 def put_together(artifacts: Artifacts, pieces: Sequence[Piece], *, planned: int, is_whole: bool) -> Piece:
-    """All pieces as one (`pieces.together`); of what is whole, with what of its weights is not compared."""
+    """All pieces as one (`pieces.together`), of whose temperatures is said what the door says of all at once; of what
+    is whole, with what of its weights is not compared."""
     piece = together(pieces, planned=planned, is_whole=is_whole)
+    if fitted := dict(pair for one in piece.odd for pair in one.values):
+        others = (one for one in piece.odd if not one.values)
+        piece = replace(piece, odd=(*others, _strange(of_temperatures(fitted), Answers())))
     if not is_whole or len(pieces) < 2:
         return piece
     weights = {one.id: digest for one in piece.members if (digest := one.given.get("weights")) is not None}
@@ -130,7 +134,8 @@ def put_together(artifacts: Artifacts, pieces: Sequence[Piece], *, planned: int,
 def _strange(one: Oddity, answers: Answers) -> Strange:
     """As it is kept: a question with its answer is no question any more."""
     if one.level is not Level.ASKED or one.what is Odd.RECIPE:
-        return Strange(one.level, one.what, one.sentence)
+        values = tuple(zip(one.members, one.values, strict=True)) if one.values else ()
+        return Strange(one.level, one.what, one.sentence, values)
     return Strange(Level.TOLD, one.what, f"{one.sentence} The answer was: {getattr(answers, one.what)}")
 
 

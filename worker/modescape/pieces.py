@@ -42,11 +42,21 @@ class PieceMember:
 
 @dataclass(frozen=True)
 class Strange:
-    """What was odd, as the door said it (`imported.door.Oddity`)."""
+    """What was odd, as the door said it (`imported.door.Oddity`). values: (member, number) of what is said of each
+    member alone, so that it can be said of several in one sentence."""
 
     level: str
     what: str
     sentence: str
+    values: tuple[tuple[str, float], ...] = ()
+
+    def document(self) -> Json:
+        return {"level": self.level, "what": self.what, "sentence": self.sentence}
+
+    @classmethod
+    def from_json(cls, found: Json) -> Self:
+        """Of before, without values."""
+        return cls(**{**found, "values": tuple((who, value) for who, value in found.get("values", ()))})
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class Piece:
     def provenance(self) -> Json:
         """Whose members these are, and what was odd."""
         members = [{"id": one.id, "seed": one.seed, "config": one.config} for one in self.members]
-        return {"name": self.name, "members": members, "odd": [asdict(one) for one in self.odd], **self.where}
+        return {"name": self.name, "members": members, "odd": [one.document() for one in self.odd], **self.where}
 
     def to_json(self) -> Json:
         return asdict(self)
@@ -81,7 +91,7 @@ class Piece:
             spec=found["spec"],
             members=tuple(PieceMember(**one) for one in found["members"]),
             files=tuple(ArtifactInfo(**{**one, "shape": tuple(one["shape"])}) for one in found["files"]),
-            odd=tuple(Strange(**one) for one in found["odd"]),
+            odd=tuple(Strange.from_json(one) for one in found["odd"]),
             where=found.get("where", {}),
         )
 
@@ -116,7 +126,7 @@ def together(pieces: Sequence[Piece], *, planned: int, is_whole: bool) -> Piece:
     imported = {"digest": _digest(members), "copies": copies, "last_epoch": last, **awaited}
     spec = _of_many(_changed(first.spec, lambda was: {**was, **imported}), len(members))
     files = {info.digest: info for piece in pieces for info in piece.files}
-    odd = [one for piece in pieces for one in piece.odd if one.what not in _OF_ONE]
+    odd = list(dict.fromkeys(one for piece in pieces for one in piece.odd if one.what not in _OF_ONE))
     odd += [*without, *missing]
     for number in copies:
         original = next(i for i, one in enumerate(members) if one.outputs == members[number].outputs)

@@ -100,7 +100,7 @@ class Odd(StrEnum):
 @dataclass(frozen=True)
 class Oddity:
     """One thing that is odd. members: whom it is about (none: all); place: of the set; choices: of questions;
-    permutation: what each class of the outputs is among the labels, [K]."""
+    permutation: what each class of the outputs is among the labels, [K]; values: of temperatures, one a member."""
 
     level: Level
     what: Odd
@@ -109,6 +109,7 @@ class Oddity:
     place: str = ""
     choices: tuple[Choice, ...] = ()
     permutation: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -389,6 +390,14 @@ class _Looks:
         for (what, place), found in self.seen.items():
             yield from ((what, place, number, seen) for number, seen in found)
 
+    def of_kind(self, *kinds: OutputKind) -> dict[tuple[str, str], list[int]]:
+        """(what, place) -> members of whose functions some can only be of one of these kinds."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for what, place, number, seen in self.kinds():
+            if seen.kind in kinds and number not in (numbers := found.setdefault((what, place), [])):
+                numbers.append(number)
+        return found
+
 
 def _look(ensemble: Ensemble) -> _Looks:
     """All outputs, once."""
@@ -565,12 +574,9 @@ def _refused_kinds(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
         return
     if _could_be(ensemble.kind, looked) is not None and not looked.is_one_of_more:
         return
-    others: dict[tuple[str, str, OutputKind], list[int]] = {}
-    for what, place, number, seen in looked.kinds():
-        if seen.kind not in (None, ensemble.kind):
-            numbers = others.setdefault((what, place, seen.kind), [])
-            numbers += [] if number in numbers else [number]
-    for (what, place, kind), numbers in others.items():
+    found = {kind: looked.of_kind(kind) for kind in OutputKind if kind is not ensemble.kind}
+    others = ((what, place, kind, some) for kind, of in found.items() for (what, place), some in of.items())
+    for what, place, kind, numbers in others:
         functions, called = _functions(ensemble, looked, what, place, numbers), ensemble.kind.value
         sentence = (
             f"{functions} are taken for {called}, as all are, but their rows {_ROWS[kind]}: give every set of every "
@@ -603,6 +609,10 @@ def _functions(ensemble: Ensemble, looked: _Looks, what: str, place: str, number
     return f"{who} on {place}{f', of {what},' if what else ''}"
 
 
+def _those(ensemble: Ensemble, looked: _Looks, found: Mapping[tuple[str, str], Sequence[int]]) -> str:
+    return "; ".join(_functions(ensemble, looked, what, place, some) for (what, place), some in found.items())
+
+
 def _kind(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
     """Whether the numbers are what they are called, by every function that is finite, on every set.
 
@@ -633,8 +643,13 @@ def _kind(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
     choices = (Choice(like.value, made), *([as_called] if ensemble.kind is logits else []))
     what = _ROUNDED[rounded] if is_rounded else _ROWS[like]
     # Nobody may have called them so: it is what numbers are that nothing was said of.
-    sentence = f"The outputs were taken for {ensemble.kind.value}, but their rows {what}. What are they?"
-    yield Oddity(Level.ASKED, Odd.KIND, sentence, place=TEST, choices=choices)
+    where, place = "The outputs were", TEST
+    if looked.of_kind(ensemble.kind):  # of some only, and logits are all, for the logarithms of probabilities are
+        found = looked.of_kind(*(kind for kind in OutputKind if kind is not ensemble.kind))
+        where, place = f"{_those(ensemble, looked, found)} were, as all are,", next(iter(found))[1]
+        choices = (Choice(like.value, f"all are {like.value}, which {ensemble.kind.value} are, too"),)
+    sentence = f"{where} taken for {ensemble.kind.value}, but their rows {what}. What are they?"
+    yield Oddity(Level.ASKED, Odd.KIND, sentence, place=place, choices=choices)
 
 
 def _taken(looked: _Looks, whole: int) -> Iterator[Oddity]:
@@ -658,11 +673,8 @@ def _taken(looked: _Looks, whole: int) -> Iterator[Oddity]:
 
 def _among_logits(ensemble: Ensemble, looked: _Looks, rows: str) -> Oddity:
     """Some of what is called logits looks like probabilities, and the rest does not. rows: what theirs are."""
-    found: dict[tuple[str, str], list[int]] = {}
-    for what, place, number, seen in looked.kinds():
-        if seen.kind is OutputKind.PROBS and number not in (numbers := found.setdefault((what, place), [])):
-            numbers.append(number)
-    where = "; ".join(_functions(ensemble, looked, what, place, some) for (what, place), some in found.items())
+    found = looked.of_kind(OutputKind.PROBS)
+    where = _those(ensemble, looked, found)
     rest = "as all members' are, but their rows" if looked.is_one_of_more else "and the rest is, but their rows"
     sentence = (
         f"{where} were taken for logits, {rest} {rows}. What are they? Where they are probabilities p, give np.log(p), "
@@ -827,16 +839,20 @@ def _numbers(ensemble: Ensemble, looked: _Looks, explained: set[str]) -> Iterato
     fits = {n: value for n, value in looked.temperatures.items() if ensemble.members[n].id not in explained}
     odd = {n: value for n, value in fits.items() if not COLDEST <= value <= HOTTEST}
     if odd:
-        low, high = min(odd.values()), max(odd.values())
-        span = " to ".join(f"{round(one)}" if one >= 10 else f"{one:.2g}" for one in sorted({low, high}))
-        names = _names(ensemble, list(odd))
-        sentence = (
-            f"{_listed(names)}: the temperature that fits best is {span}, far from 1 ({COLDEST} to {HOTTEST}). Were "
-            "the outputs scaled, or are they of another kind than they were taken for?"
-        )
-        yield Oddity(Level.TOLD, Odd.TEMPERATURE, sentence, names)
+        yield of_temperatures({ensemble.members[n].id: value for n, value in odd.items()})
     for place, looks in looked.sets.items():
         yield from _rounded(ensemble, place, looks)
+
+
+def of_temperatures(odd: Mapping[str, float]) -> Oddity:
+    """What is said of members whose best temperature is far from 1."""
+    low, high = min(odd.values()), max(odd.values())
+    span = " to ".join(f"{round(one)}" if one >= 10 else f"{one:.2g}" for one in sorted({low, high}))
+    sentence = (
+        f"{_listed(list(odd))}: the temperature that fits best is {span}, far from 1 ({COLDEST} to {HOTTEST}). Were "
+        "the outputs scaled, or are they of another kind than they were taken for?"
+    )
+    return Oddity(Level.TOLD, Odd.TEMPERATURE, sentence, tuple(odd), values=tuple(odd.values()))
 
 
 def _rounded(ensemble: Ensemble, place: str, looks: Sequence[_Look]) -> Iterator[Oddity]:
