@@ -10,6 +10,7 @@ import sys
 import zipfile
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -551,7 +552,9 @@ def test_labels_that_were_found_beside_outputs_are_named_in_what_is_told(
     assert not read(path, labels="truth").remarks, "which were named"
 
 
-def test_labels_beside_an_archive_or_in_the_members_own_are_named_too(tmp_path: Path) -> None:
+def test_labels_beside_an_archive_or_in_the_members_own_are_named_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "both").mkdir()
     np.savez(tmp_path / "both" / "preds.npz", LOGITS)
     np.save(tmp_path / "both" / "y.npy", LABELS)
@@ -560,6 +563,19 @@ def test_labels_beside_an_archive_or_in_the_members_own_are_named_too(tmp_path: 
     for m in range(3):
         np.savez(tmp_path / "own" / f"m{m}.npz", logits=LOGITS[m], labels=LABELS)
     assert read(tmp_path / "own").remarks == ("The true labels are those of m0.npz",)
+    monkeypatch.chdir(tmp_path)
+    for given in ("own/*.npz", [f"own/m{m}.npz" for m in range(3)]):
+        one = read_glob(given)
+        assert set_digest(replace(one, members=read("own").members)) == set_digest(read("own"))
+        assert one.remarks == ("The true labels are those of own/m0.npz",)
+    np.savez("own/m2.npz", logits=LOGITS[2], labels=LABELS[::-1])
+    for take in (partial(read, "own"), partial(read_glob, "own/*.npz")):
+        with pytest.raises(InvalidInput, match=r"m2\.npz: it(s labels are not those| has labels of its own)"):
+            take()
+    np.save("own/m3.npy", LOGITS[3])
+    with pytest.raises(InvalidInput, match="is needed beside one file a member") as lacking:
+        read_glob("own/*.npy")
+    assert lacking.value.field == "labels"
 
 
 def test_predicted_labels_alone_take_only_labels_of_a_usual_name(tmp_path: Path) -> None:

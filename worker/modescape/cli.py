@@ -527,8 +527,6 @@ def _read(parsed: argparse.Namespace, kind: OutputKind | None, recipe: Recipe | 
             experiment=parsed.experiment,
         )  # fmt: skip
     _check_patterns(parsed)
-    if parsed.labels is None:
-        raise InvalidInput("is needed beside one file a member", field="--labels", allowed="a file of the true labels")
     return read_glob(
         parsed.path[0] if len(parsed.path) == 1 else parsed.path, labels=parsed.labels, member=parsed.member,
         kind=kind, recipe=recipe, name=parsed.name,

@@ -12,11 +12,12 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from modescape.errors import InvalidInput
 from modescape.imported import parts
 from modescape.imported.arrays import Array, mapped, printable, refuse, stacked
 from modescape.imported.containers import Archive, check_file, check_letters, check_pickle, is_inside
@@ -35,7 +36,7 @@ from modescape.imported.ensemble import (
     by_role,
     place_of,
 )
-from modescape.imported.two_arrays import called, kind_of, natural, of_member
+from modescape.imported.two_arrays import called, kind_of, natural, of_labels, of_member
 
 Pattern = str
 WithLabels = str | tuple[str, str]  # a pattern, or one and the file of the set's own labels
@@ -45,7 +46,7 @@ _MOST = 10_000
 def read_glob(
     pattern: Pattern | Sequence[Pattern],
     *,
-    labels: Path | str,
+    labels: Path | str | None = None,
     member: str | None = None,
     validation: tuple[Pattern, str] | None = None,
     ood: Mapping[str, Pattern] | None = None,
@@ -56,14 +57,16 @@ def read_glob(
 ) -> Ensemble:
     """The ensemble whose members' outputs [N, K] (labels [N]) lie in one .npy file each, or .npz of one array.
 
-    pattern: or the files themselves, or several patterns; member: a regular expression whose group (the whole, where it
+    pattern: or the files themselves, or several patterns; labels: None where the members' .npz have them beside their
+    outputs; member: a regular expression whose group (the whole, where it
     has none) is the member's name in a path. kind None: as the numbers of the first member
     look. Raises InvalidInput, which names a file that is missing or odd.
     """
     of_member = _Naming(member)
     files = of_member.files(pattern)
-    truth = parts.true_labels(_array(Path(labels), of_labels=True))
-    arrays = [_outputs(path, truth, str(labels)) for path in files.values()]
+    at = _with_labels(files.values()) if labels is None else Path(labels)
+    truth = parts.true_labels(_array(at, of_labels=True))
+    arrays = [_outputs(path, truth, str(at)) for path in files.values()]
     is_one_file = len(arrays) == 1 and len(arrays[0].shape) == 3  # of all members
     first = arrays[0] if is_one_file else stacked("files", arrays)
     members = [str(number) for number in range(first.shape[0])] if is_one_file else list(files)
@@ -82,8 +85,17 @@ def read_glob(
     return Ensemble(
         name or _common(pattern), chosen, tuple(Member(one) for one in members),
         {place: sets[place] for place in by_role(sets)},
-        recipe=recipe or Recipe.UNKNOWN,
+        recipe=recipe or Recipe.UNKNOWN, remarks=() if labels is not None else (of_labels(str(at)),),
     )  # fmt: skip
+
+
+def _with_labels(files: Iterable[Path]) -> Path:
+    """The first file of a member that has the true labels beside its outputs. Raises InvalidInput where none has."""
+    found = next((path for path in files if _arrays(path)[1] is not None), None)
+    if found is None:
+        allowed = "a file of the true labels; or members' .npz of outputs and labels"
+        raise InvalidInput("is needed beside one file a member", field="labels", allowed=allowed)
+    return found
 
 
 def members_of(pattern: Pattern, member: str | None = None) -> dict[str, Path]:

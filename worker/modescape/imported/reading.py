@@ -211,7 +211,7 @@ def _contained(
     if isinstance(lies, Folder) and (both := _file_and_labels(lies, labels)):
         file, truth = both
         placed = _placed(file, kind, outputs, str(truth), within)
-        told = () if labels is not None else (of_labels(lies.array(truth.name)),)
+        told = () if labels is not None else (of_labels(truth.name),)
         return replace(placed, remarks=(*told, *placed.remarks))
     arrays, others = _arrays(lies), [name for name in names if not name.endswith((".npy", ".npz"))]
     found = {name.removesuffix(".npy"): array for name, array in arrays.items()}

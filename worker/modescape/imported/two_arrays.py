@@ -52,14 +52,14 @@ def from_named(
         raise _unclear(pairs)
     pair = pairs[0] if len(pairs) == 1 else usual[0]
     unread = [name for name in arrays if name not in (pair.outputs, pair.labels)]
-    remarks = () if labels is not None else (of_labels(arrays[pair.labels]),)
+    remarks = () if labels is not None else (of_labels(arrays[pair.labels].name),)
     found = _ensemble(arrays[pair.outputs], arrays[pair.labels], kind)
     return replace(found, unread=tuple(unread), remarks=remarks)
 
 
-def of_labels(found: Array) -> str:
-    """What is said of true labels that nobody named."""
-    return f"The true labels are those of {printable(found.name)}"
+def of_labels(name: str) -> str:
+    """What is said of true labels that nobody named. name: of the file or array."""
+    return f"The true labels are those of {printable(name)}"
 
 
 def check_there(name: str | None, of: str, arrays: Iterable[str]) -> None:
@@ -95,7 +95,7 @@ def from_files(
     names = sorted(sets[test].values(), key=natural)
     found = _ensemble(stacked("files", [arrays[name] for name in names]), arrays[truth[0]], kind)
     unread = tuple(name for name in arrays if name not in said and name != truth[0])
-    told = () if labels is not None else (of_labels(arrays[truth[0]]),)
+    told = () if labels is not None else (of_labels(arrays[truth[0]].name),)
     remarks = (*told, *_of_no_member(sets, test), *(_unread_set(sets, one, test) for one in sets if one != test))
     return replace(found, members=tuple(map(Member, called(names))), unread=unread, remarks=remarks)
 
