@@ -520,6 +520,7 @@ def test_a_malformed_file_is_refused_in_words_and_the_server_lives_on(
         answer = client.post("/api/imports", json={"name": "x", "files": sent(client, path)})
         assert answer.status_code == 422, answer.text
         assert re.search(words, answer.json()["detail"]), answer.json()["detail"]
+        assert "/reading/" not in answer.text, "where a server keeps files is its own affair"
         assert client.get("/api/imports").json()["items"] == []
         assert client.get("/healthz").status_code == 200
     assert process.largest() < 500e6

@@ -306,23 +306,23 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "no archive": (file_is("e.npz", b"hello"), r"e\.npz: it is no archive"),
     "a file of HDF5": (
         file_is("run.h5", b"\x89HDF\r\n\x1a\n" + bytes(99)),
-        r'(?s)run\.h5: .*np\.save\(.*h5py\.File\("[^"]+/run\.h5"\)',
+        r'(?s)run\.h5: .*np\.save\(.*h5py\.File\("(?:[^"]+/)?run\.h5"\)',
     ),
     "a file of MATLAB": (
         file_is("run.mat", b"MATLAB 5.0 MAT-file, x"),
-        r'(?s)run\.mat: .*scipy\.io\.loadmat\("[^"]+/run\.mat"\)',
+        r'(?s)run\.mat: .*scipy\.io\.loadmat\("(?:[^"]+/)?run\.mat"\)',
     ),
     "compressed alone": (file_is("t.csv.gz", b"\x1f\x8b\x08\x00x"), r"t\.csv\.gz: it is compressed by gzip"),
     "nothing of that name": (lambda at: at / "nothing.npz", r"there is nothing of that name"),
     # other files
     "a pickle": (
         file_is("runs.pkl", b"x"),
-        r'(?s)runs\.pkl: .*pickle\.load\(open\("[^"]+/runs\.pkl", "rb"\)\).*np\.save\("[^"]+/runs\.npy"',
+        r'(?s)runs\.pkl: .*pickle\.load\(open\("(?:[^"]+/)?runs\.pkl", "rb"\)\).*np\.save\("(?:[^"]+/)?runs\.npy"',
     ),
     "a pickle called npz": (file_is("e.npz", pickle.dumps([1])), r"e\.npz: it is a pickle"),
     "a file of torch": (
         file_is("logits.pt", b"x"),
-        r"(?s)logits\.pt: .*torch\.load\(\"[^\"]+/logits\.pt\", map_location=\"cpu\", weights_only=True\)",
+        r"(?s)logits\.pt: .*torch\.load\(\"(?:[^\"]+/)?logits\.pt\", map_location=\"cpu\", weights_only=True\)",
     ),
     "a checkpoint": (file_is("model.pth", b"x"), r"model\.pth: it is a file of torch"),
     "one array": (file_is("logits.npy", npy(outputs())), r"true labels are another"),
