@@ -166,7 +166,8 @@ def _path(plan: Plan) -> str:
     seconds: dict[str, float] = {}
     for link in plan.path:
         seconds[link.kind] = seconds.get(link.kind, 0.0) + link.seconds
-    parts = ", ".join(f"{kind} {duration(own)}" for kind, own in seconds.items())
+    long = {kind: own for kind, own in seconds.items() if own >= 0.5} or seconds  # not what is here already
+    parts = ", ".join(f"{kind} {duration(own)}" for kind, own in long.items())
     return f"Longest chain {duration(sum(seconds.values()))}, whatever the number of workers: {parts}"
 
 
