@@ -311,7 +311,7 @@ def test_a_notebook_has_the_numbers_of_the_paper_with_what_is_nearest(site: Serv
     lines = repr(found).splitlines()
     at = lines.index("71.0 %  MediumCNN, test accuracy on CIFAR-10 (Fig 6)")
     assert "the preset fig-6-medium does; nearest, though not the same quantity:" in lines[at + 1]
-    assert "data Digits instead of CIFAR-10" in lines[at + 1]
+    assert "instead of MediumCNN" in lines[at + 1]
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

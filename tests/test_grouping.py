@@ -286,6 +286,34 @@ def test_one_beat_keeps_all_leases_and_names_the_lost(store_url: str, tmp_path: 
     made.store.close()
 
 
+def test_beats_of_a_group_and_what_its_members_save_do_not_wait_for_each_other(store_url: str, tmp_path: Path) -> None:
+    """On PostgreSQL rows that refer to an experiment lock its key: a beat that held it waited for who waited for it."""
+    made = laboratory(store_url, tmp_path)
+    experiment = launched(made, "alone")
+    claimed = [made.store.leases.claim("one", experiment_id=experiment.id, kind="train") for _ in range(3)]
+    held = [lease for lease in claimed if lease is not None]
+    over, faults = threading.Event(), []
+
+    def beat() -> None:
+        step = 0
+        while not over.is_set():
+            step += 1
+            try:
+                made.store.leases.beat_all([(lease, Progress(step, 10**6, {})) for lease in held])
+            except Exception as error:
+                faults.append(error)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    for step in range(1, 120):
+        for run, lease in enumerate(held):
+            made.store.leases.save_partial(lease, {"step": step}, points={"loss": [(step, 1.0, 0.0)]}, run=run)
+    over.set()
+    thread.join()
+    assert faults == []
+    made.store.close()
+
+
 # --- meeting ----------------------------------------------------------------------------------------------------------
 
 

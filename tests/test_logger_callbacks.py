@@ -79,7 +79,7 @@ def test_lightning_tells_of_its_losses_and_leaves_its_module(logged: Any, tmp_pa
         trainer.fit(module, loader, loader)
     module.eval()
     assert np.array_equal(kept(member, "test.logits.npy"), module(torch.tensor(INPUTS)).detach().numpy())
-    assert kept(member, "trajectory.epochs.npy").tolist() == [2.0]
+    assert kept(member, "trajectory.epochs.npy").tolist() == [2.0, EPOCHS]
     weights = load_file(member.files["weights.safetensors"])
     assert {name: one.tolist() for name, one in weights.items()} == {
         name: one.tolist() for name, one in module.state_dict().items()
@@ -120,7 +120,7 @@ def test_the_trainer_of_hugging_face_tells_what_it_logs_and_leaves_its_model(log
         trainer = transformers.Trainer(model, arguments, train_dataset=rows, callbacks=[callback])
         trainer.train()
     assert np.array_equal(kept(member, "test.logits.npy"), model(**test)["logits"].detach().numpy())
-    assert kept(member, "trajectory.epochs.npy").tolist() == [1.0, 2.0, 3.0]
+    assert kept(member, "trajectory.epochs.npy").tolist() == [1.0, 2.0, 3.0, 4.0]
     assert load_file(member.files["weights.safetensors"])["layer.bias"].tolist() == model.layer.bias.tolist()
     logs = {one["step"]: one["loss"] for one in trainer.state.log_history if "loss" in one}
     curve = member.curves()["loss"]
@@ -223,7 +223,7 @@ def test_the_trainer_of_hugging_face_puts_the_best_model_back_and_the_member_say
     assert np.abs(asked[2] - asked[3]).max() > 0.01, "else nothing was put back"
     assert np.array_equal(kept(member, "test.logits.npy"), model(**test)["logits"].detach().numpy())
     assert load_file(member.files["weights.safetensors"])["layer.bias"].tolist() == model.layer.bias.tolist()
-    assert kept(member, "trajectory.epochs.npy").tolist() == [1.0, 2.0]
+    assert kept(member, "trajectory.epochs.npy").tolist() == [1.0, 2.0, 3.0]
 
 
 class Restored:
@@ -258,7 +258,7 @@ def test_a_member_says_what_the_weights_say_that_it_leaves(logged: Any, every: i
     before = [epoch for epoch in range(1, EPOCHS) if every and epoch % every == 0]
     assert ("trajectory.epochs.npy" in member.files) == bool(before)
     if before:
-        assert kept(member, "trajectory.epochs.npy").tolist() == before
+        assert kept(member, "trajectory.epochs.npy").tolist() == [*before, EPOCHS]  # and of the member itself
         assert kept(member, "trajectory.test.logits.npy")[:, 0, 0].tolist() == before
 
 
@@ -276,7 +276,7 @@ def test_a_loop_that_is_called_again_goes_on_counting(logged: Any) -> None:
                 loop.end(model, model)
         loop.end(model, model)
     assert (kept(member, "test.logits.npy") == 5).all()
-    assert kept(member, "trajectory.epochs.npy").tolist() == [1, 2, 3, 4]
+    assert kept(member, "trajectory.epochs.npy").tolist() == [1, 2, 3, 4, 5]
 
 
 def test_keras_puts_the_best_weights_back_and_the_member_says_what_those_say(
@@ -305,7 +305,7 @@ def test_keras_puts_the_best_weights_back_and_the_member_says_what_those_say(
     assert np.abs(asked[EPOCHS - 1] - asked[0]).max() > 0.01, "else nothing was put back"
     assert np.array_equal(kept(member, "test.logits.npy"), model.predict(INPUTS, verbose=0))
     assert np.array_equal(kept(member, "test.logits.npy"), asked[0])
-    assert kept(member, "trajectory.epochs.npy").tolist() == [1.0, 2.0, 3.0]
+    assert kept(member, "trajectory.epochs.npy").tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_keras_tells_of_batches_and_epochs_and_leaves_its_model(logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +324,7 @@ def test_keras_tells_of_batches_and_epochs_and_leaves_its_model(logged: Any, mon
             validation_data=(INPUTS, LABELS),
         )  # fmt: skip
     assert np.array_equal(kept(member, "test.logits.npy"), model.predict(INPUTS, verbose=0))
-    assert kept(member, "trajectory.epochs.npy").tolist() == [2.0]
+    assert kept(member, "trajectory.epochs.npy").tolist() == [2.0, EPOCHS]
     weights = load_file(member.files["weights.safetensors"])
     assert len(weights) == len(model.weights)
     assert [one.shape for one in weights.values()] != []

@@ -23,16 +23,21 @@ def row_id(*parts: object) -> str:
 def find_experiment(session: Session, reference: str, *, lock: bool = False) -> Experiment:
     """By id or slug; lock: its transitions happen one after another. Raises NotFound."""
     statement = select(Experiment).where(or_(Experiment.id == reference, Experiment.slug == reference))
-    found = session.scalars(statement.with_for_update() if lock else statement).one_or_none()
+    found = session.scalars(statement.with_for_update(key_share=True) if lock else statement).one_or_none()
     if found is None:
         raise NotFound(f"there is no experiment {reference[:80]!r}; the list shows what there is")
     return found
 
 
 def lock_experiment_of(session: Session, stage_id: str) -> Experiment | None:
-    """A stage's experiment, locked: transitions of one experiment happen one after another."""
+    """A stage's experiment, locked: transitions of one experiment happen one after another.
+
+    Its key is left to rows that refer to it: who writes points of a stage would wait for who waits for the stage.
+    """
     of_it = select(Stage.experiment_id).where(Stage.id == stage_id).scalar_subquery()
-    return session.scalars(select(Experiment).where(Experiment.id == of_it).with_for_update()).one_or_none()
+    return session.scalars(
+        select(Experiment).where(Experiment.id == of_it).with_for_update(key_share=True)
+    ).one_or_none()
 
 
 def batches(items: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
