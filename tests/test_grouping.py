@@ -58,6 +58,15 @@ def trainings(made: Laboratory, experiment: Experiment) -> list[Stage]:
     return [stage for stage in made.store.stages.of(experiment.id) if stage.kind == StageKind.TRAIN]
 
 
+def beside(store_url: str, home: Path, grouping: str) -> tuple[Laboratory, Experiment, list[Stage], list[Stage]]:
+    """Runs alone and the same grouped, the grouped one's experiment, and the trainings of both."""
+    made = laboratory(store_url, home)
+    alone, other = launched(made, "alone"), launched(made, grouping)
+    executor(made).run_experiment(alone.id)
+    executor(made).run_experiment(other.id)
+    return made, made.store.experiments.get(other.id), trainings(made, alone), trainings(made, other)
+
+
 def ends(stages: list[Stage]) -> list[Any]:
     """What trainings leave: digests of all weights they kept."""
     return [(stage.result["extra"]["checkpoints"], stage.result["extra"]["snapshots"]) for stage in stages]
@@ -65,12 +74,8 @@ def ends(stages: list[Stage]) -> list[Any]:
 
 @pytest.mark.slow
 def test_runs_in_turn_leave_what_runs_alone_leave(store_url: str, tmp_path: Path) -> None:
-    made = laboratory(store_url, tmp_path)
-    alone, together = launched(made, "alone"), launched(made, "branches")
-    executor(made).run_experiment(alone.id)
-    executor(made).run_experiment(together.id)
-    one, other = trainings(made, alone), trainings(made, together)
-    assert made.store.experiments.get(together.id).status == "succeeded"
+    made, together, one, other = beside(store_url, tmp_path, "branches")
+    assert together.status == "succeeded"
     assert ends(one) == ends(other)
     assert [stage.memo for stage in one] == [stage.memo for stage in other]
     assert all(stage.attempt == 1 and stage.step == stage.steps for stage in other)
@@ -83,11 +88,8 @@ def test_runs_in_turn_leave_what_runs_alone_leave(store_url: str, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_stack_is_another_arithmetic_and_says_so(store_url: str, tmp_path: Path) -> None:
-    made = laboratory(store_url, tmp_path)
-    alone, stacked = launched(made, "alone"), launched(made, "stacked")
-    executor(made).run_experiment(alone.id)
-    executor(made).run_experiment(stacked.id)
-    one, other = trainings(made, alone), trainings(made, stacked)
+    made, stacked, one, other = beside(store_url, tmp_path, "stacked")
+    assert stacked.status == "succeeded"
     assert not {stage.memo for stage in one} & {stage.memo for stage in other}
     for mine, theirs in zip(one, other, strict=True):
         a, b = (made.artifacts.tensors(s.result["extra"]["checkpoints"][-1]["weights"]) for s in (mine, theirs))

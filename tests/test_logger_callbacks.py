@@ -92,12 +92,9 @@ def test_lightning_tells_of_its_losses_and_leaves_its_module(logged: Any, tmp_pa
     )
 
 
-@pytest.mark.slow
-def test_the_trainer_of_hugging_face_tells_what_it_logs_and_leaves_its_model(logged: Any, tmp_path: Path) -> None:
+def for_hugging_face() -> tuple[Any, list[dict[str, Any]], dict[str, Any]]:
+    """A model as its Trainer takes them, rows to train it on, and the batch that it is asked."""
     import torch
-    import transformers
-
-    from modescape.logger.transformers import TrainerMember
 
     class Model(torch.nn.Module):
         def __init__(self) -> None:
@@ -109,8 +106,17 @@ def test_the_trainer_of_hugging_face_tells_what_it_logs_and_leaves_its_model(log
             return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
 
     rows = [{"x": x, "labels": int(y)} for x, y in zip(INPUTS, LABELS, strict=True)]
+    return Model(), rows, {"x": torch.tensor(INPUTS), "labels": torch.tensor(LABELS)}
+
+
+@pytest.mark.slow
+def test_the_trainer_of_hugging_face_tells_what_it_logs_and_leaves_its_model(logged: Any, tmp_path: Path) -> None:
+    import transformers
+
+    from modescape.logger.transformers import TrainerMember
+
     m, member = logged()
-    model, test = Model(), {"x": torch.tensor(INPUTS), "labels": torch.tensor(LABELS)}
+    model, rows, test = for_hugging_face()
     with m:
         arguments = transformers.TrainingArguments(
             output_dir=str(tmp_path / "out"), num_train_epochs=EPOCHS, per_device_train_batch_size=32, logging_steps=1,
@@ -192,18 +198,8 @@ def test_the_trainer_of_hugging_face_puts_the_best_model_back_and_the_member_say
 
     from modescape.logger.transformers import TrainerMember
 
-    class Model(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = torch.nn.Linear(D, K)
-
-        def forward(self, x: Any, labels: Any = None) -> Any:
-            logits = self.layer(x)
-            return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
-
-    rows = [{"x": x, "labels": int(y)} for x, y in zip(INPUTS, LABELS, strict=True)]
     m, member = logged()
-    model, test = Model(), {"x": torch.tensor(INPUTS), "labels": torch.tensor(LABELS)}
+    model, rows, test = for_hugging_face()
     asked: list[NDArray[Any]] = []
 
     def predict(it: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from modescape.artifacts import Artifacts
 from modescape.errors import ArtifactMissing, InvalidInput
+from modescape.names import some
 from modescape.spec import ExperimentSpec
 from modescape.spec_parts import TrainingSpec
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 _FIELD = "training.initial_weights"
 _DIGEST = re.compile("[0-9a-f]{64}")
 _ALLOWED = "a .safetensors file on this machine, or the digest of weights that this home keeps"
-_SHOWN = 5
 
 
 def is_digest(given: str) -> bool:
@@ -111,7 +111,7 @@ def put(network: nn.Module, given: Mapping[str, Tensor], *, fresh_head: bool) ->
         if name in given and name not in fresh and given[name].shape != own[name].shape
     ]
     said = [("without", missing), ("with further", strange), ("with", other)]
-    if problems := [f"{how} {_named(names)}" for how, names in said if names]:
+    if problems := [f"{how} {some(names)}" for how, names in said if names]:
         raise InvalidInput(
             f"the file is another network's: {'; '.join(problems)}", field=_FIELD,
             allowed="tensors by the network's own names, all of them but its head's",
@@ -120,10 +120,6 @@ def put(network: nn.Module, given: Mapping[str, Tensor], *, fresh_head: bool) ->
         for name in own.keys() - fresh:
             own[name].copy_(given[name])
     return tuple(sorted(fresh))
-
-
-def _named(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def shared_start(spec: ExperimentSpec) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from modescape.errors import InvalidInput
@@ -68,3 +68,9 @@ def meant(name: str, known: Iterable[str]) -> str:
     asked = name[:200].lower()
     near = [asked] if asked in plain else get_close_matches(asked, plain, n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(plain[one] for one in near)}?" if near else ""
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """They, or of more than `most` the first: "a, b, c and 12 more"."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -459,12 +459,14 @@ class Throughput(Base):
 
 
 class Catalogue(Base):
-    """Things known to this database only: data sets users registered, what was found in their pictures, and entries
-    published by workers' plugins."""
+    """Things known to this database only: data sets users registered, what was found in their pictures, ways of
+    training that were measured, and entries published by workers' plugins."""
 
     __tablename__ = "catalogue"
 
-    kind: Mapped[str] = mapped_column(primary_key=True)  # data, look, size; a noun of the registries, or plugin
+    kind: Mapped[str] = mapped_column(
+        primary_key=True
+    )  # data, look, size, grouping; a noun of the registries, or plugin
     name: Mapped[str] = mapped_column(primary_key=True)
     details: Mapped[dict[str, Any]]
     at: Mapped[datetime] = mapped_column(default=utcnow)

@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from modescape.errors import Diverged, InvalidInput, StageError, StageInterrupted
 from modescape.registry import RECIPE, AugmentationEntry
 from modescape.science import weights
-from modescape.science.arithmetic import Precision, arithmetic, choose_precision
+from modescape.science.arithmetic import Precision, arithmetic, choose_precision, generators_aside
 from modescape.science.data import Splits
 from modescape.science.networks import SeededNetwork, dropout_layers
 from modescape.science.optimisers import Optimiser, Weights, flatten_in_place, live_in, restore
@@ -134,18 +134,15 @@ def train(
     precision = choose_precision(training.precision, device, is_ours=isinstance(module, SeededNetwork))
     module.to(device)
     splits = splits.to(device)
-    with arithmetic(device), ExitStack() as stack:
-        # torch's global generators are this training's within, and afterwards as they were
-        place = torch.device(device)
-        stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
+    with arithmetic(device), generators_aside(device):
         run = Run(module, splits, training, seeds, recipe, device, first_step)
         told_of = Telling(run, told)
         told_of.begin(resume)
-        feed = stack.enter_context(_feeding(run, plan.steps))
-        while run.step < plan.steps:
-            told_of.check()
-            run.learn(feed(run.step), precision)
-            told_of.after_step()
+        with _feeding(run, plan.steps) as feed:
+            while run.step < plan.steps:
+                told_of.check()
+                run.learn(feed(run.step), precision)
+                told_of.after_step()
     module.eval()
 
 
@@ -646,9 +643,7 @@ def _train_by_epochs(
 ) -> None:  # fmt: skip
     """As `train`, by a trainer of the registry. Raises StageError where it does not hand over every epoch."""
     module.to(device)
-    with arithmetic(device), ExitStack() as stack:
-        place = torch.device(device)
-        stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
+    with arithmetic(device), generators_aside(device):
         member = Member(module, splits.to(device), training, seeds, device, told)
         member.begin(resume)
         member.check()
@@ -661,13 +656,24 @@ def _train_by_epochs(
 # --- randomness of torch's own layers ---------------------------------------------------------------------------------
 
 
+def seed_of_step(noise: int, step: int) -> int:
+    """64 bits for a generator of torch's that draws in this step."""
+    return int(np.random.Philox(key=np.array([noise, step], np.uint64)).random_raw())
+
+
+def torch_dropout(module: nn.Module) -> str | None:
+    """A layer that draws from torch's generator, by its kind; None without one."""
+    kinds = (type(one).__name__ for one in module.modules() if isinstance(one, nn.modules.dropout._DropoutNd))
+    return next(kinds, None)
+
+
 def _seed_torch(noise: int, step: int) -> None:
     """What a layer of torch draws in this step (`nn.Dropout`, stochastic depth) depends on the seed and the step alone.
 
     Networks of ours draw nothing from torch. Costs 10 to 30 microseconds, where a step takes
     thousands.
     """
-    drawn = int(np.random.Philox(key=np.array([noise, step], np.uint64)).random_raw())
+    drawn = seed_of_step(noise, step)
     torch.default_generator.manual_seed(drawn)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed(drawn)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from modescape.datasets.dataset import DataLocation, dataset, own_path
 from modescape.datasets.here import with_sizes
+from modescape.names import some
 from modescape.records import DataInfo
-from modescape.science.data.files import some
 from modescape.science.data.layouts import Role
 from modescape.science.data.own_numbers import read_numbers
 from modescape.science.data.raw import Labels, RawData, file_digest, size_of

@@ -17,10 +17,11 @@ import numpy as np
 from modescape.datasets.dataset import DataLocation, missing, own_path
 from modescape.datasets.splitting import cut, held_out
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, NotLoaded
+from modescape.names import some
 from modescape.records import DataInfo
 from modescape.registry import Dataset, datasets
 from modescape.science.data.contents import Promised, wrong_in
-from modescape.science.data.files import some, worth_saying
+from modescape.science.data.files import worth_saying
 from modescape.science.data.hugging_face import read_saved
 from modescape.science.data.layouts import Role
 from modescape.science.data.own_folders import first_digest, scan_folder

@@ -28,6 +28,7 @@ import numpy as np
 from modescape.datasets.dataset import DataLocation, all_there, dataset, missing
 from modescape.datasets.splitting import held_out
 from modescape.errors import DataCorrupt
+from modescape.names import some
 from modescape.records import DataInfo
 from modescape.registry import datasets
 from modescape.science.data.files import (
@@ -39,7 +40,6 @@ from modescape.science.data.files import (
     by_folder,
     folders_of,
     pictures,
-    some,
     version_of,
     worth_saying,
 )

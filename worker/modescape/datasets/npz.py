@@ -6,8 +6,8 @@ import numpy as np
 
 from modescape.datasets.dataset import DataLocation, dataset, own_path
 from modescape.datasets.here import with_sizes
+from modescape.names import some
 from modescape.records import DataInfo
-from modescape.science.data.files import some
 from modescape.science.data.layouts import Role
 from modescape.science.data.own_npz import read_npz
 from modescape.science.data.raw import Labels, OwnTest, RawData, file_digest, size_of

@@ -38,7 +38,7 @@ from modescape.imported.kinds import (
     whole_of_rounded,
 )
 from modescape.imported.tensors import TensorHeader, header_of, matched, unmatched
-from modescape.names import checked
+from modescape.names import checked, some
 from modescape.science.ensembles import fit_temperature
 from modescape.science.health import NOT_FINITE, at_chance
 
@@ -546,15 +546,10 @@ def _not_finite(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
     for (what, numbers), places in on.items():
         if numbers:
             names = _names(ensemble, numbers)
-            where = f"{f'in {what}' if what else 'among the outputs'} on {_few(places)}"
+            where = f"{f'in {what}' if what else 'among the outputs'} on {some(places, 4)}"
             then = "those functions count as failed" if what else NOT_FINITE
             sentence = f"{_listed(names)}: {_BROKEN[ensemble.kind]} {where}; {then}"
             yield Oddity(Level.TOLD if what else Level.FAILED, Odd.NOT_FINITE, sentence, names, places[0])
-
-
-def _few(places: Sequence[str]) -> str:
-    """The first of many: "shift/fog/1, shift/fog/2, shift/fog/3 and 22 more"."""
-    return ", ".join(places) if len(places) < 5 else f"{', '.join(places[:3])} and {len(places) - 3} more"
 
 
 _ROWS = {
@@ -750,10 +745,9 @@ def _permuted(
     renamed = np.array(fits)
     after = float(np.mean([np.mean(renamed[one] == truth) for one in labels.values()]))
     moved = [f"{_class(ensemble, k)} is {_class(ensemble, to)}" for k, to in enumerate(fits) if k != to]
-    more = f" and {len(moved) - 10} more" if len(moved) > 10 else ""
     sentence = (
         f"{_listed(names)}: right on {before:.1%} of the test set, on {after:.1%} if the classes of the outputs were "
-        f"named otherwise ({', '.join(moved[:10])}{more}). Are they in another order than the labels'?"
+        f"named otherwise ({some(moved, 10)}). Are they in another order than the labels'?"
     )
     choices = (Choice("apply", "yes: put the classes in the labels' order"), Choice("keep", "no: leave them"))
     return Oddity(Level.ASKED, Odd.PERMUTED, sentence, names, TEST, choices, fits)

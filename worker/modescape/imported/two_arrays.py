@@ -22,6 +22,7 @@ from modescape.imported.arrays import Array, Refused, printable, refuse, stacked
 from modescape.imported.containers import Archive, values
 from modescape.imported.ensemble import TEST, Choice, Ensemble, Member, OutputKind, Unclear
 from modescape.imported.kinds import looks_like, of_one_number
+from modescape.names import some
 
 OUTPUT_NAMES = ("logits", "predictions", "preds", "pred", "outputs", "probs", "probabilities", "test.logits", "y_pred")
 LABEL_NAMES = ("labels", "label", "y", "y_true", "y_test", "targets", "target", "truth", "test.labels", "test_labels")
@@ -156,11 +157,7 @@ def _missing(sets: Mapping[str, _Files], of: str, members: Iterable[tuple[str, .
     lacking = sorted((_path(one, of) for one in members if one not in sets[of]), key=natural)
     if not lacking or not any(one in sets[of] for one in members):
         return ""
-    return f"{_listed(lacking)} {'is' if len(lacking) == 1 else 'are'} missing"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"{some(lacking)} {'is' if len(lacking) == 1 else 'are'} missing"
 
 
 def _of_no_member(sets: Mapping[str, _Files], test: str) -> Iterator[str]:
@@ -169,7 +166,7 @@ def _of_no_member(sets: Mapping[str, _Files], test: str) -> Iterator[str]:
     others = {whose: name for some in beside for whose, name in some.items()}
     if missing := _missing(sets, test, others):
         left_out = sorted((name for whose, name in others.items() if whose not in sets[test]), key=natural)
-        yield f"{missing}, so {_listed(left_out)} {'is' if len(left_out) == 1 else 'are'} of no member"
+        yield f"{missing}, so {some(left_out)} {'is' if len(left_out) == 1 else 'are'} of no member"
 
 
 def _unread_set(sets: Mapping[str, _Files], one: str, test: str) -> str:
@@ -316,12 +313,11 @@ def _are_outputs(array: Array) -> bool:
 
 def _no_labels(arrays: Mapping[str, Array]) -> Exception:
     """What there is are outputs, all of it."""
-    shown = ", ".join(f"{name} {one.dtype} {list(one.shape)}" for name, one in list(arrays.items())[:8])
-    more = f" and {len(arrays) - 8} more" if len(arrays) > 8 else ""
+    shown = some([f"{name} {one.dtype} {list(one.shape)}" for name, one in arrays.items()], 8)
     counts = {one.shape[-2] if one.dtype.kind == "f" else one.shape[1] for one in arrays.values()}
     examples = f" [{counts.pop()}]" if len(counts) == 1 else ""
     return Refused(
-        f"the true labels are missing: {shown}{more} {'was' if len(arrays) == 1 else 'were'} taken for outputs",
+        f"the true labels are missing: {shown} {'was' if len(arrays) == 1 else 'were'} taken for outputs",
         field="labels",
         allowed=f"whole numbers{examples}, one for each example, as a file or an array beside them, such as y.npy",
     )

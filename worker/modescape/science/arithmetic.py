@@ -31,6 +31,14 @@ def arithmetic(device: str) -> Iterator[None]:
 
 
 @contextmanager
+def generators_aside(device: str) -> Iterator[None]:
+    """Within it torch's global generators, of processor and device, are one's own; afterwards they are as they were."""
+    place = torch.device(device)
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        yield
+
+
+@contextmanager
 def repeatable() -> Iterator[None]:
     """Deterministic GPU algorithms in full float32. Not for a CPU: the first call costs two seconds of imports."""
     deterministic = torch.are_deterministic_algorithms_enabled()

@@ -54,7 +54,7 @@ def group_of(context: Context, *, title: str) -> Group | None:
     if asked is None and cannot_be("branches", [network], training) is not None:
         return None
     needed = memory_of(network, splits, training, context.device)
-    way = asked or _way(context, title)
+    way = asked or _way(context, network, title)
     fit = members_that_fit(free_memory(context.device), needed, way)
     return Group(way, min(fit, MOST)) if fit > 1 else None
 
@@ -72,13 +72,13 @@ def asked_way(context: Context, network: torch.nn.Module) -> Way | None:
     return grouping
 
 
-def _way(context: Context, title: str) -> Way:
+def _way(context: Context, network: torch.nn.Module, title: str) -> Way:
     """What was measured on this card, or is now."""
     import torch
 
     from modescape.training_groups import cannot_be, measure
 
-    network, splits, training = context.network(), context.splits, context.spec.training
+    training = context.spec.training
     if cannot_be("stacked", [network], training) is not None:
         return "branches"
     catalogue = context.store.catalogue
@@ -86,7 +86,7 @@ def _way(context: Context, title: str) -> Way:
     name = f"{title} / {shape} / batch {training.batch_size} / torch {torch.__version__}"
     kept = catalogue.entry(GROUPING, name)
     if kept is None:
-        found = measure(network, splits, training, context.device)
+        found = measure(network, context.splits, training, context.device)
         kept = catalogue.put_first(GROUPING, name, {str(way): speed for way, speed in found.items()})
     return faster(kept.details)
 

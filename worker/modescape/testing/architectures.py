@@ -96,15 +96,14 @@ def _multiply_adds(trial: Trial) -> None:
 @ARCHITECTURE.rule
 def _layers(trial: Trial) -> None:
     """It has batch normalisation, and layers of dropout, exactly where it declares them."""
-    from torch import nn
-
     from modescape.science import weights
     from modescape.science.networks import dropout_layers
+    from modescape.training import torch_dropout
 
     has = trial.entry.has_batch_norm(trial.entry.options().model_dump())
     equal("`batch_norm`", has, weights.has_batch_norm(trial.built))
     if trial.entry.dropout is not None:
-        plain = any(isinstance(layer, nn.modules.dropout._DropoutNd) for layer in trial.built.modules())
+        plain = torch_dropout(trial.built) is not None
         equal("`dropout`", trial.entry.dropout, plain or bool(dropout_layers(trial.built)))
 
 

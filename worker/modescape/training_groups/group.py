@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -12,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from modescape.errors import InvalidInput
-from modescape.science.arithmetic import Precision, arithmetic, choose_precision
+from modescape.science.arithmetic import Precision, arithmetic, choose_precision, generators_aside
 from modescape.science.data import Splits
 from modescape.science.networks import SeededNetwork, keep_mask
 from modescape.science.seeds import RunSeeds
 from modescape.spec_parts import STACKED_OPTIMISERS, TrainingSpec
-from modescape.training import Recipe, Run, Silent, Telling, TrainListener, TrainState, train
+from modescape.training import Recipe, Run, Silent, Telling, TrainListener, TrainState, torch_dropout, train
 from modescape.training_groups.on_card import OnCard, cannot_be_captured
 from modescape.training_groups.rows import Function, Rows, dropped_in
 
@@ -58,7 +57,7 @@ def train_group(
     ours = all(isinstance(one.network, SeededNetwork) for one in members)
     precision = choose_precision(training.precision, device, is_ours=ours)
     splits = splits.to(device)
-    with arithmetic(device), random_numbers_aside(device):
+    with arithmetic(device), generators_aside(device):
         on_card = torch.device(device).type == "cuda" if captured is None else captured
         group = _Group(stepping(way, precision, on_card=on_card), left)
         for one in members:
@@ -95,14 +94,6 @@ def train_alone(
         raise error
 
 
-@contextmanager
-def random_numbers_aside(device: str) -> Iterator[None]:
-    """Within it torch's generators are somebody else's; afterwards they are as they were."""
-    place = torch.device(device)
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-        yield
-
-
 def cannot_be(way: Way, networks: Sequence[nn.Module], training: TrainingSpec) -> str | None:
     """Why such a group cannot be trained that way; None where it can."""
     if training.by_epochs:
@@ -114,8 +105,8 @@ def cannot_be(way: Way, networks: Sequence[nn.Module], training: TrainingSpec) -
         return "the networks differ in their weights' shapes"
     if training.optimiser not in STACKED_OPTIMISERS:
         return f"the optimiser {training.optimiser!r} moves the tensors of one network"
-    drawing = [type(one).__name__ for one in networks[0].modules() if isinstance(one, nn.modules.dropout._DropoutNd)]
-    return f"{drawing[0]} draws from torch's generator, which all of a group would share" if drawing else None
+    drawing = torch_dropout(networks[0])
+    return f"{drawing} draws from torch's generator, which all of a group would share" if drawing else None
 
 
 class _Group:

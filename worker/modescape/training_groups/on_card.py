@@ -19,14 +19,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from modescape.science.arithmetic import Precision
 from modescape.science.data.augmentation import drawn_moves, moved
 from modescape.science.data.raw import Augmentation
 from modescape.science.networks import dropout_layers
 from modescape.science.optimisers import Adam, Descent
-from modescape.training import Run
+from modescape.training import Run, seed_of_step, torch_dropout
 from modescape.training_groups.rows import Function, Rows, dropped_in
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,8 @@ def cannot_be_captured(run: Run) -> str | None:
         return f"the augmentation {run.training.augmentation!r} is drawn step by step"
     if not isinstance(run.optimiser, Adam | Descent):
         return f"the optimiser {run.training.optimiser!r} is torch's"
-    drawing = [type(one).__name__ for one in run.module.modules() if isinstance(one, nn.modules.dropout._DropoutNd)]
-    return f"{drawing[0]} draws from torch's generator" if drawing else None
+    drawing = torch_dropout(run.module)
+    return f"{drawing} draws from torch's generator" if drawing else None
 
 
 class OnCard:
@@ -89,9 +89,7 @@ class OnCard:
         if images not in self._steps:  # the last step of an epoch may be shorter
             self._steps[images] = self._captured(images)
         for run, generator in zip(self.runs, self._generators, strict=True):
-            generator.manual_seed(
-                int(np.random.Philox(key=np.array([run.seeds.noise, run.step], np.uint64)).random_raw())
-            )
+            generator.manual_seed(seed_of_step(run.seeds.noise, run.step))
         self._steps[images]()
         self._rows.optimiser.updates += 1
         for run in self.runs:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from modescape.science.arithmetic import Precision, arithmetic, choose_precision
+from modescape.science.arithmetic import Precision, arithmetic, choose_precision, generators_aside
 from modescape.science.data import Splits
 from modescape.science.networks import SeededNetwork
 from modescape.science.seeds import run_seeds
 from modescape.spec_parts import TrainingSpec
 from modescape.training import Recipe, Run
-from modescape.training_groups.group import Way, random_numbers_aside, stepping
+from modescape.training_groups.group import Way, stepping
 
 SECONDS = 1.0  # of each measurement
 WARM = 3  # rounds of steps before it
@@ -32,7 +32,7 @@ class Memory:
 def memory_of(network: nn.Module, splits: Splits, training: TrainingSpec, device: str) -> Memory:
     """What training such networks takes, found by one step of a copy: on a GPU the most that was allocated, elsewhere
     twice what the step keeps for its way back (the other half being gradients on that way)."""
-    with arithmetic(device), random_numbers_aside(device):
+    with arithmetic(device), generators_aside(device):
         run, precision = _trial(network, splits, training, device)
         run.learn(run.batch(0), precision)  # optimisers of torch's make their moments now
         tensors = [run.theta, run.gradient, *run.optimiser.moments.values(), *run.module.buffers()]
@@ -65,7 +65,7 @@ def measure(
     network: nn.Module, splits: Splits, training: TrainingSpec, device: str, *, members: int = 8
 ) -> dict[Way, float]:
     """Training images a second of a group, by the way it is trained."""
-    with arithmetic(device), random_numbers_aside(device):
+    with arithmetic(device), generators_aside(device):
         return {way: _speed(way, network, splits, training, device, members) for way in ("branches", "stacked")}
 
 

@@ -13,11 +13,12 @@ leaves (.DS_Store, ._1.png, Thumbs.db, __MACOSX, @eaDir, .ipynb_checkpoints) and
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from modescape.names import some
 from modescape.science.data.pictures import printable
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
@@ -78,11 +79,6 @@ class Aside:
 def worth_saying(aside: Iterable[str]) -> list[str]:
     """Of such lines those that a person should know before a launch: all but what systems and programs leave."""
     return [f"left aside: {line}" for line in aside if not line.startswith(SYSTEM)]
-
-
-def some(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def is_left_behind(name: str) -> bool:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
+from modescape.names import some
 from modescape.science.data.files import (
     EMPTY,
     LOST,
@@ -36,7 +37,6 @@ from modescape.science.data.files import (
     class_folders,
     folders_of,
     pictures,
-    some,
 )
 from modescape.science.data.pictures import printable
 from modescape.science.data.raw import Labels, stratified_split

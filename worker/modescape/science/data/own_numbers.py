@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
+from modescape.names import some
 from modescape.science.data.files import Version, version_of
 from modescape.science.data.layouts import ArrayLayout, Place, arrays_of, images_of, readable, refuse_arrays, role_of
 from modescape.science.data.own_npz import (
@@ -145,7 +146,7 @@ def _table(path: Path, label: str | None) -> tuple[dict[str, NDArray[Any]], Arra
         pairs[place] = keys
     if names is not None:
         arrays["classes"] = names
-    shown = ", ".join(features[:5]) + (f" and {len(features) - 5} more" if len(features) > 5 else "")
+    shown = some(features)
     return (
         arrays,
         ArrayLayout(pairs, "classes" if names is not None else None, ()),
