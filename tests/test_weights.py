@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from serving import Served, served
 from torch import nn
 
-from modescape import plugins
+from modescape import plugins, registry
 from modescape.architectures.building import build
 from modescape.architectures.torchvision_models import resembling
 from modescape.cli import main
@@ -1041,6 +1041,7 @@ def published() -> Iterator[None]:
     """The plug-in of the examples."""
     folder = str(Path(__file__).parent.parent / "examples" / "plugins")
     sys.path.insert(0, folder)
+    registry.load()  # else what is kept were nothing, and ours would be gone with it
     before = dict(architectures.here)
     try:
         plugins.load(["published_networks"])
@@ -1048,6 +1049,7 @@ def published() -> Iterator[None]:
     finally:
         sys.path.remove(folder)
         sys.modules.pop("published_networks", None)
+        plugins._FOUND.pop("published_networks", None)  # so that the next test loads it, too
         architectures.keep(before)
 
 
