@@ -190,6 +190,17 @@ def test_divergences_equal_their_definitions(classes: int) -> None:
         assert found[measure] == pytest.approx(np.array(expected), abs=1e-12)
 
 
+def test_functions_beside_themselves_have_the_divergences_of_any_two_groups() -> None:
+    """Each pair is then compared once: the other half is its mirror."""
+    functions = list(_logits(40, 30, 10))  # more than are compared at once
+    found, beside_copies = (similarity.divergences(functions, others) for others in (functions, list(functions)))
+    for measure, values in found.items():
+        assert values == pytest.approx(beside_copies[measure], abs=1e-12), measure
+        if measure != "kl":
+            np.testing.assert_array_equal(values, values.T)
+    assert found["kl"] != pytest.approx(found["kl"].T, abs=1e-3)
+
+
 def test_divergences_equal_scipy() -> None:
     from scipy.spatial import distance
     from scipy.stats import entropy
@@ -269,14 +280,16 @@ def test_the_pair_divergence_is_js_of_two_members() -> None:
     assert pair == pytest.approx(similarity.js_mean(softmax(logits)), abs=1e-12)
 
 
-def test_gram_has_the_distances_of_the_predictions() -> None:
-    logits = _logits(6, 90, 4)
+@pytest.mark.parametrize("classes", [4, 100])  # summed along examples and along classes
+def test_gram_has_the_distances_of_the_predictions(classes: int) -> None:
+    logits = _logits(6, 90, classes)
     flat = softmax(logits).reshape(6, -1)
     products = similarity.gram(list(logits))
     squares = np.diag(products)
     distances = squares[:, None] + squares[None] - 2 * products
-    assert distances == pytest.approx(((flat[:, None] - flat[None]) ** 2).sum(axis=-1), abs=1e-10)
-    assert products.sum(axis=0) == pytest.approx(np.zeros(6), abs=1e-10)
+    spread = np.square(flat - flat.mean(axis=0)).sum(axis=1).max()
+    assert distances == pytest.approx(((flat[:, None] - flat[None]) ** 2).sum(axis=-1), abs=1e-6 * spread)
+    assert products.sum(axis=0) == pytest.approx(np.zeros(6), abs=1e-6 * spread)
 
 
 def _three_groups(each: int = 12) -> tuple[NDArray[np.float32], NDArray[np.intp]]:

@@ -5,15 +5,15 @@
     divergences(optima, everyone, ("js", "kl"))      # [A, N, K] against many [N, K] -> {"js": [A, B], "kl": [A, B]}
     embed(gram(logits), seed=0).tsne                 # [n, 2]
 
-Everything works block by block in float64 on arrays that may be memory-mapped, so memory does not grow with P or N.
-Each fast form has a plain twin in the tests.
+Everything works block by block, in float64 but for `gram`, on arrays that may be memory-mapped, so memory does not grow
+with P or N. Each fast form has a plain twin in the tests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +34,7 @@ _HELD = 1 << 22  # probabilities of all bases that are held while the others are
 _IN_BITS = 16  # classes up to which labels are compared bit by bit
 _TOGETHER = 16  # functions that are compared with a base at once
 _FEW_CLASSES = 64
+_MAPPED_VALUES = 1 << 21  # probabilities that are mapped at a time
 
 
 def cosines(gram: Floats) -> Floats:
@@ -117,11 +118,16 @@ class _Outputs:
         else:
             self.log, self.axis = log_softmax(np.stack(logits)), 2
         self.p = np.maximum(np.exp(self.log), np.finfo(np.float64).tiny)  # JS takes logarithms of sums of two
-        self.own = np.einsum("fij,fij->f", self.p, self.log)  # minus the sum of their entropies
+        self.own = np.vecdot(_flat(self.p), _flat(self.log))  # minus the sum of their entropies
+        self.roots = np.sqrt(self.p)
 
-    @cached_property
-    def roots(self) -> Floats:
-        return np.sqrt(self.p)
+    def first(self, count: int) -> _Outputs:
+        """Those of the first functions alone."""
+        found = copy(self)
+        found.p, found.log, found.own, found.roots = (
+            values[:count] for values in (self.p, self.log, self.own, self.roots)
+        )
+        return found
 
 
 def _kl(ours: _Outputs, theirs: _Outputs) -> Floats:
@@ -138,14 +144,14 @@ def _js(ours: _Outputs, theirs: _Outputs) -> Floats:
     mixed = np.empty((len(ours.p), len(theirs.p)))
     for a, p in enumerate(ours.p):
         np.log(np.add(theirs.p, p, out=both), out=log)
-        mixed[a] = _flat(np.multiply(both, log, out=log)).sum(axis=1)
+        mixed[a] = np.vecdot(_flat(both), _flat(log))
     return np.asarray((ours.own[:, None] + theirs.own - mixed) / 2 + ours.examples * np.log(2))
 
 
 def _total_variation(ours: _Outputs, theirs: _Outputs) -> Floats:
     """The sum of the larger probabilities less 1, as those of either add up to 1."""
-    larger = np.empty_like(theirs.p)
-    found = [_flat(np.maximum(theirs.p, p, out=larger)).sum(axis=1) for p in ours.p]
+    larger, ones = np.empty_like(theirs.p), np.ones(theirs.p[0].size)
+    found = [_flat(np.maximum(theirs.p, p, out=larger)) @ ones for p in ours.p]
     return np.asarray(np.stack(found) - ours.examples)
 
 
@@ -159,11 +165,12 @@ def _l2(ours: _Outputs, theirs: _Outputs) -> Floats:
 
 def _lengths(ours: Floats, theirs: Floats, axis: int) -> Floats:
     """Sums over examples of Euclidean distances."""
-    gap = np.empty_like(theirs)
+    gap, ones = np.empty_like(theirs), np.ones(theirs.shape[axis])
     found = np.empty((len(ours), len(theirs)))
     for a, point in enumerate(ours):
-        np.subtract(theirs, point, out=gap)
-        found[a] = np.sqrt(np.square(gap, out=gap).sum(axis=axis)).sum(axis=1)
+        np.square(np.subtract(theirs, point, out=gap), out=gap)
+        squares = ones @ gap if axis == 1 else gap @ ones  # sums as products: numpy's own take half as long again
+        found[a] = np.sqrt(squares, out=squares).sum(axis=1)
     return found
 
 
@@ -198,6 +205,8 @@ def divergences(
     total-variation: half the L1 distance; hellinger: sqrt(half sum (sqrt p - sqrt q)^2); l2: Euclidean. All from
     logits, so nothing is clipped and KL is finite. Of a function with itself they are 0 to rounding (1e-15).
 
+    Of functions with themselves (others is bases) each pair is compared once where a measure is symmetric.
+
     A block of examples is read of every function in turn; progress is called with examples done and their number.
     Memory: what is given, and a block of probabilities, of all bases up to `_HELD` (32 MB) and of `_TOGETHER` others,
     five times over.
@@ -211,10 +220,17 @@ def divergences(
                 check()
             some = slice(first, first + _TOGETHER)
             theirs = _Outputs([other[block] for other in others[some]])
+            above = ours.first(some.stop) if others is bases else ours
             for measure, found in sums.items():
-                found[:, some] += KERNELS[measure](ours, theirs)
+                held = ours if measure == "kl" else above
+                found[: len(held.p), some] += KERNELS[measure](held, theirs)
         if progress is not None:
             progress(min(block.stop, examples), examples)
+    if others is bases:
+        for measure, found in sums.items():
+            if measure != "kl":
+                lower = np.tril_indices(len(bases), -1)
+                found[lower] = found.T[lower]
     return {measure: np.maximum(found / examples, 0.0) for measure, found in sums.items()}
 
 
@@ -245,15 +261,32 @@ def _js_mean(members: Sequence[Array], probabilities: Callable[[slice], Floats])
 
 
 def gram(functions: Sequence[Array]) -> Floats:
-    """Inner products of centred softmax outputs, [n, n] float64; `functions`: n arrays of logits [N, K]."""
-    examples, classes = functions[0].shape
+    """Inner products of softmax outputs less their mean function, [n, n]; `functions`: n arrays of logits [N, K].
+
+    Products of a block in float32, their sum over blocks in float64: squared distances have an error of some 1e-7 of
+    the functions' own spread, sum (p - mean)^2. Memory: what is given, n x n, and a block of probabilities twice over
+    (16 MB, or 4 rows of all functions where those are more).
+    """
+    classes = functions[0].shape[1]
     result = np.zeros((len(functions), len(functions)))
-    rows = max(1, 16 * _VALUES // (len(functions) * classes))
-    for start in range(0, examples, rows):
-        block = np.stack([softmax(function[start : start + rows]).ravel() for function in functions])
-        block -= block.mean(axis=0)
-        result += block @ block.T
+    for part in blocks(functions, max(4, _MAPPED_VALUES // (len(functions) * classes))):
+        outputs = _probabilities([function[part] for function in functions])
+        outputs -= outputs.mean(axis=0)
+        result += outputs @ outputs.T
     return result
+
+
+def _probabilities(logits: Sequence[Array]) -> NDArray[np.float32]:
+    """Softmax of F functions [n, K] each as [F, n K], in an order of their columns that is the same for all."""
+    if logits[0].shape[1] < _FEW_CLASSES:  # sums along memory, as in _Outputs
+        found = np.stack([one.T for one in logits], axis=1).astype(np.float32, order="C")
+        axis = 0
+    else:
+        found, axis = np.stack(logits).astype(np.float32), 2
+    found -= found.max(axis=axis, keepdims=True)
+    np.exp(found, out=found)
+    found /= found.sum(axis=axis, keepdims=True)
+    return np.ascontiguousarray(found.swapaxes(0, 1) if axis == 0 else found).reshape(len(logits), -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,7 +330,7 @@ def embed(products: Floats, *, seed: int, perplexity: float | None = None) -> Em
         return Embedding(None, pca, mds, seed, None, share, stress)
     used = min(perplexity or min(30.0, max(2.0, (count - 1) / 3)), count - 1.0)
     spread = pca[:, 0].std()
-    start = pca / spread * 1e-4 if spread > 0 else pca
+    start = pca / spread if spread > 0 else pca
     return Embedding(tsne(squares, start, perplexity=used), pca, mds, seed, used, share, stress)
 
 

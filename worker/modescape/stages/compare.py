@@ -56,7 +56,7 @@ def _parts(task: Task) -> Json:
     return whole(task) | ({} if task.spec.imported is None else {"matched": "by name, else by order"})
 
 
-@stage("compare", version=7, parts=_parts, judges=(Evidence, ChainEvidence), gathers=True)
+@stage("compare", version=8, parts=_parts, judges=(Evidence, ChainEvidence), gathers=True)
 def compare(context: Context) -> None:
     if context.lease.stage.key == "trajectories":
         _compare_trajectories(context)

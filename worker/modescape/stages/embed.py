@@ -22,7 +22,7 @@ def plan_samples(draft: Draft) -> None:
         draft.add("embed", "samples", {}, Work(other=4.0), wants=[*draft.keys("predict"), *draft.keys("sample")])
 
 
-@stage("embed", version=4, gathers=True)
+@stage("embed", version=5, gathers=True)
 def embed(context: Context) -> None:
     """One joint map of functions: trajectories of the first healthy runs, and with them their typical samples."""
     results, evaluation = context.results(), context.spec.evaluation
