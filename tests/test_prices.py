@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from modescape.prices import (
     middle,
 )
 from modescape.records import PlannedStage
-from modescape.registry import presets
+from modescape.registry import architectures, presets
 from modescape.settings import Settings
 from modescape.spec import parse
 from modescape.stages.keys import here_already
@@ -246,6 +247,32 @@ def test_every_stage_of_every_preset_can_be_here_already(name: str) -> None:
     looks = {(one.kind, one.key) for one in prepared.plan.stages if one.kind == "look" or one.key == "check"}
     here = here_already(prepared.spec, prepared.plan.stages, "cpu/1", set)
     assert here == {(one.kind, one.key) for one in prepared.plan.stages} - looks
+
+
+@pytest.mark.parametrize("numerics", ["cpu/AVX512/torch 2/float32/1 thread", "cpu/AVX512/torch 2/bfloat16/1 thread"])
+def test_another_engine_of_a_network_is_told_from_the_one_before(
+    numerics: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it came to other bits: trained in float32 on a processor."""
+    kept: set[str] = set()
+    prepared = prepare(TINY, [], as_published=True)
+
+    def taken_over() -> set[tuple[str, str]]:
+        return here_already(prepared.spec, prepared.plan.stages, numerics, kept.__and__)
+
+    def keep(memos: Collection[str]) -> set[str]:
+        kept.update(memos)
+        return set(memos)
+
+    everything = here_already(prepared.spec, prepared.plan.stages, numerics, keep)
+    assert taken_over() == everything
+    before = {**architectures}["small-cnn"]
+    monkeypatch.setitem(architectures._entries, "small-cnn", replace(before, engine=before.engine + 1))
+    now = taken_over()
+    if "bfloat16" in numerics:
+        assert now == everything
+    else:  # pictures of the same images are still here
+        assert {kind for kind, _ in now} == {"thumbnails"}
 
 
 def test_stages_that_were_done_price_the_next(lab: modescape.Lab) -> None:

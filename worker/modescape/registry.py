@@ -264,6 +264,7 @@ class Architecture(Entry):
     units can be permuted together, so that two of it can be aligned (science l.2); without it that is traced in its
     forward pass; unaligned: why its networks are not to be aligned.
 
+    engine: raised whenever its training in float32 on a processor came to other bits; keys of stages name it.
     counted: neither its layers nor its norms are declared; norms: `options -> bool`, where they say whether there is
     batch norm.
     """
@@ -277,6 +278,7 @@ class Architecture(Entry):
     initial: str = field(default="", metadata=_INTERNAL)
     wiring: Callable[[Any, Wiring], None] | None = field(default=None, repr=False, metadata=_INTERNAL)
     unaligned: str = field(default="", metadata=_INTERNAL)
+    engine: int = field(default=1, metadata=_INTERNAL)
     counted: bool = field(default=False, metadata=_INTERNAL)
     norms: Callable[[Any], bool] | None = field(default=None, repr=False, metadata=_INTERNAL)
 

@@ -59,6 +59,7 @@ def architecture(
     initial: str = "",
     wiring: Callable[[Any, Wiring], None] | None = None,
     unaligned: str = "",
+    engine: int = 1,
     place: int = LAST,
 ) -> Callable[[F], F]:
     """Register a factory `(channels, height, width, classes, options) -> nn.Module`; its docstring is the summary.
@@ -76,8 +77,8 @@ def architecture(
                 name=name, title=title, summary=" ".join((factory.__doc__ or "").split()), source=source,
                 options=options, call=factory, batch_norm=bool(batch_norm), min_side=min_side,
                 decay_on=decay_on, dropout=dropout, initial=initial, wiring=wiring, unaligned=unaligned,
-                place=place, counted=counted, norms=partial(counting.batch_norm, name) if norms else None,
-                parameters=sizes[0], multiply_adds=sizes[1],
+                engine=engine, place=place, counted=counted, parameters=sizes[0], multiply_adds=sizes[1],
+                norms=partial(counting.batch_norm, name) if norms else None,
             )
         )  # fmt: skip
         return factory

@@ -80,4 +80,5 @@ plain_cnn = partial(
     dropout=True,
     initial="Glorot's, biases too, as in the authors' code",
     wiring=wiring,
+    engine=2,  # the first convolution of several channels is torch's
 )

@@ -16,7 +16,7 @@ from modescape.registry import architectures
 from modescape.spec import ExperimentSpec, unknown
 from modescape.stages import KINDS
 from modescape.stages.inputs import healthy_needs, inputs_of
-from modescape.stages.stage import Task
+from modescape.stages.stage import Task, the_recipe
 from modescape.store.leases import Lease
 
 
@@ -41,12 +41,20 @@ def _digest(task: Task, needs: Iterable[tuple[str, str | None]], numerics: str, 
     entry = architectures.get(task.spec.network.architecture)
     if entry is not None and (entry.counted or entry.brought) and task.spec.training.precision == "auto":
         parts["precision"] = "float32"  # once bfloat16, whose numbers were not the same at every call
+    if entry is not None and entry.engine > 1 and the_recipe in kind.brought and _in_float32(task.spec, numerics):
+        parts["engine"] = entry.engine
     if sources := kind.sources(task):
         parts["sources"] = sources
     if margins := kind.margins(task):
         parts["margins"] = margins
     text = json.dumps(parts | kind.parts(task), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _in_float32(spec: ExperimentSpec, numerics: str) -> bool:
+    """Whether a processor of that arithmetic trains the networks of this spec in float32."""
+    asked = spec.training.precision
+    return numerics.startswith("cpu/") and (asked == "float32" or (asked == "auto" and "/float32/" in numerics))
 
 
 def here_already(
