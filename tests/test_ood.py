@@ -30,15 +30,16 @@ from modescape.records import DataInfo
 from modescape.registry import datasets, figures, presets
 from modescape.science.data import Shape
 from modescape.science.ood import SCORES, Together, detection, entropy_counts, entropy_edges, noticed
+from modescape.science.predictions import ActivationMask
 from modescape.settings import Settings
 from modescape.spec import parse
 from modescape.spec_parts import SYNTHETIC, DataSpec
-from modescape.stages import groups
+from modescape.stages.around import Around
 from modescape.studies.ood import stages as ood
 from modescape.studies.ood.images import available, count_images, fitted, outside_images, resizing, title
 from modescape.studies.ood.stages import _subsets
 from modescape.studies.ood.study import OodSpec
-from modescape.tables import Stage
+from modescape.tables import Solution, Stage
 from modescape.voice import HERE
 from modescape_api.pages import forms
 
@@ -579,23 +580,24 @@ def test_detection_is_that_of_the_stored_predictions(lab: Lab) -> None:
 def test_an_interrupted_stage_goes_on_and_gives_the_same_bytes(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = groups.Networks.logits
-    seen: list[int] = []
+    whole = Around.place_solution
+    seen: list[str] = []
 
-    def broken(self: groups.Networks, images: NDArray[np.uint8], *, of: slice) -> NDArray[np.float32]:
-        seen.append(of.start)
-        if len(seen) == 3:  # the second of two checkpoints: the optimum is kept, and the first checkpoint
+    def broken(self: Around, solution: Solution) -> ActivationMask | None:
+        seen.append(f"{solution.role} {solution.index}")
+        if len(seen) == 3:  # the second of two points: the optimum is kept, and the first of them
             raise StageInterrupted("told to stop")
-        return whole(self, images, of=of)
+        return whole(self, solution)
 
     settings = Settings(home=tmp_path, device="cpu")
     upgrade(settings.database)
     laboratory = Laboratory(settings)
     experiment = laboratory.create({**TINY, "methods": [], "ood": TINY["ood"][:1]}, name="again")
     monkeypatch.setattr(ood, "SAVE_EVERY_SECONDS", -1.0)
-    monkeypatch.setattr(groups.Networks, "logits", broken)
+    monkeypatch.setattr(Around, "place_solution", broken)
     Executor(laboratory.store, laboratory.artifacts, settings).run_experiment(experiment.id)
-    assert seen == [0, 0, 1, 1, *[0, 0, 1] * 2]  # the optimum, two checkpoints of which the second again; two more runs
+    first, second = "checkpoint 2", "optimum 3"  # which the group of one is, too
+    assert seen == [second, first, second, second, *[second, first, second] * 2]  # the second again; two more runs
     again = Lab(laboratory, experiment.id)
     for run_ in range(3):
         kept = stage(again, "ood", f"0/{run_}").result["extra"]["groups"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from modescape.science import predictions
 from modescape.science.data import InputTransform, Shape, Split
 from modescape.science.in_blocks import in_blocks
 from modescape.science.networks import Cnn
-from modescape.science.predictions import ActivationMask
+from modescape.science.predictions import ActivationMask, Placed
 from modescape.spec_parts import NetworkSpec
 
 EXAMPLES, CLASSES, MEMBERS = 3000, 10, 4
@@ -230,6 +233,96 @@ def test_several_networks_predict_together_what_each_predicts_alone(architecture
     assert networks[1].training  # left as it was
     with pytest.raises(ValueError, match="no network"):
         predictions.predict_each([], split, UNIT)
+
+
+MASKED = [None, ActivationMask(0.3, 7, per_example=False), ActivationMask(0.3, 8, per_example=True)]
+TORCHVISION = {"model": "mobilenet_v3_small"}  # batch norm
+
+
+def _functions(network: torch.nn.Module, masks: list[ActivationMask | None]) -> Iterator[Placed[int]]:
+    """Nine functions, one after another in one network: weights and running statistics of their own, masks in turn."""
+    start = deepcopy(network.state_dict())
+    for seed in range(9):
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, value in network.state_dict().items():
+                value.copy_(start[name])
+                if value.is_floating_point():
+                    value.mul_(1 + 0.2 * torch.rand(value.shape, generator=generator))
+        yield Placed(seed, network, masks[seed % len(masks)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "options", "side", "masks"),
+    [
+        ("small-cnn", {}, 13, [None]), ("small-cnn", {}, 12, MASKED), ("resnet20v1", {"width": 4}, 16, [None]),
+        ("mlp", {}, 12, MASKED), ("torchvision", TORCHVISION, 32, [None]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("channels", [1, 3])
+def test_functions_predicted_in_groups_have_the_bits_of_each_alone(
+    architecture: str, options: dict[str, Any], side: int, masks: list[ActivationMask | None], channels: int
+) -> None:
+    spec = NetworkSpec.model_validate({"architecture": architecture, "options": options})
+    network = build(spec, Shape(channels, side, side, CLASSES), seed=1)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (90, channels, side, side), dtype=torch.uint8, generator=generator)
+    whole = Split(images, torch.zeros(90, dtype=torch.int64))
+    splits = {"whole": whole, "few": whole.take(31)}
+    first = {name: value.clone() for name, value in network.state_dict().items()}
+    alone = [
+        {name: predictions.predict(one.network, split, UNIT, mask=one.mask) for name, split in splits.items()}
+        for one in _functions(network, masks)
+    ]
+    assert np.ptp([found["whole"] for found in alone], axis=0).max() > 0
+    for together, sizes in ((1, [1] * 9), (2, [2] * 4 + [1]), (7, [7, 2]), (None, None)):
+        network.load_state_dict(first)
+        groups = list(predictions.predict_in_groups(_functions(network, masks), splits, UNIT, together=together))
+        assert sizes is None or [len(group) for group in groups] == sizes
+        for (number, found), expected in zip([one for group in groups for one in group], alone, strict=True):
+            for name in splits:
+                assert np.array_equal(found[name], expected[name]), (together, number, name)
+
+
+def test_a_group_holds_no_more_than_memory_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, split = _network(), _split(40)
+    own = sum(one.numel() * 4 for one in (*network.parameters(), *network.buffers()))
+    monkeypatch.setattr(predictions, "_HELD", 3 * (2 * own + 40 * CLASSES * 4))
+    groups = predictions.predict_in_groups(_functions(network, [None]), {"all": split}, UNIT)
+    assert [[number for number, _ in group] for group in groups] == [[0], [1, 2, 3], [4, 5, 6], [7, 8]]
+    monkeypatch.undo()
+    groups = predictions.predict_in_groups(_functions(network, [None]), {"all": split}, UNIT)
+    assert [len(group) for group in groups] == [1, 8]
+
+
+def test_on_a_card_functions_wait_for_their_images_and_what_follows_for_all_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The card itself is made up: what is asked of it, in order."""
+    asked: list[str] = []
+
+    class Stream:
+        device = torch.device("cuda", 0)
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def wait_stream(self, other: Any) -> None:
+            asked.append(f"{self.name} waits for {other.name}")
+
+    @contextmanager
+    def within(stream: Stream) -> Iterator[None]:
+        asked.append(f"on {stream.name}")
+        yield
+        asked.append("off")
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("main"))
+    monkeypatch.setattr(torch.cuda, "stream", within)
+    answers = [lambda: torch.ones(1), lambda: torch.zeros(1)]
+    assert [float(one) for one in predictions._launched(answers, [Stream("a"), Stream("b")])] == [1, 0]
+    begun = [line for one in "ab" for line in (f"{one} waits for main", f"on {one}", "off")]
+    assert asked == [*begun, "main waits for a", "main waits for b"]
 
 
 def test_predicting_leaves_the_weights_alone() -> None:

@@ -18,14 +18,17 @@ from modescape.architectures.building import build
 from modescape.datasets.here import published
 from modescape.datasets.loading import load
 from modescape.drawing.reading import FigureNotReady
+from modescape.errors import StageInterrupted
 from modescape.laboratory import Lab
 from modescape.methods.sampling import best_strength, grid_in_words, grid_strength
 from modescape.plan import Plan, plan
 from modescape.registry import figures, methods
+from modescape.science import predictions
 from modescape.science.data import Shape
 from modescape.science.predictions import softmax
 from modescape.science.seeds import sample_rng, stream_seed
 from modescape.spec import parse
+from modescape.stages import sample as sampling
 from modescape.stages import strength as walking
 
 Floats = NDArray[np.float64]
@@ -304,3 +307,41 @@ def test_chains_that_failed_decide_about_no_strength(lab: Lab, folder: Path) -> 
     assert [gain["method"] for gain in made.experiment.finding["gains"]] == [None, "random"]
     entry = figures["strengths"]
     assert [walk.method for walk in entry.call(made, entry.options()).walks] == ["random"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("sqlite_url")
+def test_samples_that_are_stopped_inside_a_group_go_on_at_its_border_and_end_in_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = {
+        "data": {"dataset": "digits", "train_images": 90, "validation_images": 100, "test_images": 700},
+        "network": {"architecture": "small-cnn"}, "training": {"epochs": 2, "batch_size": 30, "snapshots": 2},
+        "ensemble": {"runs": 1}, "methods": [{"method": "random", "spread": 20, "typical": 0}],
+    }  # fmt: skip
+
+    def kept(lab: Lab) -> tuple[Any, list[Any]]:
+        rows = [(s.number, s.attempt, s.strength, s.accuracy, s.predictions) for s in lab.solutions(role="sample")]
+        return left(lab, "sample", "0/random/spread"), rows
+
+    undisturbed = kept(modescape.run(document, folder=tmp_path / "undisturbed"))
+    whole, functions = predictions.predict_each, []
+
+    def stopping(modules: Any, split: Any, *rest: Any, **more: Any) -> Any:
+        """Told to stop at the second batch of the second group of several, and of the one that is begun after that."""
+        if len(split) != 700 or len(modules) < 8:
+            return whole(modules, split, *rest, **more)
+        functions.append(len(modules))
+        batches, group = iter(range(1000)), len(functions)
+
+        def check() -> None:
+            if next(batches) == 1 and group in (2, 3):
+                raise StageInterrupted("told to stop")
+
+        return whole(modules, split, *rest, **{**more, "check": check})
+
+    monkeypatch.setattr(sampling, "SAVE_EVERY_SECONDS", -1.0)
+    monkeypatch.setattr(predictions, "predict_each", stopping)
+    again = modescape.run(document, folder=tmp_path / "stopped")
+    assert functions == [8, 8, 8, 8]  # and the first of each attempt alone: 1 + 8, 1, 1 + 8, and the last one
+    assert kept(again) == undisturbed

@@ -4,7 +4,7 @@
     found = profile(network, straight(a, b, t), {"train": train, "test": test}, transform)
     barrier(found["train"].loss, t)                  # 0 when the straight line never rises above its chord
 
-A path is any sequence of weight vectors; `profile` evaluates it one point after another, so it may be a generator.
+A path is any sequence of weight vectors; `profile` places one point after another, so it may be a generator.
 Batch-norm statistics belong to one vector of weights: given images to estimate them on, they are estimated again at
 every point of a path, its ends included, so that all points are treated alike (science d.7, l.1).
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.science.predictions import accuracy, nll, predict
+from modescape.science.predictions import Logits, Placed, accuracy, nll, predict_in_groups
 
 if TYPE_CHECKING:
     import torch
@@ -72,29 +72,52 @@ def profile(
     check: Callable[[], None] | None = None,
     told: Callable[[int], None] | None = None,
 ) -> dict[str, Profile]:
-    """Evaluate weight vectors [P] one after another on every split; a Profile for each, by name.
+    """Evaluate weight vectors [P] on every split; a Profile for each, by name.
 
-    statistics: training images for batch-norm statistics (the first 2,000 are used), left as they are without;
-    check may raise to stop; told hears how many points are done. The network's own weights are overwritten.
+    told hears how many points are done; the rest as in `logits_along`.
     """
-    from modescape.science import weights
-
     truth = {name: split.numpy_labels() for name, split in splits.items()}
     loss: dict[str, list[float]] = {name: [] for name in splits}
     right: dict[str, list[float]] = {name: [] for name in splits}
     labels: dict[str, list[NDArray[np.int64]]] = {name: [] for name in splits}
-    for done, theta in enumerate(thetas, 1):
-        weights.assign(network, theta)
-        if statistics is not None:
-            weights.refresh_batch_norm(network, statistics, transform, BATCH_NORM_IMAGES)
-        for name, split in splits.items():
-            logits = predict(network, split, transform, device=device, check=check)
+    points = logits_along(network, thetas, splits, transform, statistics=statistics, device=device, check=check)
+    for done, found in enumerate(points, 1):
+        for name, logits in found.items():
             loss[name].append(nll(logits, truth[name]))
             right[name].append(accuracy(logits, truth[name]))
             labels[name].append(logits.argmax(axis=-1))
         if told is not None:
             told(done)
     return {name: Profile(np.array(loss[name]), np.array(right[name]), np.array(labels[name])) for name in splits}
+
+
+def logits_along(
+    network: torch.nn.Module,
+    thetas: Iterable[Theta],
+    splits: Mapping[str, Split],
+    transform: InputTransform,
+    *,
+    statistics: Split | None = None,
+    device: str | torch.device = "cpu",
+    check: Callable[[], None] | None = None,
+) -> Iterator[dict[str, Logits]]:
+    """Logits of weight vectors [P] on every split; several are predicted at a time.
+
+    statistics: training images for batch-norm statistics (the first 2,000 are used), left as they are without;
+    check may raise to stop. The network's own weights are overwritten.
+    """
+    from modescape.science import weights
+
+    def placed() -> Iterator[Placed[None]]:
+        for theta in thetas:
+            weights.assign(network, theta)
+            if statistics is not None:
+                weights.refresh_batch_norm(network, statistics, transform, BATCH_NORM_IMAGES)
+            yield Placed(None, network)
+
+    for group in predict_in_groups(placed(), splits, transform, device=device, check=check):
+        for _, logits in group:
+            yield logits
 
 
 def barrier(losses: Floats, t: Floats) -> float:

@@ -10,16 +10,16 @@ Four cuts: *radial* through the origin and two solutions (Fort, Hu & Lakshminara
 any three (Garipov et al. 2018), *random* around one along two filter-normalised directions (Li et al. 2018), and the
 straight *line* through two. Vectors are float64, so that nodes meant to be a solution give its own float32 bits.
 
-Weight vectors are evaluated one after another over images that stay where they are. Measured on one AVX2 thread,
-processor time: a SmallCNN on 28x28 predicts 13,000 images a second alone; 4 and 16 of them in one grouped convolution
-together 4,100 and 3,300 (the depth-wise kernels of a grouped convolution waste the vector units). On a GPU a thousand
-images already fill it. Planes are shared between workers by rows instead.
+Weight vectors are evaluated one after another over each batch of images (`predict_in_groups`). Measured on one AVX2
+thread, processor time: a SmallCNN on 28x28 predicts 13,000 images a second alone; 4 and 16 of them in one grouped
+convolution together 4,100 and 3,300 (the depth-wise kernels of a grouped convolution waste the vector units). Planes
+are shared between workers by rows instead.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -275,16 +275,17 @@ class Gauge:
 
     def __call__(self, theta: NDArray[np.float32], views: Sequence[View]) -> Floats:
         """[S, 2 + A] of weights [P] in S views."""
-        from modescape.science import weights
+        return next(self.each([theta], views))
 
-        weights.assign(self.network, theta)
-        if self.statistics is not None:
-            count = len(self.statistics)
-            weights.refresh_batch_norm(self.network, self.statistics, self.transform, count)
-        return np.stack([score(self.logits(view.images), view.truth, view.anchors) for view in views])
+    def each(self, thetas: Iterable[NDArray[np.float32]], views: Sequence[View]) -> Iterator[Floats]:
+        """The same of many weights, of which several are predicted at a time."""
+        from modescape.science.barriers import logits_along
 
-    def logits(self, images: Split) -> NDArray[np.float32]:
-        """[N, K] of the network as it stands."""
-        from modescape.science.predictions import predict
-
-        return predict(self.network, images, self.transform, device=self.device, check=self.check)
+        images = {f"{number}": view.images for number, view in enumerate(views)}
+        points = logits_along(
+            self.network, thetas, images, self.transform, statistics=self.statistics, device=self.device,
+            check=self.check,
+        )  # fmt: skip
+        for found in points:
+            seen = zip(found.values(), views, strict=True)
+            yield np.stack([score(logits, view.truth, view.anchors) for logits, view in seen])

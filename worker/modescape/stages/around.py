@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ from modescape.records import SampleSet, StageKind, StageState
 from modescape.registry import Method, Options, methods
 from modescape.results import Results
 from modescape.science.barriers import BATCH_NORM_IMAGES
-from modescape.science.predictions import ActivationMask
+from modescape.science.predictions import ActivationMask, Placed
 from modescape.science.predictions import accuracy as accuracy_of
 from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json
@@ -136,6 +136,12 @@ class Around:
             strength=solution.strength,
             seed=solution.seed,
         )
+
+    def placed(self, solutions: Iterable[Solution]) -> Iterator[Placed[Solution]]:
+        """Solutions of this run, one after another, exactly as they were when their predictions were kept."""
+        for solution in solutions:
+            mask = self.place_solution(solution)
+            yield Placed(solution, self.network, mask)
 
     def place_solution(self, solution: Solution) -> ActivationMask | None:
         """Put any solution of this run into the network, exactly as it was when its predictions were kept; the mask it

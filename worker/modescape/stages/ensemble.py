@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import comb
 
 import numpy as np
@@ -199,13 +200,9 @@ def _temperatures(context: Context, results: Results, group: _Group) -> _Tempera
 
 def _predicted(context: Context, solutions: Sequence[Solution]) -> NDArray[np.float64]:
     """Log-probabilities [n, K] of the average of one run's functions on the first validation images."""
-    around = Around(context, solutions[0].run)
-
-    def logits(solution: Solution) -> NDArray[np.float32]:
-        mask = around.place_solution(solution)
-        return context.logits(around.network, "validation", mask=mask, limit=FEW_IMAGES)
-
-    return average(logits(solution) for solution in solutions)
+    images = {"validation": context.split("validation").take(FEW_IMAGES)}
+    groups = context.logits_of(Around(context, solutions[0].run).placed(solutions), images)
+    return average(logits["validation"] for _, logits in chain.from_iterable(groups))
 
 
 def _evaluate(

@@ -97,16 +97,20 @@ class Networks:
             self._masks.append(around.place_solution(solution))
             self._networks.append(deepcopy(around.network))
 
-    def logits(self, images: NDArray[np.uint8], *, of: slice = slice(None)) -> NDArray[np.float32]:
-        """[S, n, K] of every function, or of some, on uint8 images [n, C, H, W]."""
-        import torch
-
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """[S, n, K] of every function on uint8 images [n, C, H, W]."""
         from modescape.science.predictions import predict_each
 
-        pixels = np.array(images.transpose(0, 2, 3, 1), order="C")  # pixels together: what convolutions like best
-        tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.context.device)
-        split = Split(tensor, torch.zeros(len(images), dtype=torch.int64, device=self.context.device))
         return predict_each(
-            self._networks[of], split, self.context.splits.transform,
-            device=self.context.device, masks=self._masks[of], check=self.context.control.check,
+            self._networks, as_split(self.context, images), self.context.splits.transform,
+            device=self.context.device, masks=self._masks, check=self.context.control.check,
         )  # fmt: skip
+
+
+def as_split(context: Context, images: NDArray[np.uint8]) -> Split:
+    """Images [n, C, H, W] that nobody knows labels of, on the device."""
+    import torch
+
+    pixels = np.array(images.transpose(0, 2, 3, 1), order="C")  # pixels together: what convolutions like best
+    tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(context.device)
+    return Split(tensor, torch.zeros(len(images), dtype=torch.int64, device=context.device))

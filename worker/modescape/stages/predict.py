@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from modescape.records import NewMeasurement, PredictedRun, Role
 from modescape.registry import architectures
 from modescape.science.barriers import BATCH_NORM_IMAGES
 from modescape.science.health import finite, run_failure
-from modescape.science.predictions import accuracy
+from modescape.science.predictions import Placed, accuracy
 from modescape.spec_parts import keyed
 from modescape.stages import given
 from modescape.stages.given import GIVEN, elsewhere, given_parts, given_to
@@ -22,6 +24,8 @@ from modescape.stages.stage import Context, Json, Task, planner, stage
 
 if TYPE_CHECKING:
     import torch
+
+    from modescape.science.data import Split
 
 REESTIMATED = "accuracy-reestimated"  # of an optimum, its batch-norm statistics estimated anew, as samples have them
 
@@ -59,14 +63,20 @@ def predict(context: Context) -> None:
     spec, run, first = context.spec, context.params["run"], context.params["first_number"]
     checkpoints = context.need("train", f"{run}")["checkpoints"]
     network = context.network()
-    blocks: dict[str, list[NDArray[np.float32]]] = {split: [] for split in spec.evaluation.splits}
+    splits: dict[str, Split] = {split: context.split(split) for split in spec.evaluation.splits}
+    blocks: dict[str, list[NDArray[np.float32]]] = {split: [] for split in splits}
+
+    def placed() -> Iterator[Placed[NDArray[np.float64]]]:
+        for checkpoint in checkpoints:
+            weights.load_tensors(network, context.artifacts.tensors(checkpoint["weights"]))
+            yield Placed(weights.flatten(network).astype(np.float64), network)
+
     thetas = []
-    for i, checkpoint in enumerate(checkpoints):
-        weights.load_tensors(network, context.artifacts.tensors(checkpoint["weights"]))
-        thetas.append(weights.flatten(network).astype(np.float64))
+    for theta, logits in chain.from_iterable(context.logits_of(placed(), splits)):
+        thetas.append(theta)
         for split, block in blocks.items():
-            block.append(context.logits(network, split))
-        context.control.progress(i + 1, len(checkpoints))
+            block.append(logits[split])
+        context.control.progress(len(thetas), len(checkpoints))
     kept = {split: context.keep(np.stack(block), "predictions") for split, block in blocks.items()}
     labels = {split: context.split(split).numpy_labels() for split in blocks}
     optimum = thetas[-1]

@@ -18,7 +18,7 @@ from modescape.prices import Work
 from modescape.records import Absent, Need, Role, SampleSet
 from modescape.registry import Method, Options, methods
 from modescape.science.health import failure, finite
-from modescape.science.predictions import ActivationMask
+from modescape.science.predictions import Placed
 from modescape.science.seeds import stream_seed
 from modescape.spec_parts import keyed
 from modescape.stages import given
@@ -121,21 +121,21 @@ class _Drawing:
         """False where a method stands on another's samples, and too few of those passed their floor."""
         return self.entry.of is None or self.around.neighbourhood_of(self.entry).snapshots is not None
 
-    def placed(self, start: int) -> Iterator[tuple[Json, ActivationMask | None]]:
-        """The samples from `start` on, each in the network when it is told: its columns, and its mask."""
+    def placed(self, start: int) -> Iterator[Placed[Json]]:
+        """The samples from `start` on, told with their columns."""
         if self.entry.trained == "fresh":
             return self._kept(start)
         return self._drawn(start) if self.is_possible else iter(())
 
-    def _kept(self, start: int) -> Iterator[tuple[Json, ActivationMask | None]]:
+    def _kept(self, start: int) -> Iterator[Placed[Json]]:
         kept = self.around.chain(self.entry)["kept"]
         for index, found in enumerate(kept[start : self.count], start):
             self.around.place_stored(found["weights"])
             theta = self.around.weights.flatten(self.around.network)
             row: Json = {"index": index, "epoch": found["epoch"], "weights": found["weights"]}
-            yield row | self._geometry(theta), None
+            yield Placed(row | self._geometry(theta), self.around.network)
 
-    def _drawn(self, start: int) -> Iterator[tuple[Json, ActivationMask | None]]:
+    def _drawn(self, start: int) -> Iterator[Placed[Json]]:
         around, entry, options = self.around, self.entry, self.options
         neighbourhood = around.neighbourhood_of(entry)
         if self.reach is None and needs_reach(entry, options, self.sample_set):
@@ -150,7 +150,8 @@ class _Drawing:
         if self.sample_set == SampleSet.TYPICAL and getattr(options, "floor", "none") == "drop":
             self.reference = around.accuracy(Draw(neighbourhood.theta, 0.0, 0.0), self.probe, FLOOR_IMAGES)
         for found in self._found(start):
-            around.place(found.draw)
+            if found.validation_accuracy is None:  # else it is still there
+                around.place(found.draw)
             row: Json = {
                 "index": found.index,
                 "attempt": found.attempt,
@@ -158,7 +159,7 @@ class _Drawing:
                 "strength": found.draw.strength,
                 "relative": found.draw.relative,
             }
-            yield row | self._geometry(found.draw.theta), found.draw.mask
+            yield Placed(row | self._geometry(found.draw.theta), around.network, found.draw.mask)
 
     def _found(self, start: int) -> Iterator[Sampled]:
         """The draws from `start` on that belong to the set."""
@@ -224,11 +225,13 @@ def sample(context: Context) -> None:
     for split, digest in state.get("logits", {}).items():
         blocks[split] = list(context.artifacts.array(digest))
     saved = time.monotonic()
-    for row, mask in drawing.placed(rows[-1]["index"] + 1 if rows else 0):
-        for split, block in blocks.items():
-            block.append(context.logits(around.network, split, mask=mask))
-        rows.append(row)
-        context.control.progress(row["index"] + 1, count)
+    placed = drawing.placed(rows[-1]["index"] + 1 if rows else 0)
+    for group in context.logits_of(placed, {split: context.split(split) for split in blocks}):
+        for row, logits in group:
+            for split, block in blocks.items():
+                block.append(logits[split])
+            rows.append(row)
+        context.control.progress(rows[-1]["index"] + 1, count)
         if time.monotonic() - saved > SAVE_EVERY_SECONDS:
             arrays = [
                 (split, context.artifacts.put_array(np.stack(block), "predictions")) for split, block in blocks.items()

@@ -32,8 +32,8 @@ from modescape.results import Results
 from modescape.science import data as datasets
 from modescape.science.blocks import give_back
 from modescape.science.health import finite
+from modescape.science.predictions import T, scores
 from modescape.science.predictions import accuracy as accuracy_of
-from modescape.science.predictions import scores
 from modescape.science.similarity import diversity
 from modescape.settings import Settings
 from modescape.sources import source_of
@@ -46,7 +46,7 @@ from modescape.tables import Solution, Stage
 if TYPE_CHECKING:
     import torch
 
-    from modescape.science.predictions import ActivationMask
+    from modescape.science.predictions import ActivationMask, Placed
     from modescape.stages.control import StageControl
 
 Json = dict[str, Any]
@@ -159,6 +159,14 @@ class Context:
 
         images = self.split(split) if limit is None else self.split(split).take(limit)
         return predict(network, images, self.splits.transform, device=self.device, mask=mask, check=self.control.check)
+
+    def logits_of(
+        self, placed: Iterable[Placed[T]], splits: Mapping[str, datasets.Split]
+    ) -> Iterator[list[tuple[T, dict[str, NDArray[np.float32]]]]]:
+        """The same of many functions on several sets of images, group by group (`predict_in_groups`)."""
+        from modescape.science.predictions import predict_in_groups
+
+        return predict_in_groups(placed, splits, self.splits.transform, device=self.device, check=self.control.check)
 
     def add_solution(
         self,

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from itertools import chain, groupby
 
 import numpy as np
 from cachetools import FIFOCache
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets
-from modescape.methods.sampling import Choice, Sampled, best_strength, grid_in_words, sample_at
+from modescape.methods.sampling import Choice, best_strength, grid_in_words, sample_at
 from modescape.prices import Work
 from modescape.records import Absent, Role
 from modescape.registry import Method, methods
-from modescape.science.predictions import average
+from modescape.science.predictions import Placed, average
 from modescape.science.seeds import stream_seed
 from modescape.spec_parts import keyed
 from modescape.stages.around import Around, options_of
@@ -130,27 +132,33 @@ class _Looked:
         """Of the average at that strength, mean over the runs."""
         if value not in self.losses:
             self.losses[value] = []
-            for run in self.runs:
-                self.losses[value].append(self._lost(run, value))
+            for lost in self._lost(value):
+                self.losses[value].append(lost)
                 done = sum(len(of_runs) for of_runs in self.losses.values())
                 self.context.control.progress(done, max(POINTS * len(self.runs), done + 1), strength=value)
             if time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
                 self._save()
         return float(np.mean([one.mean(dtype=np.float64) for one in self.losses[value]]))
 
-    def _lost(self, run: int, value: float) -> NDArray[np.float32]:
-        around = self._around(run)
-        neighbourhood = around.neighbourhood_of(self.entry)
-        drawn = sample_at(
-            self.entry, neighbourhood, self.options, sample_set="grid", strength=value, count=self.count,
-            seed=stream_seed(self.context.spec.ensemble.seed, "sampling", run),
-        )  # fmt: skip
-        logs = average(self._logits(around, found) for found in drawn)
-        return np.asarray(-logs[np.arange(len(self.labels)), self.labels], np.float32)
+    def _lost(self, value: float) -> Iterator[NDArray[np.float32]]:
+        """Of the average at that strength, run by run; groups of samples may reach over several."""
+        images = {"validation": self.context.split("validation").take(FLOOR_IMAGES)}
+        found = chain.from_iterable(self.context.logits_of(self._placed(value), images))
+        for _, of_run in groupby(found, key=lambda one: one[0]):
+            logs = average(logits["validation"] for _, logits in of_run)
+            yield np.asarray(-logs[np.arange(len(self.labels)), self.labels], np.float32)
 
-    def _logits(self, around: Around, found: Sampled) -> NDArray[np.float32]:
-        around.place(found.draw)
-        return around.logits(found.draw, "validation", limit=FLOOR_IMAGES)
+    def _placed(self, value: float) -> Iterator[Placed[int]]:
+        """Every run's samples at that strength, told with the run."""
+        for run in self.runs:
+            around = self._around(run)
+            neighbourhood = around.neighbourhood_of(self.entry)
+            for found in sample_at(
+                self.entry, neighbourhood, self.options, sample_set="grid", strength=value, count=self.count,
+                seed=stream_seed(self.context.spec.ensemble.seed, "sampling", run),
+            ):  # fmt: skip
+                around.place(found.draw)
+                yield Placed(run, around.network, found.draw.mask)
 
     def _around(self, run: int) -> Around:
         """Runs are asked for in turns, so as many as memory holds are kept."""

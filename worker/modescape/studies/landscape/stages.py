@@ -9,9 +9,10 @@ killed attempt last saved. Cuts through chosen solutions of a finished experimen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
+from itertools import chain, groupby, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from modescape.registry import architectures
 from modescape.science import data as datasets
 from modescape.science import landscape
 from modescape.science.barriers import BATCH_NORM_IMAGES
+from modescape.science.predictions import Placed
 from modescape.spec import ExperimentSpec
 from modescape.spec_parts import keyed
 from modescape.stages.around import Around
@@ -32,6 +34,8 @@ from modescape.stages.inputs import waited_for
 from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
 from modescape.studies.landscape.study import PlaneSpec
 from modescape.tables import Solution
+
+Scores = Callable[[Sequence[int]], Iterator[landscape.Floats]]
 
 POINTS = "points"
 ROWS_A_BLOCK = 9  # 33 rows are four blocks, 65 eight: two workers end within a few rows of each other
@@ -188,10 +192,9 @@ class _Cut:
         self.axes = self.plane.axes(params["resolution"])
         limits = {"train": params["train_images"], params["split"]: params["test_images"]}
         self.images: dict[str, datasets.Split] = {name: context.split(name).take(n) for name, n in limits.items()}
+        said = list(self.logits(self.anchors))
         self.views = [
-            landscape.View(
-                images, images.numpy_labels(), np.stack([self.logits(a, name).argmax(-1) for a in self.anchors])
-            )
+            landscape.View(images, images.numpy_labels(), np.stack([one[name].argmax(-1) for one in said]))
             for name, images in self.images.items()
         ]
 
@@ -213,18 +216,25 @@ class _Cut:
             raise StageError(f"solution {solution.number} is the optimum's weights under a dropout mask")
         return draw.theta
 
-    def logits(self, solution: Solution, split: str) -> NDArray[np.float32]:
-        """[N, K] of a solution with its own weights and batch-norm statistics; those kept are used again."""
-        images = self.images[split]
-        if split in solution.predictions:
-            kept: NDArray[np.float32] = self.results.logits(solution, split)[: len(images)]
-            return kept
-        if solution.weights is not None:
-            self.weights.load_tensors(self.network, self.context.artifacts.tensors(solution.weights))
-            return self.gauge.logits(images)
-        around = self.around(solution.run)
-        mask = around.place_solution(solution)
-        return self.context.logits(around.network, split, mask=mask, limit=len(images))
+    def logits(self, solutions: Iterable[Solution]) -> Iterator[dict[str, NDArray[np.float32]]]:
+        """[N, K] by split of each solution as it is; those kept are used again."""
+
+        def lacks(solution: Solution) -> list[str]:
+            return [split for split in self.images if split not in solution.predictions]
+
+        for splits, alike in groupby(solutions, lacks):
+            images = {split: self.images[split] for split in splits}
+            groups = self.context.logits_of(map(self._placed, alike), images)
+            for solution, found in chain.from_iterable(groups) if splits else zip(alike, repeat({}), strict=False):
+                kept = (split for split in self.images if split not in found)
+                yield found | {split: self.results.logits(solution, split)[: len(self.images[split])] for split in kept}
+
+    def _placed(self, solution: Solution) -> Placed[Solution]:
+        """With its own weights and batch-norm statistics."""
+        if solution.weights is None:
+            return next(self.around(solution.run).placed([solution]))
+        self.weights.load_tensors(self.network, self.context.artifacts.tensors(solution.weights))
+        return Placed(solution, self.network)
 
     @cached_property
     def gauge(self) -> landscape.Gauge:
@@ -238,14 +248,15 @@ class _Cut:
             check=self.context.control.check,
         )
 
-    def at(self, theta: NDArray[np.float32]) -> landscape.Floats:
+    def at(self, thetas: Iterable[NDArray[np.float32]]) -> Iterator[landscape.Floats]:
         """Scores [S, 2 + A] of any weights."""
-        return self.gauge(theta, self.views)
+        return self.gauge.each(thetas, self.views)
 
-    def own(self, solution: Solution) -> landscape.Floats:
-        """Scores [S, 2 + A] of a solution as it is."""
-        scored = zip(self.images, self.views, strict=True)
-        return np.stack([landscape.score(self.logits(solution, n), v.truth, v.anchors) for n, v in scored])
+    def own(self, solutions: Iterable[Solution]) -> Iterator[landscape.Floats]:
+        """Scores [S, 2 + A] of solutions as they are."""
+        for found in self.logits(solutions):
+            scored = zip(self.images, self.views, strict=True)
+            yield np.stack([landscape.score(found[name], view.truth, view.anchors) for name, view in scored])
 
     @property
     def about(self) -> Json:
@@ -266,11 +277,11 @@ def _grid(context: Context, cut: _Cut) -> None:
     rows = list(range(params["block"], len(axes.y), params["blocks"]))
     about = {**cut.about, "rows": rows}
 
-    def cell(i: int) -> landscape.Floats:
-        row, column = divmod(i, len(axes.x))
-        return cut.at(cut.plane.at(axes.x[column], axes.y[rows[row]]))
+    def cells(numbers: Iterable[int]) -> Iterator[landscape.Floats]:
+        places = (divmod(i, len(axes.x)) for i in numbers)
+        return cut.at(cut.plane.at(axes.x[column], axes.y[rows[row]]) for row, column in places)
 
-    context.output.extra = _filled(context, cut, len(rows) * len(axes.x), cell, about)
+    context.output.extra = _filled(context, cut, len(rows) * len(axes.x), cells, about)
 
 
 def _points(context: Context, cut: _Cut) -> None:
@@ -290,13 +301,12 @@ def _points(context: Context, cut: _Cut) -> None:
         for solution in shown
     ]
 
-    def one(i: int) -> landscape.Floats:
-        if i < len(shown):
-            return cut.own(shown[i])
-        theta, radius = rays[i - len(shown)]
-        return cut.at((radius * theta.astype(np.float64)).astype(np.float32))
+    def each(numbers: Sequence[int]) -> Iterator[landscape.Floats]:
+        yield from cut.own(shown[i] for i in numbers if i < len(shown))
+        left = (rays[i - len(shown)] for i in numbers if i >= len(shown))
+        yield from cut.at((radius * theta.astype(np.float64)).astype(np.float32) for theta, radius in left)
 
-    context.output.extra = _filled(context, cut, len(shown) + len(rays), one, {**cut.about, "points": points})
+    context.output.extra = _filled(context, cut, len(shown) + len(rays), each, {**cut.about, "points": points})
 
 
 def _shown(context: Context, cut: _Cut) -> list[Solution]:
@@ -317,8 +327,11 @@ def _shown(context: Context, cut: _Cut) -> list[Solution]:
     return list({solution.number: solution for solution in found}.values())
 
 
-def _filled(context: Context, cut: _Cut, count: int, score: Callable[[int], landscape.Floats], about: Json) -> Json:
+def _filled(context: Context, cut: _Cut, count: int, scores: Scores, about: Json) -> Json:
     """`about` with the scores of 0 .. count - 1, float64 [count, S, 2 + A]."""
     values = np.full((count, len(cut.views), 2 + len(cut.anchors)), np.nan)
-    fill(context, values, values, score, name="scores", kind="landscape", about=about)
+    fill(
+        context, values, values, lambda places: scores([i for (i,) in places]), name="scores", kind="landscape",
+        about=about,
+    )  # fmt: skip
     return {**about, "scores": context.keep(values, "landscape"), "done": count}

@@ -23,10 +23,11 @@ from modescape.science.ood import SCORES, Detection, Noticed, detection, entropy
 from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
 from modescape.spec_parts import keyed
+from modescape.stages.around import Around
 from modescape.stages.ensemble import deviation
 from modescape.stages.examples import MOST_PICTURED, PICTURE_SECONDS, asked_pictures, keep_pictures
 from modescape.stages.given import GIVEN, Given, given_parts, given_to
-from modescape.stages.groups import Networks, members, names, planned
+from modescape.stages.groups import as_split, members, names, planned
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_other_images
 from modescape.studies.ood.images import count_images, outside_images
 from modescape.studies.ood.study import OodSpec
@@ -100,6 +101,7 @@ def ood(context: Context) -> None:
         context.output.extra = {"skipped": context.results().failed.get(run, f"run {run} left no functions")}
         return
     found = outside_images(study, context.splits.shape, _test_images(context), context.settings.data_folders)
+    images = {"outside": as_split(context, found.pixels)}
     kept: dict[str, str] = {}
     partial = context.lease.stage.partial
     for name, digest in partial.get("groups", {}).items():
@@ -111,9 +113,9 @@ def ood(context: Context) -> None:
         begun = partial.get("begun", {})
         block = list(context.artifacts.array(begun["logits"])) if begun.get("group") == name else []
         done, saved = sum(list(groups.values())[:i]), time.monotonic()
-        networks = Networks(context, run, solutions)
-        for s in range(len(block), len(solutions)):
-            block.extend(networks.logits(found.pixels, of=slice(s, s + 1)))
+        placed = Around(context, run).placed(solutions[len(block) :])
+        for group in context.logits_of(placed, images):
+            block.extend(logits["outside"] for _, logits in group)
             context.control.progress(done + len(block), of)
             if time.monotonic() - saved > SAVE_EVERY_SECONDS and len(block) < len(solutions):
                 info = context.artifacts.put_array(np.stack(block), "predictions")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +12,7 @@ from modescape.draft import Draft
 from modescape.imported.tensor_names import Keys
 from modescape.prices import Work
 from modescape.science import low_loss_paths
-from modescape.science.barriers import BATCH_NORM_IMAGES
-from modescape.science.predictions import average, scores
+from modescape.science.predictions import accuracy, average, nll, scores
 from modescape.science.seeds import stream_seed
 from modescape.spec_parts import keyed
 from modescape.stages.filling import fill
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from modescape.science.barriers import Profile
     from modescape.science.data import Split
     from modescape.science.low_loss_paths import Curve, Knot, Polyline, Theta
+    from modescape.science.predictions import Logits
 
 Floats = NDArray[np.float64]
 Trained = tuple[NDArray[np.float32], Json]  # points of a path, and what was trained for how long
@@ -110,25 +110,27 @@ class _Between:
         """Training loss of weight vectors on the first images, nats, [n]."""
         return self.profile(thetas, {"train": self.context.splits.train.take(self.study.images)})["train"].loss
 
-    def logits(self, theta: Theta) -> NDArray[np.float32]:
-        """On all test images, with batch-norm statistics estimated anew."""
-        from modescape.science import weights
+    def logits(self, thetas: Iterable[Theta], images: Mapping[str, Split]) -> Iterator[dict[str, Logits]]:
+        """Of weight vectors, by split, with batch-norm statistics estimated anew."""
+        from modescape.science.barriers import logits_along
 
-        weights.assign(self.network, theta)
-        if self.statistics is not None:
-            weights.refresh_batch_norm(self.network, self.statistics, self.context.splits.transform, BATCH_NORM_IMAGES)
-        return self.context.logits(self.network, "test")
+        return logits_along(
+            self.network, thetas, images, self.context.splits.transform, statistics=self.statistics,
+            device=self.context.device, check=self.context.control.check,
+        )  # fmt: skip
 
-    def scorer(self, images: Mapping[str, Split]) -> Callable[[Theta], Floats]:
+    def scorer(self, images: Mapping[str, Split]) -> Callable[[Iterable[Theta]], Iterator[Floats]]:
         """What gives any weights their scores [split, quantity]; what the two ends predict is worked out once."""
-        ends = self.profile((self.a, self.b), images)
+        ends = {split: seen.labels for split, seen in self.profile((self.a, self.b), images).items()}
+        truth = {split: seen.numpy_labels() for split, seen in images.items()}
 
-        def scores(theta: Theta) -> Floats:
-            found = self.profile((theta,), images)
-            return np.array([
-                [*seen.loss, *seen.accuracy, *(seen.agreement(labels)[0] for labels in ends[split].labels)]
-                for split, seen in found.items()
-            ])  # fmt: skip
+        def scores(thetas: Iterable[Theta]) -> Iterator[Floats]:
+            for found in self.logits(thetas, images):
+                yield np.array([
+                    [nll(logits, truth[split]), accuracy(logits, truth[split]),
+                     *(accuracy(logits, labels) for labels in ends[split])]
+                    for split, logits in found.items()
+                ])  # fmt: skip
 
         return scores
 
@@ -148,16 +150,16 @@ def tunnel(context: Context) -> None:
     t, scores = fractions(POINTS), between.scorer(images)
     values = np.full((len(LINES), len(SPLITS), len(QUANTITIES), POINTS), np.nan)
 
-    def score(k: int, line: int) -> Floats:
+    def point(k: int, line: int) -> Theta:
         at = t[k : k + 1]
-        return scores(next(path.at(at) if line == 0 else straight(between.a, between.b, at)))
+        return next(path.at(at) if line == 0 else straight(between.a, between.b, at))
 
     view = np.moveaxis(values, -1, 0)  # both lines point by point, so that they can be compared as they grow
     fill(
         context,
         values,
         view,
-        score,
+        lambda places: scores(point(*place) for place in places),
         name="profile",
         kind="profile",
         about={**found, **about},
@@ -182,8 +184,8 @@ def tunnel(context: Context) -> None:
 def _average(context: Context, between: _Between, path: Polyline | Curve) -> None:
     """Scores of the mean probability of points along the path, ends included, on all test images."""
     count, labels = between.study.averaged, context.splits.test.numpy_labels()
-    logits = (between.logits(theta) for theta in path.at(np.linspace(0.0, 1.0, count)))
-    for metric, value in scores(average(logits), labels).items():
+    logits = between.logits(path.at(np.linspace(0.0, 1.0, count)), {"test": context.splits.test})
+    for metric, value in scores(average(found["test"] for found in logits), labels).items():
         subject = f"tunnel/{context.params['tunnel']}/averaged"
         context.add_group(subject, metric, value, len(labels), "test", points=count, runs=between.runs)
 
@@ -300,9 +302,9 @@ def triangles(context: Context) -> None:
     values = np.full((len(angles), len(QUANTITIES), ANGLES, RADII), np.nan)
     scores = between.scorer({"test": test})
 
-    def score(w: int, i: int, j: int) -> Floats:
-        return scores(wedges.point(w, angles[w][i], radii[j]))
+    def point(w: int, i: int, j: int) -> Theta:
+        return wedges.point(w, angles[w][i], radii[j])
 
     view = np.moveaxis(values, 1, -1)[..., None, :]  # [wedge, angle, radius, split, quantity]
-    fill(context, values, view, score, name="surface", about=about)
+    fill(context, values, view, lambda places: scores(point(*place) for place in places), name="surface", about=about)
     context.output.extra = {"surface": context.keep(values, "surface"), **about}
