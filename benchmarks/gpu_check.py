@@ -6,14 +6,16 @@
 Sameness: a training twice, killed and resumed, and in groups gives the bits of one alone; stacks its gradients; the
 card's accuracy is the processor's. Speed at the paper's shape, 3x32x32 in batches of 128: training images a second of
 1, 4, 16 and 64 members, branches and stacked, beside eager and compiled loops written by hand that train one member
-after another; predictions a second; the share of time in which the card computes; memory. Product: every short preset,
-put on scikit-learn's digits, through the real laboratory to its last figure; with CIFAR-10 in MODESCAPE_DATA also fig-6
-whole. What fell short is named at the end, and the exit status says so.
+after another; predictions a second of as many functions at once, beside an eager network that predicts one after
+another; the share of time in which the card computes; memory. Product: every short preset, put on scikit-learn's
+digits, through the real laboratory to its last figure; with CIFAR-10 in MODESCAPE_DATA also fig-6 whole. What fell
+short is named at the end, and the exit status says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -42,7 +44,7 @@ from modescape.registry import presets
 from modescape.science import weights
 from modescape.science.arithmetic import choose_precision, numerics_class
 from modescape.science.data import Split, Splits
-from modescape.science.predictions import predict
+from modescape.science.predictions import Placed, predict, predict_in_groups
 from modescape.science.seeds import run_seeds
 from modescape.spec import ExperimentSpec, parse
 from modescape.training import Recipe, Run, Silent, TrainState
@@ -281,14 +283,48 @@ def speed(report: Report, device: str) -> None:
                 share = _share(_ours(spec, splits, 16, "branches", device))
                 report.say("speed", f"{name}, 16 branches: share of the time in which the card computes", share)
         with report.part("speed", f"{name}, predictions"):
-            network = build(spec.network, SHAPE, seed=0).to(device)
-            test = splits.test.to(device).take(10_000)
+            _predictions(report, name, spec, splits.test.to(device).take(10_000), device)
 
-            def once(network: nn.Module = network, test: Split = test) -> int:
-                predict(network, test, splits.transform, device=device)
-                return len(test)
 
-            report.say("speed", f"{name}, predictions/s", round(_rate(once, device)))
+def _predictions(report: Report, name: str, spec: ExperimentSpec, test: Split, device: str) -> None:
+    """Of functions at once, beside a network in evaluation that one writes by hand, one function after another."""
+    eager = plain(name).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    def by_hand() -> int:
+        with torch.inference_mode():
+            for part in torch.split(test.rows(0, len(test)), 1000):
+                eager((part.float() / 255).contiguous(memory_format=torch.channels_last)).cpu()
+        return len(test)
+
+    other = _rate(by_hand, device)
+    report.say("speed", f"{name}, eager, one function after another, predictions/s", round(other))
+    network = build(spec.network, SHAPE, seed=0).to(device)
+    thetas = [weights.flatten(build(spec.network, SHAPE, seed=seed)) for seed in range(max(MEMBERS[device]))]
+
+    def placed() -> Iterator[Placed[int]]:
+        for number in itertools.cycle(range(len(thetas))):
+            weights.assign(network, thetas[number])
+            yield Placed(number, network)
+
+    def in_groups(together: int | None) -> Any:
+        return predict_in_groups(placed(), {"test": test}, UNIT, device=device, together=together)
+
+    alone = {number: found["test"] for [(number, found)] in itertools.islice(in_groups(1), len(thetas))}
+    for together in (*MEMBERS[device], None):
+        groups = in_groups(together)
+        if together is None:
+            next(groups)  # the first, which tells how many others have room
+        first = next(groups)
+        line = f"{name}, {len(first)} at once{'' if together else ', as many as are taken'}"
+        same = all(_same(found["test"], alone[number]) for number, found in first if number in alone)
+        report.say("sameness", f"{line}, the same bits", same, holds=same)
+
+        def once(groups: Any = groups) -> int:
+            return len(next(groups)) * len(test)
+
+        found = _rate(once, device)
+        told = {"ours": round(found), "ours / other": round(found / other, 2)} | _memory(device)
+        report.say("speed", f"{line}, predictions/s", told)
 
 
 def _memory(device: str) -> dict[str, int]:
