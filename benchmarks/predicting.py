@@ -134,7 +134,8 @@ class Sampling:
             for call in calls:
                 call()
 
-        name = "SmallCNN, 3x32x32, samples of {method} ({sample_set}) beside their predictions".format(**lease.stage.params)
+        method, sample_set = lease.stage.params["method"], lease.stage.params["sample_set"]
+        name = f"SmallCNN, 3x32x32, samples of {method} ({sample_set}) beside their predictions"
         self.rows[name] = beside(self.rounds, whole, alone, lambda mine, other: None, time.process_time)
         print(f"{name}: {self.rows[name]}", flush=True)
         return output
@@ -147,7 +148,7 @@ def sampling(rounds: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     means = rng.uniform(90, 160, (10, 3, 32, 32))
     arrays: dict[str, Any] = {}
-    for name, count in (("train", 4000), ("validation", 2000), ("test", 10_000)):
+    for name, count in (("train", 4000), ("validation", 2000), ("test", 5000)):
         labels = np.arange(count) % 10
         noisy = means[labels] + rng.normal(0, 90, (count, 3, 32, 32))
         arrays |= {f"{name}_images": noisy.clip(0, 255).astype(np.uint8), f"{name}_labels": labels}
@@ -163,7 +164,7 @@ def sampling(rounds: int) -> dict[str, Any]:
             "training": {"epochs": 3, "snapshots": 6, "snapshot_window": 0.5},
             "methods": [
                 {"method": name, "options": {"rank": 3} if name == "low-rank" else {}}
-                | ({} if name == "averaging" else {"spread": 10, "typical": 10})
+                | ({} if name == "averaging" else {"spread": 8, "typical": 8})
                 for name in METHODS
             ],
         }, name="sampling")  # fmt: skip

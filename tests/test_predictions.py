@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -319,10 +320,10 @@ def test_on_a_card_functions_wait_for_their_images_and_what_follows_for_all_of_t
 
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("main"))
     monkeypatch.setattr(torch.cuda, "stream", within)
-    answers = [lambda: torch.ones(1), lambda: torch.zeros(1)]
-    assert [float(one) for one in predictions._launched(answers, [Stream("a"), Stream("b")])] == [1, 0]
-    begun = [line for one in "ab" for line in (f"{one} waits for main", f"on {one}", "off")]
-    assert asked == [*begun, "main waits for a", "main waits for b"]
+    answers = [partial(torch.full, (1,), value) for value in (1.0, 2.0, 3.0)]
+    assert [float(one) for one in predictions._launched(answers, [Stream("a"), Stream("b")])] == [1, 2, 3]
+    launched = ["on a", "off", "on b", "off", "on a", "off"]  # two have room at once
+    assert asked == ["a waits for main", "b waits for main", *launched, "main waits for a", "main waits for b"]
 
 
 def test_predicting_leaves_the_weights_alone() -> None:

@@ -16,7 +16,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -39,6 +39,7 @@ T = TypeVar("T")
 _ON_PROCESSOR = 8
 _ON_CARD = 64
 _HELD = 1 << 26  # bytes that weights and logits of a group may take on a processor
+_BESIDE_CARD = 1 << 30  # and its logits, which come back from a card
 _VALUES = 1 << 18  # probabilities that are scored at a time: 2 MB
 
 
@@ -120,7 +121,8 @@ def predict_each(
             stack.enter_context(_evaluating(module, mask))
         for context in (torch.inference_mode(), torch.autocast(device.type, enabled=False), _exact(device)):
             stack.enter_context(context)
-        size, streams = batch or _batch_size(split, device), _streams(device, len(modules))
+        size = batch or _batch_size(split, device)
+        streams: list[Any] | None = None if device.type == "cuda" and len(modules) > 1 else []
         fast: list[Any] = []
         for start in range(0, count, size):
             if check is not None:
@@ -135,7 +137,13 @@ def predict_each(
                 partial(module, seen) if function is None else partial(function, ordered)
                 for module, function in zip(modules, fast, strict=True)
             ]
-            found = torch.stack(_launched(answers, streams)).float().cpu().numpy()  # all that a batch gave, in one copy
+            given: list[torch.Tensor] = []
+            if streams is None:
+                before = _allocated(device)
+                given = [answers[0]()]
+                streams = _streams(device, torch.cuda.max_memory_allocated(device) - before)
+            given += _launched(answers[len(given) :], streams)
+            found = torch.stack(given).float().cpu().numpy()  # all that a batch gave, in one copy
             if logits is None:
                 logits = np.empty((len(modules), count, found.shape[-1]), np.float32)
             logits[:, start : start + len(images)] = found
@@ -143,27 +151,33 @@ def predict_each(
     return logits
 
 
-def _streams(device: torch.device, functions: int) -> list[Any]:
-    """Of several functions on a card one each."""
+def _streams(device: torch.device, step: int) -> list[Any]:
+    """As many as half of a card's free memory holds functions at once. step: bytes that one takes for a batch."""
+    return _all_streams(device)[: max(1, _free(device) // 2 // max(1, step))]
+
+
+@cache
+def _all_streams(device: torch.device) -> list[Any]:
+    """The same every time, for what was allocated on one is used again on it."""
     import torch
 
-    if device.type != "cuda" or functions == 1:
-        return []
-    return [torch.cuda.Stream(device) for _ in range(functions)]  # type: ignore[no-untyped-call]
+    return [torch.cuda.Stream(device) for _ in range(_ON_CARD)]  # type: ignore[no-untyped-call]
 
 
 def _launched(answers: Sequence[Callable[[], torch.Tensor]], streams: Sequence[Any]) -> list[torch.Tensor]:
-    """What each gives; with streams, each on its own, after all that was launched before, and before what follows."""
+    """What each gives; with streams, on these in turn, after all that was launched before, and before what follows."""
     import torch
 
     if not streams:
         return [answer() for answer in answers]
+    used = streams[: len(answers)]
     main, found = torch.cuda.current_stream(streams[0].device), []
-    for answer, stream in zip(answers, streams, strict=True):
+    for stream in used:
         stream.wait_stream(main)
-        with torch.cuda.stream(stream):
+    for i, answer in enumerate(answers):
+        with torch.cuda.stream(used[i % len(used)]):
             found.append(answer())
-    for stream in streams:
+    for stream in used:
         main.wait_stream(stream)
     return found
 
@@ -200,9 +214,8 @@ def predict_in_groups(
     for one in placed:
         one.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if together is None:
-            before = _allocated(device)
             found = predicted([one.network], [one])
-            together = _how_many(one.network, found[0][1].values(), device, before)
+            together = _how_many(one.network, found[0][1].values(), device)
             yield found
         elif together == 1:
             yield predicted([one.network], [one])
@@ -231,27 +244,28 @@ def _tensors(network: torch.nn.Module) -> list[torch.Tensor]:
     return [*network.parameters(), *network.buffers()]
 
 
+def _how_many(network: torch.nn.Module, logits: Iterable[Logits], device: torch.device) -> int:
+    """How many functions like this one, which gave these logits, make a group."""
+    own, said = sum(one.nbytes for one in _tensors(network)), sum(one.nbytes for one in logits)
+    if device.type == "cuda":
+        return max(1, min(_ON_CARD, _free(device) // 2 // own, _BESIDE_CARD // said))
+    return max(1, min(_ON_PROCESSOR, _HELD // (2 * own + said)))  # weights a second time, in blocks
+
+
 def _allocated(device: torch.device) -> int:
     """Bytes on a card now; the most at once are counted from here."""
     import torch
 
-    if device.type != "cuda":
-        return 0
     torch.cuda.reset_peak_memory_stats(device)
     return torch.cuda.memory_allocated(device)
 
 
-def _how_many(network: torch.nn.Module, logits: Iterable[Logits], device: torch.device, before: int) -> int:
-    """How many functions like this one, which was predicted since `before` bytes were allocated, make a group: on a
-    card as many as half of its free memory holds with a batch of each."""
+def _free(device: torch.device) -> int:
+    """Bytes of a card that nobody uses."""
     import torch
 
-    own = sum(one.numel() * one.element_size() for one in _tensors(network))
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return max(1, min(_ON_CARD, free // 2 // (own + torch.cuda.max_memory_allocated(device) - before)))
-    kept = 2 * own + sum(one.nbytes for one in logits)  # weights a second time, in blocks
-    return max(1, min(_ON_PROCESSOR, _HELD // kept))
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 @contextmanager
