@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-import pwd
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +18,8 @@ import pytest
 # As in our workers, and before numpy and torch are loaded: threads of several test processes on few cores spin
 # against each other and cost up to eight times the processor time.
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+import postgres
 
 from modescape.database import upgrade
 from modescape.registry import Registry
@@ -53,59 +52,11 @@ def wait_until() -> Wait:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """A PostgreSQL of our own on a Unix socket, without fsync; the URL with {database} to fill in.
-
-    It refuses to run as root, so root starts it as the user `postgres` that the package makes.
-    """
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    if not programs:
-        pytest.fail("PostgreSQL is not installed: sudo apt-get install postgresql")
-    bin_folder = programs[-1].parent
-    user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    folder = Path(tempfile.mkdtemp(prefix="modescape-postgres-"))
-    shutil.chown(folder, user)
-    as_user = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-    subprocess.run(
-        [bin_folder / "initdb", "-D", folder / "data", "-U", "tests", "-A", "trust", "-E", "UTF8", "--no-sync"],
-        check=True, capture_output=True, cwd=folder, **as_user,
-    )  # fmt: skip
-    options = ["listen_addresses=", f"unix_socket_directories={folder}", "fsync=off", "synchronous_commit=off",
-               "full_page_writes=off", "max_connections=200"]  # fmt: skip
-    flags = [part for option in options for part in ("-c", option)]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([bin_folder / "postgres", "-D", folder / "data", *flags], stdout=log, stderr=log,
-                                  cwd=folder, **as_user)  # fmt: skip
-    url = f"postgresql://tests@/{{database}}?host={folder}"
-    try:
-        _answers(url.format(database="postgres"), server, folder / "log")
-        _postgres_command(url, "CREATE DATABASE template_modescape")
+    """A PostgreSQL of our own; the URL with {database} to fill in."""
+    with postgres.running("fsync=off", "synchronous_commit=off", "full_page_writes=off") as url:
+        postgres.command(url, "CREATE DATABASE template_modescape")
         upgrade(url.format(database="template_modescape"))
         yield url
-    finally:
-        server.send_signal(signal.SIGQUIT)  # at once: nothing in it is worth keeping
-        server.wait(30)
-        shutil.rmtree(folder)
-
-
-def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    import psycopg
-
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            psycopg.connect(url).close()
-            return
-        except psycopg.OperationalError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"PostgreSQL did not start: {log.read_text()[-2000:]}")
-            time.sleep(0.05)
-
-
-def _postgres_command(url: str, command: str) -> None:
-    import psycopg
-
-    with psycopg.connect(url.format(database="postgres"), autocommit=True) as connection:
-        connection.execute(command.encode())
 
 
 def _postgres(postgres_server: str) -> Iterator[str]:
@@ -121,9 +72,9 @@ def postgres_url_of_module(postgres_server: str) -> Iterator[str]:
 
 def _postgres_database(postgres_server: str) -> Iterator[str]:
     name = f"t{uuid.uuid4().hex}"
-    _postgres_command(postgres_server, f"CREATE DATABASE {name} TEMPLATE template_modescape")
+    postgres.command(postgres_server, f"CREATE DATABASE {name} TEMPLATE template_modescape")
     yield postgres_server.format(database=name)
-    _postgres_command(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    postgres.command(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 postgres_url = pytest.fixture(_postgres)
