@@ -25,6 +25,7 @@ from sqlalchemy import event as listening
 
 from modescape import listing
 from modescape.artifacts import Artifacts
+from modescape.columns import EXPERIMENTS
 from modescape.database import check_schema, downgrade, migrations_folder, open_database, schema_state, upgrade
 from modescape.errors import ConfigurationError, Conflict, InvalidInput, LeaseLost, NotFound
 from modescape.executor import Executor, Machine
@@ -44,8 +45,7 @@ from modescape.records import (
 from modescape.registry import presets
 from modescape.settings import Settings
 from modescape.spec import parse
-from modescape.store import Store
-from modescape.store import experiments as listed
+from modescape.store import Store, in_memory
 from modescape.store.leases import Lease
 from modescape.store.outputs import write_rows
 from modescape.tables import Base, Experiment, Stage, Word, utcnow
@@ -534,17 +534,17 @@ def test_a_fresh_experiment_reuses_nothing(store: Store) -> None:
 # --- archive, restore, purge -----------------------------------------------------------------------------------------
 
 
-def test_archived_experiments_leave_the_list_and_come_back(store: Store) -> None:
-    experiment = create(store)
-    lease = claim(store)
-    assert store.experiments.archive(experiment.id).archived_at is not None
-    assert store.leases.wish(lease) == "cancel"
-    assert store.experiments.page().total == 0
-    assert [e.id for e in store.experiments.page(ListQuery(archived=True))] == [experiment.id]
-    assert store.experiments.page(ListQuery(archived=None)).total == 1
-    store.experiments.archive(experiment.id)
-    store.leases.give_back(lease)
-    row = store.experiments.restore(experiment.id)
+def test_archived_experiments_leave_the_list_and_come_back(asked: Store) -> None:
+    experiment = create(asked)
+    lease = claim(asked)
+    assert asked.experiments.archive(experiment.id).archived_at is not None
+    assert asked.leases.wish(lease) == "cancel"
+    assert asked.experiments.page().total == 0
+    assert [e.id for e in asked.experiments.page(ListQuery(archived=True))] == [experiment.id]
+    assert asked.experiments.page(ListQuery(archived=None)).total == 1
+    asked.experiments.archive(experiment.id)
+    asked.leases.give_back(lease)
+    row = asked.experiments.restore(experiment.id)
     assert (row.archived_at, row.status) == (None, "cancelled")
 
 
@@ -604,6 +604,14 @@ def test_points_beyond_the_checkpoint_are_drawn_again(store: Store) -> None:
 # --- lists -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["by the database", "in memory"])
+def asked(request: pytest.FixtureRequest, store: Store) -> Store:
+    """A store whose lists are asked for one way or the other."""
+    held = store.experiments._held
+    held._is_wanted = request.param == "in memory"
+    return store
+
+
 def fill(store: Store, count: int) -> list[dict[str, Any]]:
     """`count` experiments straight into the table, with repeated values and gaps."""
     rng = random.Random(1)
@@ -611,7 +619,8 @@ def fill(store: Store, count: int) -> list[dict[str, Any]]:
     spec = SPEC.model_dump(mode="json")
     rows = [
         {
-            "id": f"{i:036d}", "slug": f"e-{i}", "name": f"Experiment {i}" if i % 7 else f"100%_{i}", "notes": "",
+            "id": f"{i:08d}-0000-4000-8000-000000000000", "slug": f"e-{i}", "notes": "",
+            "name": f"Experiment {i}" if i % 7 else f"100%_{i}",
             "tags":
                 rng.choice([[], ["paper"], ["paper", "draft"]]), "spec": spec, "digest": SPEC.digest(), "fresh": False,
             "created_by": "", "created_at": start + timedelta(minutes=i // 3), "status":
@@ -656,23 +665,23 @@ CONDITIONS: list[tuple[Condition | AnyOf, Callable[[dict[str, Any]], bool]]] = [
 ]  # fmt: skip
 
 
-def test_conditions_find_what_a_plain_loop_finds(store: Store) -> None:
-    rows = [row for row in fill(store, 150) if row["archived_at"] is None]
+def test_conditions_find_what_a_plain_loop_finds(asked: Store) -> None:
+    rows = [row for row in fill(asked, 150) if row["archived_at"] is None]
     for condition, meets in CONDITIONS:
         expected = {row["id"] for row in rows if meets(row)}
-        page = store.experiments.page(ListQuery((condition,), limit=1000))
+        page = asked.experiments.page(ListQuery((condition,), limit=1000))
         assert {e.id for e in page} == expected, condition
         assert page.total == len(expected)
     both = (Condition("dataset", "eq", "digits"), Condition("method", "eq", "random"))
     expected = {row["id"] for row in rows if row["dataset"] == "digits" and "random" in row["methods"]}
-    assert {e.id for e in store.experiments.page(ListQuery(both, limit=1000))} == expected
+    assert {e.id for e in asked.experiments.page(ListQuery(both, limit=1000))} == expected
 
 
 @pytest.mark.parametrize(
     "sort", ["-created", "created", "accuracy", "-accuracy", "name", "-seconds", "disagreement", "-id"]
 )
-def test_pages_show_every_row_once_in_order_and_those_without_value_last(store: Store, sort: str) -> None:
-    rows = [row for row in fill(store, 80) if row["archived_at"] is None]
+def test_pages_show_every_row_once_in_order_and_those_without_value_last(asked: Store, sort: str) -> None:
+    rows = [row for row in fill(asked, 80) if row["archived_at"] is None]
     column = {"created": "created_at"}.get(sort.lstrip("-"), sort.lstrip("-"))
     down = sort.startswith("-")
     valued = sorted((r for r in rows if r[column] is not None), key=lambda r: (r[column], r["id"]), reverse=down)
@@ -680,13 +689,13 @@ def test_pages_show_every_row_once_in_order_and_those_without_value_last(store: 
     seen: list[str] = []
     cursor = None
     while True:
-        page = store.experiments.page(ListQuery(sort=sort, cursor=cursor, limit=7))
+        page = asked.experiments.page(ListQuery(sort=sort, cursor=cursor, limit=7))
         assert page.total == len(rows)
         seen += [e.id for e in page]
         cursor = page.next
         if cursor is None:
             break
-    if column == "name" and store.url.startswith("postgres"):  # its collation is not by code point
+    if column == "name" and asked.url.startswith("postgres"):  # its collation is not by code point
         assert sorted(seen) == sorted(r["id"] for r in rows)
     else:
         assert seen == [r["id"] for r in valued + empty]
@@ -709,9 +718,9 @@ def test_pages_show_every_row_once_in_order_and_those_without_value_last(store: 
         (ListQuery(limit=1001), "limit"),
     ],
 )
-def test_questions_that_make_no_sense_name_the_field(store: Store, query: ListQuery, field: str) -> None:
+def test_questions_that_make_no_sense_name_the_field(asked: Store, query: ListQuery, field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        store.experiments.page(query)
+        asked.experiments.page(query)
     assert caught.value.field == field
     assert caught.value.allowed
 
@@ -723,9 +732,9 @@ def test_lists_do_not_read_specs(store: Store) -> None:
         _ = row.spec
 
 
-def test_facets_count_what_the_filter_leaves(store: Store) -> None:
-    rows = [row for row in fill(store, 200) if row["archived_at"] is None and row["dataset"] == "digits"]
-    facets = store.experiments.facets(ListQuery((Condition("dataset", "eq", "digits"),)))
+def test_facets_count_what_the_filter_leaves(asked: Store) -> None:
+    rows = [row for row in fill(asked, 200) if row["archived_at"] is None and row["dataset"] == "digits"]
+    facets = asked.experiments.facets(ListQuery((Condition("dataset", "eq", "digits"),)))
     assert facets["dataset"] == [("digits", len(rows))]
     for name, column in (("status", "status"), ("method", "methods"), ("tag", "tags")):
         expected: dict[str, int] = {}
@@ -775,12 +784,12 @@ def test_counts_that_take_long_are_told_again_for_two_seconds(store: Store, monk
     clock = [0.0]
     seconds = store.experiments._counted.ttl
     monkeypatch.setattr(store.experiments, "_counted", TTLCache(maxsize=64, ttl=seconds, timer=lambda: clock[0]))
-    monkeypatch.setattr(listed, "_LONG", 3600.0)  # whatever the machine does besides
+    monkeypatch.setattr(in_memory, "LONG", 3600.0)  # whatever the machine does besides
     create(store)
     assert sum(count for _, count in store.experiments.facets()["status"]) == 1
     create(store)
     assert sum(count for _, count in store.experiments.facets()["status"]) == 2  # counted at once, and so every time
-    monkeypatch.setattr(listed, "_LONG", -1.0)
+    monkeypatch.setattr(in_memory, "LONG", -1.0)
     of_digits = ListQuery((Condition("dataset", "eq", "digits"),))
     for query in (ListQuery(), of_digits):
         assert sum(count for _, count in store.experiments.facets(query)["status"]) == 2
@@ -856,8 +865,9 @@ def test_rare_text_is_found_by_an_index(store: Store) -> None:
     assert "SCAN experiment\n" not in steps + "\n"
 
 
-def test_a_list_costs_what_it_shows_not_what_there_is(store: Store) -> None:
+def test_a_list_costs_what_it_shows_not_what_there_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Page 1, a page far on and the counts walk an index in its order: nothing is sorted, no unseen row is read."""
+    monkeypatch.setattr(in_memory, "LONG", 3600.0)  # whatever the machine does besides
     fill(store, 5_000)
     postgres = store.url.startswith("postgres")
     if postgres:  # as its autovacuum does in time
@@ -882,6 +892,119 @@ def test_a_list_costs_what_it_shows_not_what_there_is(store: Store) -> None:
     # A sort is what shows that these words would be there to be found.
     sorted_ = plans(store, lambda: store.experiments.page(ListQuery(sort="-accuracy")))
     assert ("Sort" if postgres else "TEMP B-TREE") in sorted_[-1], sorted_
+
+
+ASKED_OF_MANY = [
+    *(ListQuery((one,)) for one, _ in CONDITIONS),
+    *(
+        ListQuery(sort=f"{way}{field.name}")
+        for field in EXPERIMENTS.asked.values()
+        if field.sortable
+        for way in ("", "-")
+    ),
+    *(ListQuery(sort=f"{way}{name}") for name in ("spec.training.batch_size", "result.gain") for way in ("", "-")),
+    ListQuery(
+        (Condition("spec.training.optimiser", "eq", "adam"), Condition("result.gain", "null", True)), archived=True
+    ),
+    ListQuery((Condition("text", "contains", "7"),), sort="-accuracy"),
+]
+
+
+@pytest.mark.slow
+def test_among_many_lists_read_no_row_that_they_do_not_show(store: Store) -> None:
+    """Every condition, sort, search and count, whatever the field, once its column has been read."""
+    fill(store, 300)
+    store.experiments._held._is_wanted = True
+    by_database = Store(store.url).experiments
+    for query in ASKED_OF_MANY:
+        by_database._counted.clear()
+        assert dict(store.experiments.facets(query)) == dict(by_database.facets(query)), query
+        page, expected = store.experiments.page(query), by_database.page(query)
+        if query.sort not in ("name", "-name", "architecture", "-architecture") or store.url.startswith("sqlite"):
+            assert [row.id for row in page] == [row.id for row in expected], query
+        assert (page.total, page.next is None) == (expected.total, expected.next is None), query
+        following = plans(store, lambda: store.experiments.page(query))  # noqa: B023  # asked at once
+        assert len(following) == 2, following  # the last event, and the rows that are shown by their ids
+        assert "event" in following[0].lower() or "Result" in following[0], following
+        assert "SCAN experiment" not in following[1], following
+        assert len(plans(store, lambda: store.experiments.facets(query))) == 1  # noqa: B023  # asked at once
+        assert plans(store, lambda: store.experiments.facets(query))[0] == following[0]  # noqa: B023
+
+
+@pytest.mark.slow
+def test_what_is_held_of_lists_follows_every_change(store: Store) -> None:
+    """Sixty changes at random, by this process or another: after each, lists are those of the database."""
+    rng, other = random.Random(2), Store(store.url)
+    held, plain = store.experiments, Store(store.url).experiments
+    held._held._is_wanted = True
+    for number in range(6):
+        create(store, name=f"number {number}", stages=GRAPH[:2], tags=["a"] * (number % 2))
+    questions = [
+        ListQuery(sort="-seconds", limit=3), ListQuery((Condition("status", "ne", "queued"),), sort="name"),
+        ListQuery((Condition("tag", "in", ["a", "b"]),), archived=None), ListQuery(archived=True),
+        ListQuery((Condition("text", "contains", "two"),), sort="spec.ensemble.runs"),
+        ListQuery((Condition("result.gain", "null", True),), sort="-started"),
+    ]  # fmt: skip
+    for step in range(60):
+        of = rng.choice([store, other])
+        rows = of.experiments.page(ListQuery(archived=None)).items
+        row = rng.choice(rows)
+        with suppress(Conflict):
+            match rng.randrange(9):
+                case 0:
+                    of.experiments.patch(row.id, name=rng.choice(["one", "two", "Two and three"]))
+                case 1:
+                    of.experiments.patch(row.id, tags=rng.choice([[], ["a"], ["b", "c"]]), notes="two")
+                case 2:
+                    of.experiments.archive(row.id)
+                case 3:
+                    of.experiments.restore(row.id)
+                case 4:
+                    of.experiments.purge(row.id)
+                case 5:
+                    of.experiments.cancel(row.id)
+                case 6:
+                    of.experiments.retry(row.id)
+                case 7:
+                    create(of, name=f"later {step}", stages=GRAPH[:2])
+                case 8:
+                    while (lease := of.leases.claim("w")) is not None:
+                        found = ListColumns(
+                            accuracy=rng.random(), finding={"ensemble": {"accuracy": 0.7, "single": 0.6}}
+                        )
+                        of.leases.finish(lease, StageOutput(experiment=found), f"memo {step} {lease.stage.id}")
+        if step % 20 == 19:
+            store.events.prune(rng.choice([0, 3]))
+        for query in questions:
+            page, expected = held.page(query), plain.page(query)
+            assert ([row.id for row in page], page.total) == ([row.id for row in expected], expected.total), (
+                step,
+                query,
+            )
+            plain._counted.clear()
+            assert held.facets(query) == plain.facets(query), (step, query)
+    assert held._held._rows is not None
+
+
+def test_every_change_of_what_a_list_shows_is_told(store: Store) -> None:
+    """Also where nothing has happened to the experiment: a name is registered for its folder."""
+    scans = on_own(store, "/data/lungs")
+    held = store.experiments
+    held._held._is_wanted = True
+    assert [row.dataset for row in held.page()] == ["lungs"]
+    store.own_sets.register("patients", {"dataset": "folder", "where": "/data/lungs"})
+    assert [row.id for row in held.page(ListQuery((Condition("dataset", "eq", "patients"),)))] == [scans.id]
+
+
+def test_a_list_is_held_from_when_it_took_long_among_many(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(store)
+    monkeypatch.setattr(in_memory, "LONG", -1.0)
+    store.experiments.page()
+    store.experiments.facets()
+    assert not store.experiments._held._is_wanted, "it is one of few"
+    monkeypatch.setattr(in_memory, "MANY", 1)
+    assert [row.name for row in store.experiments.page()] == [row.name for row in store.experiments.page()]
+    assert store.experiments._held._is_wanted
 
 
 # --- events ----------------------------------------------------------------------------------------------------------

@@ -103,6 +103,15 @@ class Page(Sequence[T], Generic[T]):
         return len(self.items)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a question finds, where that is known before: keys of the rows of the page, in its order and one more where
+    there are more, and how many rows there are in all."""
+
+    keys: Sequence[Any]
+    total: int
+
+
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le,
 }  # fmt: skip
@@ -127,45 +136,73 @@ class Listing(Generic[Row]):
         show: Sequence[str] = (),
         counted: bool = True,
         among: Sequence[ColumnElement[bool]] = (),
+        found: Found | None = None,
     ) -> Page[Row]:
         """The rows of `statement` that meet all conditions. among: which rows the table's indexes hold at all, one that
-        holds every column of the list. Raises InvalidInput naming the field."""
-        sort = sort or self.fields.sort
+        holds every column of the list; found: what was found out before. Raises InvalidInput naming the field."""
+        sort, column = self._sort(sort, limit)
         name, descending = sort.removeprefix("-"), sort.startswith("-")
-        column = self._column(name, "sort")
-        if limit is not None and not 1 <= limit <= MAX_LIMIT:
-            raise InvalidInput(f"a page of {limit} rows was asked for", field="limit", allowed=f"1 to {MAX_LIMIT}")
         asked, is_stored = {*_names(conditions)}, name in self.fields.columns
-        held = asked <= {*self.fields.columns, *self.fields.lists}
-        # Rows that must be read whole are read as they lie: from index to row and back takes three times as long.
-        in_order, all_of = [one.is_(True) for one in among], statement
-        wanted = self.where(conditions, session)
-        keys = statement.where(*(among if held else in_order), *wanted).with_only_columns(self.fields.key).subquery()
-        total = session.scalar(select(func.count()).select_from(keys)) if counted else 0
-        statement = statement.where(*(among if is_stored else in_order), *wanted)
-        if cursor is not None:
-            statement = statement.where(self._after(cursor, sort, column, descending))
         nulls_last = [column.is_(None)] if _may_be_null(column) else []
         ordered = [c.desc() if descending else c.asc() for c in dict.fromkeys((column, self.fields.key))]
-        sought = held and (asked or name != self.fields.sort.removeprefix("-"))
-        if limit is not None and (sought or not is_stored):
-            # The index knows which rows these are, and only they are read.
-            first = statement.with_only_columns(self.fields.key).order_by(*nulls_last, *ordered).limit(limit + 1)
-            chosen = first.subquery()
-            statement = all_of.join(chosen, chosen.c[0] == self.fields.key)
+        if found is not None:
+            total = found.total
+            statement = statement.where(*among, self.fields.key.in_(found.keys))
+        else:
+            held = asked <= {*self.fields.columns, *self.fields.lists}
+            # Rows that must be read whole are read as they lie: from index to row and back takes three times as long.
+            in_order, all_of = [one.is_(True) for one in among], statement
+            wanted = self.where(conditions, session)
+            keys = statement.where(*(among if held else in_order), *wanted).with_only_columns(self.fields.key)
+            total = session.scalar(select(func.count()).select_from(keys.subquery())) or 0 if counted else 0
+            statement = statement.where(*(among if is_stored else in_order), *wanted)
+            if cursor is not None:
+                statement = statement.where(self._after(*self._mark(cursor, sort, column), column, descending))
+            sought = held and (asked or name != self.fields.sort.removeprefix("-"))
+            if limit is not None and (sought or not is_stored):
+                # The index knows which rows these are, and only they are read.
+                first = statement.with_only_columns(self.fields.key).order_by(*nulls_last, *ordered).limit(limit + 1)
+                chosen = first.subquery()
+                statement = all_of.join(chosen, chosen.c[0] == self.fields.key)
         statement = statement.order_by(*nulls_last, *ordered)
         computed = [self._column(one, "columns") for one in show]
         if computed or not is_stored:
             statement = statement.add_columns(column, *computed)
-        found = [tuple(row) for row in session.execute(statement if limit is None else statement.limit(limit + 1))]
-        more = limit is not None and len(found) > limit
-        found = found[:limit]
-        rows, shown = [row[0] for row in found], tuple(row[2:] for row in found)
+        read = [tuple(row) for row in session.execute(statement if limit is None else statement.limit(limit + 1))]
+        more = limit is not None and len(read) > limit
+        read = read[:limit]
+        rows, shown = [row[0] for row in read], tuple(row[2:] for row in read)
         mark = None
         if more:
-            last = found[-1][1] if len(found[-1]) > 1 else getattr(rows[-1], column.key)
+            last = read[-1][1] if len(read[-1]) > 1 else getattr(rows[-1], column.key)
             mark = self._cursor(sort, last, rows[-1])
-        return Page(rows, mark, total or 0, shown)
+        return Page(rows, mark, total, shown)
+
+    def checked(
+        self,
+        session: Session,
+        conditions: Sequence[Condition | AnyOf],
+        sort: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> tuple[str, tuple[Any, str] | None]:
+        """The order, and value and key of the row that a cursor stands behind, of a question that makes sense. Raises
+        InvalidInput as `page` does; asks no rows."""
+        for one in conditions:
+            if isinstance(one, Condition) and one.field == "text" and self.fields.texts:
+                _check_search(one)
+            else:
+                self._one(one, session)
+        sort, column = self._sort(sort, limit)
+        return sort, self._mark(cursor, sort, column) if cursor is not None else None
+
+    def _sort(self, sort: str | None, limit: int | None) -> tuple[str, Any]:
+        """The order asked for and its column. Raises InvalidInput."""
+        sort = sort or self.fields.sort
+        column = self._column(sort.removeprefix("-"), "sort")
+        if limit is not None and not 1 <= limit <= MAX_LIMIT:
+            raise InvalidInput(f"a page of {limit} rows was asked for", field="limit", allowed=f"1 to {MAX_LIMIT}")
+        return sort, column
 
     def where(self, conditions: Sequence[Condition | AnyOf], session: Session) -> list[ColumnElement[bool]]:
         return [self._one(condition, session) for condition in conditions]
@@ -206,8 +243,7 @@ class Listing(Generic[Row]):
         return compared
 
     def _text(self, condition: Condition, session: Session) -> ColumnElement[bool]:
-        if condition.operator not in ("eq", "contains", "notcontains"):
-            raise InvalidInput("text can only be searched", field="text", allowed="contains, notcontains")
+        _check_search(condition)
         said = names.normal(str(condition.value))
         postgres = session.get_bind().dialect.name == "postgresql"
         keys = None if postgres else self._by_index(said, session)
@@ -250,7 +286,8 @@ class Listing(Generic[Row]):
             raise InvalidInput(f"there is no field {name[:80]!r}", field=field, allowed=allowed)
         return self.fields.columns[name]
 
-    def _after(self, cursor: str, sort: str, column: Any, descending: bool) -> ColumnElement[bool]:
+    def _mark(self, cursor: str, sort: str, column: Any) -> tuple[Any, str]:
+        """Value and key of the row that a cursor stands behind. Raises InvalidInput."""
         try:
             made_for, value, key = orjson.loads(base64.urlsafe_b64decode(cursor.encode() + b"=="))
             if value is not None and column.type.python_type is datetime:
@@ -262,6 +299,9 @@ class Listing(Generic[Row]):
             made_for, value, key = None, None, None
         if made_for != sort:
             raise InvalidInput("this cursor belongs to another list", field="cursor", allowed="its own `next`")
+        return value, key
+
+    def _after(self, value: Any, key: str, column: Any, descending: bool) -> ColumnElement[bool]:
         beyond = operator.lt if descending else operator.gt
         if column is self.fields.key:
             after: ColumnElement[bool] = beyond(self.fields.key, key)
@@ -277,6 +317,11 @@ class Listing(Generic[Row]):
     def _cursor(self, sort: str, value: Any, row: Row) -> str:
         mark = [sort, value, getattr(row, self.fields.key.key)]
         return base64.urlsafe_b64encode(orjson.dumps(mark)).decode().rstrip("=")
+
+
+def _check_search(condition: Condition) -> None:
+    if condition.operator not in ("eq", "contains", "notcontains"):
+        raise InvalidInput("text can only be searched", field="text", allowed="contains, notcontains")
 
 
 def _names(conditions: Sequence[Condition | AnyOf]) -> Iterator[str]:

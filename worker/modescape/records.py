@@ -126,7 +126,7 @@ class EventKind(StrEnum):
     """What happened. A stage may tell events of kinds of its own besides (`StageControl.note`)."""
 
     CREATED = "created"  # an experiment, with its name and slug
-    CHANGED = "changed"  # its name, tags or notes
+    CHANGED = "changed"  # its name, tags or notes, or what else lists show of it
     STATUS = "status"  # its status, with how many stages are done
     CANCELLED = "cancelled"  # by the user: how many stages at once, how many are asked to stop
     PAUSED = "paused"  # likewise

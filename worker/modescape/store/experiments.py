@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,8 +22,9 @@ from modescape.errors import Conflict, NotFound
 from modescape.listing import Listing, ListQuery, Page
 from modescape.records import About, ArtifactInfo, EventKind, PlannedStage, StageState, Status, Wish
 from modescape.spec import ExperimentSpec
+from modescape.store import in_memory
 from modescape.store.creating import add_experiment, checked_tags, having_trainings, known_request
-from modescape.store.lookup import find_experiment
+from modescape.store.lookup import batches, find_experiment
 from modescape.store.outputs import forget_files, name_files
 from modescape.store.transaction import PURGE_LOCK, Change, Database, Subject
 from modescape.store.transitions import AFRESH, graph_of, move, refresh, settle, waiting_for
@@ -32,7 +33,6 @@ from modescape.tables import Artifact, ArtifactUse, Event, Experiment, Idempoten
 Counts = dict[str, list[tuple[str, int]]]
 
 EXPERIMENTS = Listing(columns.EXPERIMENTS)
-_LONG = 0.02  # seconds: what is counted sooner is counted every time
 _HEAVY = (Experiment.spec, Experiment.notes)  # never read for lists
 
 
@@ -62,6 +62,7 @@ class Experiments(Subject):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
+        self._held = in_memory.InMemory()
         self._counted: TTLCache[str, Counts] = TTLCache(maxsize=64, ttl=2.0)
         self._lock = Lock()
 
@@ -131,14 +132,25 @@ class Experiments(Subject):
         with self.database.reading() as session:
             return find_experiment(session, reference)
 
+    def of_ids(self, ids: Collection[str]) -> list[Experiment]:
+        """Those of them that there are, in any order."""
+        return [
+            row
+            for some in batches(sorted(ids))
+            for row in self.found(select(Experiment).where(Experiment.id.in_(some)))
+        ]
+
     def page(self, query: ListQuery = ListQuery()) -> Page[Experiment]:
         """A page of experiments with what lists show; `spec` and `notes` are not read. Raises InvalidInput."""
         statement = select(Experiment).options(*(defer(column, raiseload=True) for column in _HEAVY))
         with self.database.reading() as session:
-            return EXPERIMENTS.page(
+            found, began = self._held.find(session, query), time.monotonic()
+            page = EXPERIMENTS.page(
                 session, statement, among=_archived(query.archived), conditions=query.conditions, sort=query.sort,
-                cursor=query.cursor, limit=query.limit, show=query.show, counted=query.counted,
+                cursor=query.cursor, limit=query.limit, show=query.show, counted=query.counted, found=found,
             )  # fmt: skip
+            self._held.took(session, time.monotonic() - began)
+            return page
 
     def facets(self, query: ListQuery = ListQuery()) -> Counts:
         """For each facet the values among the experiments `query` finds, with counts, most frequent first.
@@ -146,15 +158,21 @@ class Experiments(Subject):
         One pass: distinct combinations are few, so grouping by all of them and adding up here costs one index scan
         where a query per facet would cost six. What took long to count is told again for two seconds.
         """
+        with self.database.reading() as session:
+            if (counted := self._held.counts(session, query)) is not None:
+                return _most_first(counted)
         asked = repr((query.archived, query.conditions))
         with self._lock:
             kept = self._counted.get(asked)
         if kept is None:
             began = time.monotonic()
             kept = self._count(query)
-            if time.monotonic() - began > _LONG:
+            took = time.monotonic() - began
+            if took > in_memory.LONG:  # what is counted sooner is counted every time
                 with self._lock:
                     self._counted[asked] = kept
+                with self.database.reading() as session:
+                    self._held.took(session, took)
         return kept
 
     def _count(self, query: ListQuery) -> Counts:
@@ -173,7 +191,7 @@ class Experiments(Subject):
             for value, count in found.items():
                 for item in json.loads(value) if field.kind == columns.Kind.LIST else [value]:
                     counts[field.name][item] = counts[field.name].get(item, 0) + count
-        return {name: sorted(found.items(), key=lambda pair: (-pair[1], pair[0])) for name, found in counts.items()}
+        return _most_first(counts)
 
     def patch(
         self, reference: str, *, name: str | None = None, tags: Sequence[str] | None = None, notes: str | None = None
@@ -330,6 +348,10 @@ class Experiments(Subject):
             freed = sum(row.bytes for row in rows)
             change.event(EventKind.PURGED, experiment.id, slug=experiment.slug, bytes=freed)
             return Purged(freed, {row.digest: row.created_at for row in rows}, stages)
+
+
+def _most_first(counts: Mapping[str, Mapping[str, int]]) -> Counts:
+    return {name: sorted(found.items(), key=lambda pair: (-pair[1], pair[0])) for name, found in counts.items()}
 
 
 def _cancel(change: Change, experiment: Experiment) -> None:

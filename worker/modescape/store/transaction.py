@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Select, insert, inspect, text
+from sqlalchemy import event as listening
 from sqlalchemy.orm import Session
 
 from modescape.database import open_database
 from modescape.records import EventKind, Json
 from modescape.store.lookup import batches
-from modescape.tables import Base, Event, Stage, utcnow
+from modescape.tables import Base, Event, Experiment, Stage, utcnow
 
 T = TypeVar("T")
 
@@ -32,6 +33,12 @@ class Change:
         self.session = session
         self.now = now
         self._events: list[Json] = []
+        self._changed: dict[str, Experiment] = {}
+        listening.listen(session, "after_flush", self._flushed)
+
+    def _flushed(self, session: Session, _: object) -> None:
+        rows = (row for row in (*session.new, *session.dirty) if isinstance(row, Experiment))
+        self._changed |= {row.id: row for row in rows if session.is_modified(row)}
 
     def event(
         self, kind: EventKind | str, experiment_id: str | None, stage: Stage | None = None, /, **payload: Any
@@ -44,9 +51,14 @@ class Change:
         )  # fmt: skip
 
     def write_events(self) -> None:
+        """With one at least of every experiment whose row has changed: who holds lists in memory hears by them."""
+        self.session.flush()
+        told = {event["experiment_id"] for event in self._events}
+        for id_, row in self._changed.items():
+            if id_ not in told:
+                self.event(EventKind.CHANGED, id_, name=row.name, tags=row.tags)
         if not self._events:
             return
-        self.session.flush()
         self.lock(EVENT_LOCK)
         self.session.execute(insert(Event), self._events)
 
