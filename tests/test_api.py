@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import functools
 import hashlib
 import io
@@ -17,14 +18,18 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import httpx
 import numpy as np
 import plotly.io
 import pytest
+from fastapi import Response
+from fastapi.responses import StreamingResponse
+from fastapi.routing import APIRoute
 from safetensors.numpy import load as load_safetensors
 from serving import CLASSES, IMAGES, SPEC, Served, finished, free_port, served, work
 from sqlalchemy.exc import OperationalError
@@ -32,11 +37,17 @@ from sqlalchemy.exc import OperationalError
 from modescape.errors import DataMissing
 from modescape.records import PlannedStage
 from modescape.registry import figures
+from modescape.settings import Settings
 from modescape.spec import parse
 from modescape.store import Store
 from modescape.tables import Experiment
+from modescape_api.app import THREADS, create_app
 from modescape_api.background import hub
 from modescape_api.background.hub import Hub
+from modescape_api.http import replies
+from modescape_api.http.site import WAITS
+from modescape_api.pages import importing
+from modescape_api.resources import imports
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +286,61 @@ def test_predictions_weights_and_matrices_are_the_stored_bytes(
     document = ok(client.get(f"{base}/matrices/disagreement", params={"split": "test"}))
     assert document["rows"] == [0, 1, 2, 3, 4, 5]
     assert [m["name"] for m in ok(client.get(f"{base}/matrices"))["items"]] == ["cosine", "disagreement"]
+
+
+def test_a_matrix_is_sent_in_blocks_with_its_numbers_exact() -> None:
+    """Between two blocks the server answers others; numbers come back as they were, those that are none as nothing."""
+    random = np.random.default_rng(0)
+    values = random.normal(size=(400, 300)) * 10.0 ** random.integers(-300, 300, (400, 300))
+    values[0, :4] = (np.nan, np.inf, 0.0, 1.0)
+    rows, columns = range(5, 405), ['a "name"', *map(str, range(299))]
+
+    def sent(answer: Response) -> list[bytes]:
+        async def read() -> list[bytes]:
+            assert isinstance(answer, StreamingResponse)
+            return [bytes(block) async for block in answer.body_iterator]  # type: ignore[arg-type]  # all are bytes
+
+        return asyncio.run(read())
+
+    def same(found: list[list[float | None]]) -> None:
+        expected = [[value if np.isfinite(value) else None for value in line] for line in values.tolist()]
+        assert found == expected
+
+    blocks = sent(replies.matrix_csv(values, rows, columns, name="m.csv"))
+    assert max(map(len, blocks)) < 100_000 < sum(map(len, blocks))
+    header, *lines = csv.reader(io.StringIO(b"".join(blocks).decode(), newline=""))
+    assert header == ["solution", *columns]
+    assert [line[0] for line in lines] == [str(row) for row in rows]
+    same([[float(cell) if cell else None for cell in line[1:]] for line in lines])
+    blocks = sent(replies.matrix_json({"name": "m", "shape": [400, 300]}, values, headers={"etag": "x"}))
+    assert max(map(len, blocks)) < 100_000 < sum(map(len, blocks))
+    document = json.loads(b"".join(blocks))
+    assert (document["name"], document["shape"]) == ("m", [400, 300])
+    same(document["values"])
+
+
+def test_requests_that_wait_for_another_process_leave_their_threads_to_others(tmp_path: Path) -> None:
+    app = create_app(Settings(home=tmp_path))
+    limits: list[float] = []
+
+    async def live() -> None:
+        async with app.router.lifespan_context(app):
+            limiter = anyio.to_thread.current_default_thread_limiter()
+            limits.append(limiter.total_tokens)
+            async with asynccontextmanager(WAITS[0].dependency)():
+                limits.append(limiter.total_tokens)
+            limits.append(limiter.total_tokens)
+
+    asyncio.run(live())
+    assert limits == [THREADS, THREADS + 1, THREADS]
+    waiting = {"/api/imports/look", "/api/imports", "/api/imports/weights", "/api/imports/{id}/members/{member}"}
+    found = {
+        route.path
+        for part in (imports.router, importing.router)
+        for route in part.routes
+        if isinstance(route, APIRoute) and WAITS[0] in route.dependencies
+    }
+    assert found == waiting | {"/import", "/import/weights"}
 
 
 def test_a_files_ranges_and_caching(client: httpx.Client, site: Served, done: Experiment) -> None:

@@ -292,13 +292,30 @@ def matrix_csv(
 ) -> Response:
     """A matrix as CSV: first line the columns, first cell of each line the row; numbers as their shortest exact
     text."""
-    header = (corner, *(str(column) for column in columns))
-    lines = csv_lines(header, ((row, *(float(v) for v in line)) for row, line in zip(rows, values, strict=True)))
+    header, *labels = csv_lines((corner, *map(str, columns)), ([row] for row in rows))
+    end = b"\r\n"
+    lines = (
+        label.removesuffix(end) + b"," + numbers.replace(b"null", b"") + end
+        for label, numbers in zip(labels, _lines_of_numbers(values), strict=True)
+    )
     return StreamingResponse(
-        _in_blocks(lines),
+        _in_blocks(itertools.chain([header], lines)),
         media_type=CSV,
         headers={"content-disposition": f'attachment; filename="{name}"', "cache-control": REVALIDATE},
     )
+
+
+def matrix_json(about: Mapping[str, Any], values: np.ndarray[Any, Any], *, headers: Mapping[str, str]) -> Response:
+    """An object with `values` as its last field, streamed: a block at a time, other requests go on between two."""
+    lines = (b"%s[%s]" % (b"," if i else b"", numbers) for i, numbers in enumerate(_lines_of_numbers(values)))
+    pieces = itertools.chain([encode(about)[:-1], b',"values":['], lines, [b"]}"])
+    return StreamingResponse(_in_blocks(pieces), media_type=JSON, headers={"cache-control": REVALIDATE, **headers})
+
+
+def _lines_of_numbers(values: np.ndarray[Any, Any]) -> Iterator[bytes]:
+    """Each row's numbers with commas between, as their shortest exact text; null for what is none."""
+    for line in values:
+        yield encode(np.ascontiguousarray(line, dtype=np.float64))[1:-1]
 
 
 def content(request: Request, path: Path, digest: str, *, media_type: str, name: str) -> Response:

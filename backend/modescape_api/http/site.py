@@ -5,10 +5,12 @@ def endpoint(here: Here) -> Response: ...   # FastAPI hands the record in
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
@@ -49,6 +51,11 @@ class Site:
         return Intake(self.laboratory)
 
     @cached_property
+    def prices(self) -> dict[str, Any]:
+        """What presets cost here, as the launch form remembers it."""
+        return {}
+
+    @cached_property
     def token(self) -> str | None:
         """The secret people and programs show, or None when everybody at this machine may come in."""
         return self.settings.token.get_secret_value() if self.settings.token else None
@@ -68,3 +75,16 @@ async def _site(request: Request) -> Site:  # async: a sync dependency would cos
 
 
 Here = Annotated[Site, Depends(_site)]
+
+
+async def _with_a_thread_of_its_own() -> AsyncIterator[None]:
+    limiter = to_thread.current_default_thread_limiter()
+    limiter.total_tokens += 1
+    try:
+        yield
+    finally:
+        limiter.total_tokens -= 1
+
+
+# Of requests that may wait for another process for minutes: a few of them would hold up all others.
+WAITS = [Depends(_with_a_thread_of_its_own)]

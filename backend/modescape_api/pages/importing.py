@@ -26,7 +26,7 @@ from modescape.registry import architectures, datasets
 from modescape.tables import Experiment, Gathering
 from modescape.uploads import QuotaReached, Uploads
 from modescape_api.http import bodies
-from modescape_api.http.site import Here, Site
+from modescape_api.http.site import WAITS, Here, Site
 from modescape_api.pages.display import counted
 from modescape_api.pages.rendering import back, render
 from modescape_api.resources import imports
@@ -67,7 +67,7 @@ class Question:
     chosen: str
 
 
-@router.post("/import/weights")
+@router.post("/import/weights", dependencies=WAITS)
 async def weights_post(request: Request, here: Here) -> Response:
     """Import networks by their weights."""
     _check_size(request, here)
@@ -125,7 +125,7 @@ def import_page(request: Request, here: Here) -> Response:
     return _page(request, here)
 
 
-@router.post("/import")
+@router.post("/import", dependencies=WAITS)
 async def import_post(request: Request, here: Here) -> Response:
     """Look at files again with the answers given, or import them."""
     _check_size(request, here)

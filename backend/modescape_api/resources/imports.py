@@ -26,7 +26,7 @@ from modescape.tables import Experiment, Gathered, Gathering
 from modescape_api.http import bodies, problems, replies
 from modescape_api.http.bodies import Body, Name, Notes, Tag, body
 from modescape_api.http.proxies import at
-from modescape_api.http.site import Here, Site
+from modescape_api.http.site import WAITS, Here, Site
 from modescape_api.resources import data
 from modescape_api.resources.examples import Example, answer, answers
 from modescape_api.resources.experiments import as_document
@@ -303,6 +303,7 @@ Key = Annotated[
 
 @router.post(
     "/api/imports/look",
+    dependencies=WAITS,
     summary="Look at files that were sent",
     description="What is understood of them, what is odd, and what is asked; nothing is kept. Files that cannot be "
     "read, however they are answered, are refused by name.",
@@ -317,6 +318,7 @@ def look(here: Here, asked: Annotated[LookAt, body(LookAt)]) -> Response:
 @router.post(
     "/api/imports",
     status_code=201,
+    dependencies=WAITS,
     summary="Import an ensemble, or open one that waits for members",
     description="With files and without `planned`: the experiment of all of them, at once. With `planned`: its page "
     "shows estimates and intervals so far, and no word is given until it is sealed. Open questions are refused, with "
@@ -362,6 +364,7 @@ def bring_in(here: Site, asked: Weights, *, key: str | None = None) -> Experimen
 @router.post(
     "/api/imports/weights",
     status_code=201,
+    dependencies=WAITS,
     summary="Import networks by their weights",
     description="The experiment that evaluates them. A worker puts every tensor into its place, checks the accuracies "
     "that were stated, and says on the experiment's page which went where, or in words what does not fit. With an "
@@ -402,6 +405,7 @@ def one_import(here: Here, id: Id) -> Response:
 @router.put(
     "/api/imports/{id}/members/{member}",
     status_code=201,
+    dependencies=WAITS,
     summary="Add a member",
     description="The same content again changes nothing and answers 200; other content under the same id is refused.",
     openapi_extra=bodies.documented(NewMember, Example("ask-member")),

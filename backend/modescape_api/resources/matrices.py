@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
 from modescape.errors import NotFound
@@ -74,7 +73,7 @@ def matrix(
         return replies.npy(values, name=f"{title}.npy", headers=headers)
     if form == "csv":
         return replies.matrix_csv(values, found.rows, found.columns, name=f"{title}.csv")
-    return replies.json({**as_matrix(found), "values": np.asarray(values, dtype=np.float64)}, headers=headers)
+    return replies.matrix_json(as_matrix(found), values, headers=headers)
 
 
 def _matrix(here: Site, row: Experiment, name: str, split: str | None) -> Matrix:
