@@ -17,6 +17,7 @@ import pytest
 from serving import Served, served
 from test_data import small_cifar10
 
+from modescape.records import StageOutput
 from modescape.registry import presets
 from modescape.science.data import contents
 from modescape_api.pages import forms
@@ -217,3 +218,30 @@ def test_a_set_whose_files_are_being_read_is_not_called_missing(
     assert missing is not None
     assert "CIFAR-100" in missing[1].split(", ")
     assert "CIFAR-10" not in missing[1].split(", ")
+
+
+@pytest.mark.slow
+def test_remembered_prices_are_those_of_this_moment(tmp_path: Path) -> None:
+    """A page plans what is chosen alone, until a worker comes, or a stage that a preset would take over is here."""
+    with served(tmp_path) as site, site.visitor() as client:
+        store, here = site.laboratory.store, site.app.state.site
+
+        def cards() -> str:
+            return client.get("/launch?preset=blank").text.split('name="key"')[0]
+
+        first = cards()
+        before = dict(here.prices)
+        assert before
+        assert cards() == first
+        assert all(here.prices[name] is before[name] for name in here.prices), "nothing was planned again"
+        store.workers.register("w", device="cpu", numerics="cpu/1", queue="cpu", pid=1)
+        with_worker = cards()
+        assert all(here.prices[name] is not before[name] for name in here.prices), "there is somebody to work now"
+        row = site.laboratory.create(presets["quickstart"].call(), name="q")
+        lease = store.leases.claim("w", experiment_id=row.id, kind="train")
+        assert lease is not None
+        store.leases.finish(lease, StageOutput(), sorted(here.prices["quickstart"].asked)[0])
+        now = cards()
+        assert now != with_worker
+        here.prices.clear()
+        assert cards() == now

@@ -19,7 +19,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -90,7 +90,7 @@ class Laboratory:
             document = own_sets.named(document, self.store.own_sets.all())
         return self.preparing(fresh=fresh)(document, as_published=as_published)
 
-    def preparing(self, *, fresh: bool = False) -> Callable[..., Prepared]:
+    def preparing(self, *, fresh: bool = False) -> partial[Prepared]:
         """`plan.prepare` with the folders and workers of this laboratory, looked up once: for many specs at one moment.
 
         fresh: nothing is taken over from earlier experiments.

@@ -19,7 +19,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from graphlib import TopologicalSorter
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -442,8 +441,13 @@ def _critical_path(stages: Sequence[PlannedStage], costs: Mapping[Need, Cost]) -
     """The chain of stages that takes longest, its first stage first."""
     waited = {(one.kind, one.key): (*one.needs, *one.wants) for one in stages}
     ends: dict[Need, float] = {}
-    for name in TopologicalSorter(waited).static_order():
-        ends[name] = costs[name].seconds + max((ends[need] for need in waited[name]), default=0.0)
+    while len(ends) < len(waited):  # once: plans name what is waited for before what waits
+        before = len(ends)
+        for name, needs in waited.items():
+            if name not in ends and all(need in ends for need in needs):
+                ends[name] = costs[name].seconds + max((ends[need] for need in needs), default=0.0)
+        if len(ends) == before:
+            raise ValueError("stages of this plan wait for each other")
     last, chain = max(ends, key=ends.__getitem__, default=None), []
     while last is not None:
         chain.append(Link(*last, costs[last].seconds))
