@@ -12,8 +12,9 @@ not fail and were not cancelled. Fort, Hu & Lakshminarayanan 2019.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -231,11 +232,23 @@ def paper(*, folder: Path | str | None = None) -> Paper:
 
 def beside(store: Store) -> Paper:
     """Every printed number with the nearest experiments that have it, the nearest first."""
-    specs: dict[str, tuple[Experiment, ExperimentSpec]] = {}
+    having, newest = cache(partial(store.experiments.measured, "js_mean", "ood/")), cache(partial(_newest, store))
     kept = _kept()
-    return Paper(tuple(
-        Number(printed=printed, near=_nearest(store, printed, specs), kept=kept.get(printed.key)) for printed in PRINTED
-    ))  # fmt: skip
+    chosen = {
+        printed.key: list(having() if printed.unit == "nats" else _candidates(printed, newest)) for printed in PRINTED
+    }
+    rows = store.experiments.of_ids({id_ for ids in chosen.values() for id_ in ids})
+    known = {row.id: (row, stored(row.spec)) for row in rows if row.status not in ABANDONED}
+    return Paper(
+        tuple(
+            Number(
+                printed=printed,
+                near=_nearest(store, printed, [known[id_] for id_ in chosen[printed.key] if id_ in known]),
+                kept=kept.get(printed.key),
+            )
+            for printed in PRINTED
+        )
+    )
 
 
 def _kept() -> dict[str, Repeated]:
@@ -250,17 +263,13 @@ def _kept() -> dict[str, Repeated]:
     return found
 
 
-def _nearest(store: Store, printed: Printed, known: dict[str, tuple[Experiment, ExperimentSpec]]) -> tuple[Near, ...]:
+def _nearest(
+    store: Store, printed: Printed, candidates: Iterable[tuple[Experiment, ExperimentSpec]]
+) -> tuple[Near, ...]:
     own = parse(presets[printed.preset].call())
-    ranked = []
-    for order, id_ in enumerate(_candidates(store, printed, own)):
-        if id_ not in known:
-            row = store.experiments.get(id_)
-            known[id_] = row, stored(row.spec)
-        row, spec = known[id_]
-        if row.status in ABANDONED:
-            continue
-        differences = _differences(own, spec, printed.methods)
+    was, ranked = _settings(own, printed.methods), []
+    for order, (row, spec) in enumerate(candidates):
+        differences = _differences(was, _settings(spec, printed.methods))
         far = (spec.network.architecture != own.network.architecture, spec.data.dataset != own.data.dataset)
         ranked.append((*far, len(differences), order, row, differences))
     near: list[Near] = []
@@ -283,23 +292,25 @@ def _nearest(store: Store, printed: Printed, known: dict[str, tuple[Experiment, 
     return tuple(near)
 
 
-def _candidates(store: Store, printed: Printed, own: ExperimentSpec) -> Iterable[str]:
+def _candidates(printed: Printed, newest: Callable[..., Sequence[Experiment]]) -> Iterable[str]:
     """Ids of experiments that may have the number: those nearest in architecture and data, newest first."""
-    if printed.unit == "nats":
-        return store.experiments.measured("js_mean", "ood/")
+    own = parse(presets[printed.preset].call())
     network = Condition("architecture", "eq", own.network.architecture)
     data = Condition("dataset", "eq", own.data.dataset)
+    degrees = ((network, data), (network,), (data,), ())
+    return dict.fromkeys(
+        row.id for degree in degrees for row in newest(*degree) if row.methods or printed.methods is not None
+    )
+
+
+def _newest(store: Store, *conditions: Condition) -> Sequence[Experiment]:
+    """Those that have an accuracy, and neither failed nor were cancelled."""
     kept = (Condition("accuracy", "null", False), Condition("status", "notin", ABANDONED))
-    ids: dict[str, None] = {}
-    for degree in ((network, data), (network,), (data,), ()):
-        rows = store.experiments.page(ListQuery((*degree, *kept), limit=CANDIDATES, counted=False))
-        ids |= {row.id: None for row in rows if row.methods or printed.methods is not None}
-    return ids
+    return store.experiments.page(ListQuery((*conditions, *kept), limit=CANDIDATES, counted=False)).items
 
 
-def _differences(paper: ExperimentSpec, spec: ExperimentSpec, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+def _differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
     """What differs in data, network, training, number of runs and the methods that matter, in words."""
-    was, now = _settings(paper, wanted), _settings(spec, wanted)
     # Options of networks that are not the same, or of methods that only one of the two has, say nothing more.
     return tuple(
         f"{name} {_said(name, now[name])} instead of {_said(name, was[name])}"
