@@ -6,7 +6,8 @@ and arithmetic, one thread each, in turn in every round.
 The opponent has its images in memory, ready scaled and channels-last, permutes them once an epoch, has layers of torch
 alone in channels-last order, fused Adam, and autocast where the arithmetic is bfloat16; where a C++ compiler is, a
 second one is the same loop under `torch.compile`, whose compiling is not counted. Ours is `training.train` as workers
-call it, from uint8. Processor time: ratios are other / ours, above 1 ours is faster.
+call it, from uint8. Freed memory is kept for the next step, as workers keep it, and so it is for the loops by hand.
+Processor time: ratios are other / ours, above 1 ours is faster.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from _beside import beside, keep
 from torch import nn
 
+from modescape import heap
 from modescape.architectures.building import build
 from modescape.science.arithmetic import has_cpu_bfloat16
 from modescape.science.data import InputTransform, Shape, Split, Splits
@@ -109,6 +111,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of a line's name")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    heap.keep()
     rows: dict[str, Any] = {}
     for architecture, count in COUNTS.items():
         for precision in ("float32", "bfloat16") if has_cpu_bfloat16() else ("float32",):

@@ -209,7 +209,7 @@ def _known(session: Session, key: str | None, request: str | None) -> Gathering 
 
 def _find(session: Session, id_: str, *, lock: bool = False) -> Gathering:
     statement = select(Gathering).where(Gathering.id == id_)
-    found = session.scalars(statement.with_for_update() if lock else statement).one_or_none()
+    found = session.scalars(statement.with_for_update(key_share=True) if lock else statement).one_or_none()
     if found is None:
         raise NotFound(f"there is no import {id_[:80]!r}")
     return found

@@ -265,7 +265,7 @@ class Leases(Subject):
             with self.database.writing() as change:
                 experiment = lock_experiment_of(change.session, stage_id)
                 statement = select(Stage).where(Stage.id == stage_id, Stage.state == StageState.RUNNING, *where)
-                stage = change.session.scalars(statement.with_for_update()).one_or_none()
+                stage = change.session.scalars(statement.with_for_update(key_share=True)).one_or_none()
                 if experiment is None or stage is None or stage.lease_token is None:
                     continue  # somebody else was first, or it has beaten again
                 Attempt(change, experiment, stage, stage.lease_token).lose()
@@ -308,7 +308,7 @@ class Leases(Subject):
 def _attempt(change: Change, lease: Lease) -> Attempt:
     session = change.session
     experiment = lock_experiment_of(session, lease.stage.id)
-    statement = select(Stage).where(*running_under(lease.stage.id, lease.token)).with_for_update()
+    statement = select(Stage).where(*running_under(lease.stage.id, lease.token)).with_for_update(key_share=True)
     stage = session.scalars(statement).one_or_none()
     if experiment is None or stage is None:
         raise _lost(lease)

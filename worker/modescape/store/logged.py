@@ -48,7 +48,7 @@ class Logged(Subject):
         with self.database.writing() as change:
             session = change.session
             experiment_id = _growing(session, gathering_id)
-            row = session.get(LoggedMember, (gathering_id, member), with_for_update=True)
+            row = session.get(LoggedMember, (gathering_id, member), with_for_update={"key_share": True})
             if row is None:
                 row = _begun(change, gathering_id, member)
             batch = f"{training} {batch}" if training else batch
@@ -117,7 +117,7 @@ class Logged(Subject):
 def points_of(session: Session, gathering_id: str, members: Sequence[str]) -> int:
     """Points that are here of members, whose rows are then held until the end of the transaction."""
     which = (LoggedMember.gathering_id == gathering_id, LoggedMember.member.in_(members))
-    return sum(session.scalars(select(LoggedMember.points).where(*which).with_for_update()))
+    return sum(session.scalars(select(LoggedMember.points).where(*which).with_for_update(key_share=True)))
 
 
 def forget(session: Session, gathering_id: str, members: Sequence[str]) -> None:
@@ -155,7 +155,7 @@ def _begun(change: Change, gathering_id: str, member: str) -> LoggedMember:
     row = {"gathering_id": gathering_id, "member": member, "points": 0, "batches": 0, "curves": [],
            "told_at": change.now - _TOLD_EVERY}  # fmt: skip
     change.insert_missing(LoggedMember, [row])  # somebody else may begin it in the same moment
-    return session.get_one(LoggedMember, (gathering_id, member), with_for_update=True)
+    return session.get_one(LoggedMember, (gathering_id, member), with_for_update={"key_share": True})
 
 
 def _batch(gathering_id: str, member: str, batch: str) -> Select[int]:

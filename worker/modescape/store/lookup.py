@@ -32,7 +32,8 @@ def find_experiment(session: Session, reference: str, *, lock: bool = False) -> 
 def lock_experiment_of(session: Session, stage_id: str) -> Experiment | None:
     """A stage's experiment, locked: transitions of one experiment happen one after another.
 
-    Its key is left to rows that refer to it: who writes points of a stage would wait for who waits for the stage.
+    Its key is left to rows that refer to it, as every lock here leaves it (`key_share`): who writes points of a stage
+    would wait for who waits for the stage.
     """
     of_it = select(Stage.experiment_id).where(Stage.id == stage_id).scalar_subquery()
     return session.scalars(
