@@ -297,6 +297,25 @@ def test_a_group_holds_no_more_than_memory_has_room_for(monkeypatch: pytest.Monk
     assert [len(group) for group in groups] == [1, 8]
 
 
+def test_a_group_takes_no_longer_than_it_may_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictions, "_SECONDS", 0.0)
+    groups = predictions.predict_in_groups(_functions(_network(), [None]), {"all": _split(40)}, UNIT)
+    assert [len(group) for group in groups] == [1] * 9
+
+
+def test_a_network_that_cannot_be_copied_is_predicted_alone() -> None:
+    network, split = _network(), _split(40)
+    network.register_buffer("expanded", torch.zeros(1).expand(3), persistent=False)
+    first = {name: value.clone() for name, value in network.state_dict().items()}
+    alone = [predictions.predict(one.network, split, UNIT) for one in _functions(network, [None])]
+    network.load_state_dict(first)
+    groups = list(predictions.predict_in_groups(_functions(network, [None]), {"all": split}, UNIT, together=4))
+    assert [len(group) for group in groups] == [4, 1, 1, 1, 1, 1]
+    assert [number for group in groups for number, _ in group] == [*range(9)]
+    for (_, found), expected in zip([one for group in groups for one in group], alone, strict=True):
+        assert np.array_equal(found["all"], expected)
+
+
 def test_on_a_card_functions_wait_for_their_images_and_what_follows_for_all_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -299,6 +299,15 @@ def _three_groups(each: int = 12) -> tuple[NDArray[np.float32], NDArray[np.intp]
     return centres[group] + _logits(3 * each, 60, 5, seed=5, scale=0.7), group
 
 
+@pytest.mark.parametrize("count", [12, 60, 350])
+def test_functions_that_are_one_function_are_mapped_to_one_point(count: int) -> None:
+    """Rounding is not spread out to a picture."""
+    found = similarity.embed(similarity.gram([_logits(40, 10)] * count), seed=0)
+    assert found.tsne is not None
+    for points in (found.tsne, found.pca):
+        assert np.ptp(points, axis=0) == pytest.approx([0, 0], abs=1e-5)
+
+
 def test_maps_keep_neighbours_together_and_repeat_exactly() -> None:
     logits, group = _three_groups()
     products = similarity.gram(list(logits))

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from alembic.runtime.migration import MigrationContext
 from cachetools import TTLCache
 from sqlalchemy import JSON, BigInteger, Column, Engine, String, Text, insert, inspect, select, text, update
 from sqlalchemy import event as listening
+from sqlalchemy.orm import Session
 
 from modescape import listing
 from modescape.artifacts import Artifacts
@@ -29,7 +31,7 @@ from modescape.columns import EXPERIMENTS
 from modescape.database import check_schema, downgrade, migrations_folder, open_database, schema_state, upgrade
 from modescape.errors import ConfigurationError, Conflict, InvalidInput, LeaseLost, NotFound
 from modescape.executor import Executor, Machine
-from modescape.listing import AnyOf, Condition, ListQuery
+from modescape.listing import AnyOf, Condition, Found, ListQuery
 from modescape.plan import prepare
 from modescape.prices import Work
 from modescape.records import (
@@ -984,6 +986,59 @@ def test_what_is_held_of_lists_follows_every_change(store: Store) -> None:
             plain._counted.clear()
             assert held.facets(query) == plain.facets(query), (step, query)
     assert held._held._rows is not None
+
+
+def test_a_page_goes_on_behind_a_row_whose_word_has_changed(store: Store) -> None:
+    """Words are ordered as the database has them, also those that went, and those that came back."""
+    fill(store, 40)
+    held, plain = store.experiments, Store(store.url).experiments
+    held._held._is_wanted = True
+    for sort, word in (("name", "a word that nobody had"), ("-name", "zz, neither")):
+        first = held.page(ListQuery(sort=sort, limit=10))
+        last, question = first.items[-1], ListQuery(sort=sort, limit=10, cursor=first.next)
+        held.patch(last.id, name=word)
+        assert [row.id for row in held.page(question)] == [row.id for row in plain.page(question)]
+        held.page(ListQuery(sort=sort, limit=10))
+        held.patch(last.id, name=last.name)
+        whole = ListQuery(sort=sort, limit=40)
+        assert [row.id for row in held.page(whole)] == [row.id for row in plain.page(whole)]
+
+
+def test_only_the_columns_asked_for_last_are_held(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(store, 10)
+    monkeypatch.setattr(in_memory, "_MOST_COLUMNS", 3)
+    held, plain = store.experiments, Store(store.url).experiments
+    held._held._is_wanted = True
+    for number in range(5):
+        query = ListQuery((Condition(f"spec.methods.{number}.method", "null", True),), sort="-seconds")
+        assert [row.id for row in held.page(query)] == [row.id for row in plain.page(query)]
+    rows = held._held._rows
+    assert rows is not None
+    assert len(rows.columns) == 3
+    assert set(rows.places) <= {f"{way}{name}" for name in rows.columns for way in ("", "-")}
+    held.patch(held.page().items[0].id, notes="other")
+    assert held._held._rows is rows, "what has changed was read, not everything again"
+    assert rows.places, "no order has changed"
+
+
+def test_a_page_of_which_a_row_has_gone_meanwhile_has_a_next_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL reads the rows later than it was found out which."""
+    fill(store, 30)
+    held = store.experiments
+    held._held._is_wanted = True
+    find = held._held.find
+
+    def with_one_that_went(session: Session, query: ListQuery) -> Found | None:
+        found = find(session, query)
+        assert found is not None
+        return replace(found, keys=[*found.keys[:2], "purged meanwhile", *found.keys[3:]])
+
+    monkeypatch.setattr(held._held, "find", with_one_that_went)
+    page = held.page(ListQuery(limit=10))
+    monkeypatch.undo()
+    rest = held.page(ListQuery(limit=30, cursor=page.next))
+    assert page.next is not None
+    assert len(page) + len(rest) == page.total - 1
 
 
 def test_every_change_of_what_a_list_shows_is_told(store: Store) -> None:

@@ -169,11 +169,11 @@ class Listing(Generic[Row]):
         if computed or not is_stored:
             statement = statement.add_columns(column, *computed)
         read = [tuple(row) for row in session.execute(statement if limit is None else statement.limit(limit + 1))]
-        more = limit is not None and len(read) > limit
+        more = limit is not None and len(read if found is None else found.keys) > limit
         read = read[:limit]
         rows, shown = [row[0] for row in read], tuple(row[2:] for row in read)
         mark = None
-        if more:
+        if more and read:  # of what was found before, rows may have gone
             last = read[-1][1] if len(read[-1]) > 1 else getattr(rows[-1], column.key)
             mark = self._cursor(sort, last, rows[-1])
         return Page(rows, mark, total, shown)

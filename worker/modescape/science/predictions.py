@@ -13,6 +13,7 @@ between classes go to the lowest index. Only predicting needs torch.
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ T = TypeVar("T")
 # 44,300, 44,400 and 44,600, the MLP 131,000, 154,000, 163,000, 170,000 and 171,000.
 _ON_PROCESSOR = 8
 _ON_CARD = 64
+_SECONDS = 10.0  # that a group may take, for what is paused or lost begins again at its border
 _HELD = 1 << 26  # bytes that weights and logits of a group may take on a processor
 _BESIDE_CARD = 1 << 30  # and its logits, which come back from a card
 _VALUES = 1 << 18  # probabilities that are scored at a time: 2 MB
@@ -195,7 +197,7 @@ def predict_in_groups(
     by group.
 
     A function is taken over when it is told, so all of them may be placed in one network in turn. together: how many
-    make a group; None: as many as are worth it and find room, which the first one tells, predicted alone.
+    make a group; None: as many as are worth it, find room and take 10 s, which the first one tells, predicted alone.
     """
     import torch
 
@@ -214,30 +216,42 @@ def predict_in_groups(
     for one in placed:
         one.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if together is None:
+            began = time.monotonic()
             found = predicted([one.network], [one])
-            together = _how_many(one.network, found[0][1].values(), device)
+            in_time = int(_SECONDS / max(time.monotonic() - began, 1e-6))
+            together = max(1, min(in_time, _how_many(one.network, found[0][1].values(), device)))
             yield found
         elif together == 1:
             yield predicted([one.network], [one])
-        else:
-            if len(copies) == len(group):
-                copies.append(copy.deepcopy(one.network))
-            else:
-                _take_over(copies[len(group)], one.network)
+        elif _joined(copies, len(group), one.network):
             group.append(one)
             if len(group) == together:
                 yield predicted(copies, group)
                 group = []
+        else:
+            if group:
+                yield predicted(copies[: len(group)], group)
+                group = []
+            together = 1
+            yield predicted([one.network], [one])
     if group:
         yield predicted(copies[: len(group)], group)
 
 
-def _take_over(copied: torch.nn.Module, network: torch.nn.Module) -> None:
+def _joined(copies: list[torch.nn.Module], place: int, network: torch.nn.Module) -> bool:
+    """Copy a network to its place in a group; False of one that cannot be copied (expanded buffers)."""
     import torch
 
-    with torch.no_grad():
-        for own, other in zip(_tensors(copied), _tensors(network), strict=True):
-            own.copy_(other)
+    try:
+        if len(copies) == place:
+            copies.append(copy.deepcopy(network))
+            return True
+        with torch.no_grad():
+            for own, other in zip(_tensors(copies[place]), _tensors(network), strict=True):
+                own.copy_(other)
+    except (RuntimeError, TypeError):
+        return False
+    return True
 
 
 def _tensors(network: torch.nn.Module) -> list[torch.Tensor]:

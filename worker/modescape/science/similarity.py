@@ -34,6 +34,7 @@ _HELD = 1 << 22  # probabilities of all bases that are held while the others are
 _IN_BITS = 16  # classes up to which labels are compared bit by bit
 _TOGETHER = 16  # functions that are compared with a base at once
 _FEW_CLASSES = 64
+_SAME = 1e-6  # a deviation of functions as points, which float32 logits cannot tell from none
 _MAPPED_VALUES = 1 << 21  # probabilities that are mapped at a time
 
 
@@ -273,6 +274,8 @@ def gram(functions: Sequence[Array]) -> Floats:
         outputs = _probabilities([function[part] for function in functions])
         outputs -= outputs.mean(axis=0)
         result += outputs @ outputs.T
+    result -= result.mean(axis=0)  # in float64: the mean above was rounded, for all functions alike
+    result -= result.mean(axis=1, keepdims=True)
     return result
 
 
@@ -329,8 +332,8 @@ def embed(products: Floats, *, seed: int, perplexity: float | None = None) -> Em
     if count < FEWEST_EMBEDDED:
         return Embedding(None, pca, mds, seed, None, share, stress)
     used = min(perplexity or min(30.0, max(2.0, (count - 1) / 3)), count - 1.0)
-    spread = pca[:, 0].std()
-    start = pca / spread if spread > 0 else pca
+    spread = float(pca.std(axis=0).max())
+    start = pca / spread if spread > _SAME else np.zeros_like(pca)
     return Embedding(tsne(squares, start, perplexity=used), pca, mds, seed, used, share, stress)
 
 

@@ -58,7 +58,8 @@ def neighbours(squares: Floats, *, perplexity: float) -> NDArray[np.floating]:
     neighbours than that keeps those.
     """
     count = len(squares)
-    apart = squares.astype(_kind(count))
+    scale = float(squares.mean())  # which changes no probability either, and keeps precisions within float32
+    apart = (squares / scale if scale > 0 else squares).astype(_kind(count))
     np.fill_diagonal(apart, np.inf)
     apart -= apart.min(axis=1, keepdims=True)  # which changes no probability, and one of them is exp(0)
     np.fill_diagonal(apart, 0.0)

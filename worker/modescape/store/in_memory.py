@@ -36,6 +36,7 @@ from modescape.tables import Event, Experiment
 MANY = 10_000  # experiments; fewer are read again as fast
 LONG = 0.02  # seconds that a question takes
 _MOST_CHANGED = 2_000  # rows; where more have changed, everything is read again
+_MOST_COLUMNS = 64  # held; those that were not asked for longest are read again
 
 Mask = NDArray[np.bool_]
 _LISTING = Listing(EXPERIMENTS)
@@ -126,11 +127,14 @@ class _Words:
             return math.nan
         if (number := self._numbers.get(str(value))) is None:
             raise _Unknown
+        if self._ranks[number] < 0:  # nobody has that word any more, so nobody knows its place
+            raise _Unknown
         return float(self._ranks[number])
 
     def ordered(self, session: Session) -> NDArray[np.float64]:
         """Numbers that are ordered as the database orders the words."""
-        if len(self._ranks) < len(self.words):
+        held = self.values[self.values >= 0]
+        if len(self._ranks) < len(self.words) or (self._ranks[held] < 0).any():  # new words, and one that has come back
             if self._plain:
                 places = {word: rank for rank, word in enumerate(sorted(self.words))}
             else:
@@ -224,8 +228,10 @@ class InMemory:
         """With everything that has been committed before."""
         last = session.scalar(select(func.max(Event.id))) or 0
         rows = self._rows
+        self._rows = None  # what fails on the way is read again
         if rows is None or last < rows.last or not self._caught_up(rows, session, last):
-            self._rows = rows = self._read(session, last)
+            rows = self._read(session, last)
+        self._rows = rows
         return rows
 
     def _read(self, session: Session, last: int) -> _Rows:
@@ -235,6 +241,8 @@ class InMemory:
         return rows
 
     def _add(self, rows: _Rows, ids: Sequence[str]) -> None:
+        if not ids:
+            return
         try:
             halves = [divmod(int(one.replace("-", ""), 16), 2**64) for one in ids]
             new = np.array(halves, dtype=np.uint64).reshape(-1, 2)
@@ -280,13 +288,17 @@ class InMemory:
         return True
 
     def _column(self, rows: _Rows, session: Session, name: str) -> _Column:
-        column = rows.columns.get(name)
+        column = rows.columns.pop(name, None)
         if column is None:
             column = _empty(name, plain=session.get_bind().dialect.name == "sqlite")
             of_all = select(Experiment.id, _expression(name))
             found: dict[str, Any] = dict(map(tuple, session.execute(of_all)))
             column.values = column.read([found.get(one) for one in rows.ids])  # who came meanwhile has an event
-            rows.columns[name] = column
+        rows.columns[name] = column  # the last is the one asked for last
+        for oldest in [*rows.columns][:-_MOST_COLUMNS]:
+            del rows.columns[oldest]
+            rows.places.pop(oldest, None)
+            rows.places.pop(f"-{oldest}", None)
         return column
 
     # --- conditions ---
