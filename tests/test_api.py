@@ -47,7 +47,8 @@ from modescape_api.background.hub import Hub
 from modescape_api.http import replies
 from modescape_api.http.site import WAITS
 from modescape_api.pages import importing
-from modescape_api.resources import imports
+from modescape_api.pages import reference as reference_pages
+from modescape_api.resources import data, imports
 
 
 @pytest.fixture(scope="module")
@@ -336,11 +337,11 @@ def test_requests_that_wait_for_another_process_leave_their_threads_to_others(tm
     waiting = {"/api/imports/look", "/api/imports", "/api/imports/weights", "/api/imports/{id}/members/{member}"}
     found = {
         route.path
-        for part in (imports.router, importing.router)
+        for part in (imports.router, importing.router, data.router, reference_pages.router)
         for route in part.routes
         if isinstance(route, APIRoute) and WAITS[0] in route.dependencies
     }
-    assert found == waiting | {"/import", "/import/weights"}
+    assert found == waiting | {"/import", "/import/weights", "/api/data", "/data"}
 
 
 def test_a_files_ranges_and_caching(client: httpx.Client, site: Served, done: Experiment) -> None:

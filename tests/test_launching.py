@@ -17,6 +17,8 @@ import pytest
 from serving import Served, served
 from test_data import small_cifar10
 
+from modescape.architectures import counting
+from modescape.architectures.counting import Count
 from modescape.records import StageOutput
 from modescape.registry import presets
 from modescape.science.data import contents
@@ -245,3 +247,7 @@ def test_remembered_prices_are_those_of_this_moment(tmp_path: Path) -> None:
         assert now != with_worker
         here.prices.clear()
         assert cards() == now
+        before = dict(here.prices)
+        counting.know({"a network": Count(1, 1, batch_norm=False, dropout=False)})
+        cards()
+        assert all(here.prices[name] is not before[name] for name in here.prices), "a worker has counted something"

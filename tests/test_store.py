@@ -1004,6 +1004,17 @@ def test_a_page_goes_on_behind_a_row_whose_word_has_changed(store: Store) -> Non
         assert [row.id for row in held.page(whole)] == [row.id for row in plain.page(whole)]
 
 
+@pytest.mark.parametrize("field", ["name", "text"])
+def test_held_texts_are_found_by_the_letters_by_which_the_database_finds_them(store: Store, field: str) -> None:
+    for name in ("STRASSE", "straße ẞ", "ΑΣ", "ας", "Istanbul", "istanbul", "ÖL", "öl"):
+        create(store, name=name)
+    held, plain = store.experiments, Store(store.url).experiments
+    held._held._is_wanted = True
+    for part in ("ß", "ẞ", "straße", "σ", "ς", "Σ", "ασ", "i", "ist", "ö", "ÖL", "Ö", "ss"):
+        query = ListQuery((Condition(field, "contains", part),))
+        assert {row.name for row in held.page(query)} == {row.name for row in plain.page(query)}, part
+
+
 def test_only_the_columns_asked_for_last_are_held(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(store, 10)
     monkeypatch.setattr(in_memory, "_MOST_COLUMNS", 3)

@@ -42,7 +42,7 @@ from modescape.errors import InvalidInput
 T = TypeVar("T")
 
 MAX_LIMIT = 1000
-_LETTERS = 3  # that SQLite's index of texts is made of
+LETTERS = 3  # that SQLite's index of texts is made of
 _FEW = 1000
 
 
@@ -257,7 +257,7 @@ class Listing(Generic[Row]):
         """Keys of the rows with that text, by SQLite's index of three letters each. None: it has no such index, the
         text is shorter, or so many rows have it that reading them in the list's order is faster."""
         index = self.fields.text_index
-        if len(said) < _LETTERS or not index or not inspect(session.connection()).has_table(index):
+        if len(said) < LETTERS or not index or not inspect(session.connection()).has_table(index):
             return None
         phrase = '"' + said.replace('"', '""') + '"'
         rows = text(f"SELECT rowid FROM {index} WHERE {index} MATCH :phrase LIMIT :most")

@@ -86,5 +86,5 @@ async def _with_a_thread_of_its_own() -> AsyncIterator[None]:
         limiter.total_tokens -= 1
 
 
-# Of requests that may wait for another process for minutes: a few of them would hold up all others.
+# Of requests that may wait for another process, or a look through a folder: a few of them would hold up all others.
 WAITS = [Depends(_with_a_thread_of_its_own)]

@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import FormData
 
 from modescape import names
+from modescape.architectures import counting
 from modescape.drawing.words import price
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.plan import Prepared
@@ -372,7 +373,8 @@ def _prices(here: Site, sets: Sequence[Json]) -> Callable[[str], str]:
     """What a preset costs here, and what must be got first, by name. Reckoned anew where something has changed that it
     is made of: planning all of them takes a tenth of a second and more, asking which stages are here one query."""
     prepare, done = here.laboratory.preparing(), here.store.stages.here_already
-    made_of = (_entries(), prepare.keywords["machines"], prepare.keywords["gpu"], repr(sets))
+    machines, gpu = prepare.keywords["machines"], prepare.keywords["gpu"]
+    made_of = (_entries(), machines, gpu, repr(sets), counting.how_many_known())
     there = done({key for kept in list(here.prices.values()) for key in kept.asked})
 
     def price(name: str) -> str:

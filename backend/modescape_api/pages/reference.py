@@ -28,7 +28,7 @@ from modescape.registry import (
     studies,
 )
 from modescape_api.http import bodies
-from modescape_api.http.site import Here, Site
+from modescape_api.http.site import WAITS, Here, Site
 from modescape_api.pages import forms
 from modescape_api.pages.rendering import render
 from modescape_api.resources import data, workers
@@ -189,7 +189,7 @@ def _data(
     )
 
 
-@router.post("/data")
+@router.post("/data", dependencies=WAITS)
 def register_data(
     request: Request,
     here: Here,

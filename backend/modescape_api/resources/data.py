@@ -26,7 +26,7 @@ from modescape.settings import Settings
 from modescape.spec_parts import NUMBERS, DataSpec
 from modescape_api.http import bodies, problems, replies
 from modescape_api.http.bodies import Body, Name, body
-from modescape_api.http.site import Here, Site
+from modescape_api.http.site import WAITS, Here, Site
 from modescape_api.resources.examples import Example, answer, answers
 
 log = logging.getLogger("modescape.api")
@@ -208,6 +208,7 @@ def list_data(request: Request, here: Here) -> Response:
 @router.post(
     "/api/data",
     status_code=201,
+    dependencies=WAITS,
     summary="Register a folder or .npz, or fetch a public set",
     description="201 for a set that was registered (its files are read and checked first), 202 for a download that has "
     "begun, or for pictures that take long to look through; `GET /api/data` shows how far it is.",

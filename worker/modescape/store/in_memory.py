@@ -29,7 +29,7 @@ from sqlalchemy.orm import Session
 
 from modescape import names
 from modescape.columns import EXPERIMENTS, Kind
-from modescape.listing import AnyOf, Condition, Found, Listing, ListQuery
+from modescape.listing import LETTERS, AnyOf, Condition, Found, Listing, ListQuery
 from modescape.store.lookup import batches
 from modescape.tables import Event, Experiment
 
@@ -170,7 +170,7 @@ class InMemory:
         self._rows: _Rows | None = None
         self._is_wanted = False
         self._lock = Lock()
-        self._fold: Callable[[str], str] = str.lower
+        self._fold: Callable[[str], str] = _lower
 
     def took(self, session: Session, seconds: float) -> None:
         """How long a question took that the database answered."""
@@ -235,7 +235,7 @@ class InMemory:
         return rows
 
     def _read(self, session: Session, last: int) -> _Rows:
-        self._fold = str.lower if session.scalar(select(func.lower("Ä"))) == "ä" else _ascii_lower
+        self._fold = _lower if session.scalar(select(func.lower("Ä"))) == "ä" else _ascii_lower
         rows = _Rows(last)
         self._add(rows, list(session.scalars(select(Experiment.id))))
         return rows
@@ -327,8 +327,10 @@ class InMemory:
         name, operator, value = condition.field, condition.operator, _normal(condition.value)
         if name == "text":
             found = np.zeros(len(rows.ids), dtype=bool)
+            # SQLite's index of texts knows all letters, but no shorter texts
+            indexed = session.get_bind().dialect.name == "sqlite" and len(str(value)) >= LETTERS
             for text in EXPERIMENTS.texts:
-                found |= self._words(rows, session, text.key).containing(str(value), str.lower)
+                found |= self._words(rows, session, text.key).containing(str(value), _lower if indexed else self._fold)
             return ~found if operator == "notcontains" else found
         if name in EXPERIMENTS.lists:
             return _of_list(self._words(rows, session, name), operator, value)
@@ -418,6 +420,13 @@ def _of_list(column: _Words, operator: str, value: Any) -> Mask:
 
 
 _ASCII: Mapping[int, int] = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+
+
+def _lower(text: str) -> str:
+    """Letter by letter, as databases do: Python's own looks at what stands around a sigma, and makes two of some."""
+    if text.isascii():
+        return text.lower()
+    return "".join(lower if len(lower := one.lower()) == 1 else one for one in text)
 
 
 def _ascii_lower(text: str) -> str:
