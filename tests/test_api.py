@@ -289,7 +289,7 @@ def test_predictions_weights_and_matrices_are_the_stored_bytes(
     assert [m["name"] for m in ok(client.get(f"{base}/matrices"))["items"]] == ["cosine", "disagreement"]
 
 
-def test_a_matrix_is_sent_in_blocks_with_its_numbers_exact() -> None:
+def test_a_matrix_is_sent_in_blocks_with_its_numbers_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two blocks the server answers others; numbers come back as they were, those that are none as nothing."""
     random = np.random.default_rng(0)
     values = random.normal(size=(400, 300)) * 10.0 ** random.integers(-300, 300, (400, 300))
@@ -313,9 +313,13 @@ def test_a_matrix_is_sent_in_blocks_with_its_numbers_exact() -> None:
     assert header == ["solution", *columns]
     assert [line[0] for line in lines] == [str(row) for row in rows]
     same([[float(cell) if cell else None for cell in line[1:]] for line in lines])
+    whole = replies.matrix_json({"name": "m", "shape": [400, 300]}, values, headers={"etag": "x"})
+    assert not isinstance(whole, StreamingResponse), "a small one is compressed in one piece"
+    monkeypatch.setattr(replies, "_IN_ONE_PIECE", 100_000)
     blocks = sent(replies.matrix_json({"name": "m", "shape": [400, 300]}, values, headers={"etag": "x"}))
     assert max(map(len, blocks)) < 100_000 < sum(map(len, blocks))
     document = json.loads(b"".join(blocks))
+    assert json.loads(whole.body) == document
     assert (document["name"], document["shape"]) == ("m", [400, 300])
     same(document["values"])
 
