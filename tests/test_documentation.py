@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fastapi.testclient import TestClient
 
 import modescape.testing
 from modescape import __version__, registry
@@ -20,6 +19,7 @@ from modescape.cli import main, parser
 from modescape.settings import Settings
 from modescape.testing.contract import rules_of
 from modescape_api.app import create_app
+from modescape_api.resources.openapi import openapi
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,7 +45,7 @@ def test_every_setting_command_and_address_is_in_the_reference(site: Path) -> No
     assert [name for name in Settings.model_fields if f"MODESCAPE_{name.upper()}" not in settings] == []
     (choices,) = (action.choices for action in parser()._actions if isinstance(action.choices, dict))
     assert [name for name in choices if f"usage: modescape {name}" not in commands] == []
-    document = TestClient(create_app(Settings()), base_url="http://127.0.0.1").get("/api/openapi.json").json()
+    document = openapi(create_app(Settings()))
     addresses = [f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods]
     assert [address for address in addresses if address not in api] == []
 

@@ -22,7 +22,7 @@ from serving import SPEC, Served, served
 
 from modescape.executor import Executor
 from modescape.sweeps import launching
-from modescape_api.resources import cuts, data, experiments, imports, selections, sweeps
+from modescape_api.resources import cuts, data, experiments, imports, selections, sweeps, users
 from modescape_api.resources.examples import FOLDER, Example
 
 Json = Any
@@ -69,6 +69,9 @@ ASKED: dict[str, type[BaseModel]] = {
     "ask-sealing": imports.Sealing,
     "ask-selection": selections.Chosen,
     "ask-sweep": sweeps.SweepDraft,
+    "ask-token": users.NewToken,
+    "ask-user": users.NewUser,
+    "ask-user-change": users.UserChanges,
 }
 
 
@@ -179,6 +182,7 @@ def answers(site: Served) -> dict[str, list[Json]]:
         mine = {"path": str(site.settings.home / "mine.npz"), "name": "mine"}
         found["data-registered"] = [ok(client.post("/api/data", json=mine))]
         found |= imported(client)
+        found |= _let_in(site)
         ok(client.delete(bases[1]))
         found["purged"] = [ok(client.post(f"{bases[1]}/purge"))]
     return found
@@ -210,6 +214,22 @@ def imported(client: httpx.Client) -> dict[str, list[Json]]:
         "upload": uploads, "look": [seen], "import": [filled], "imports": [client.get("/api/imports").json()],
         "provenance": [origin], "points-taken": [taken],
     }  # fmt: skip
+
+
+def _let_in(site: Served) -> dict[str, list[Json]]:
+    """A user and a token of theirs, with which they ask."""
+    with site.client() as client:
+        user = client.post("/api/users", json={"name": "ada", "password": "correct horse battery"}).json()
+        tokens = [client.post("/api/tokens", json={"name": "cluster", "user": "ada", "days": n}) for n in (9, None)]
+        bearer = {"Authorization": f"Bearer {tokens[0].json()['token']}"}
+        return {
+            "user": [user],
+            "users": [client.get("/api/users").json()],
+            "token": [one.json() for one in tokens],
+            "me": [client.get("/api/me", headers=bearer).json()],
+            "tokens": [client.get("/api/tokens", headers=bearer).json()],
+            "deeds": [client.get("/api/deeds").json()],
+        }
 
 
 def _swept(site: Served) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import os
 import re
 import shutil
@@ -12,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import itsdangerous
 import pytest
 from playwright.sync_api import sync_playwright
 from serving import Served, finished, free_port, served
@@ -103,7 +98,7 @@ def test_people_sign_in_and_out(closed_site: Served) -> None:
         assert entered.status_code == 303
         assert entered.headers["location"] == "/workers?x=1"
         cookie = entered.headers["set-cookie"]
-        assert all(word in cookie for word in ("HttpOnly", "SameSite=strict", "Path=/"))
+        assert all(word in cookie for word in ("HttpOnly", "SameSite=lax", "Path=/"))
         assert TOKEN not in cookie
         assert client.get("/workers").status_code == 200
         assert client.get("/api/experiments", headers={"Accept": "application/json"}).status_code == 200
@@ -117,41 +112,6 @@ def test_people_sign_in_and_out(closed_site: Served) -> None:
 )
 def test_signing_in_never_leads_elsewhere(next: str) -> None:
     assert security.own_path(next) == "/"
-
-
-def test_a_session_is_signed_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    cookie = security.new_session(TOKEN)
-    assert security.session_holds(cookie, TOKEN)
-    assert not security.session_holds(cookie, TOKEN + "x")
-    _, made, signature = cookie.rsplit(".", 2)
-    for i in range(len(cookie)):  # A and Q differ in bits that count, in the last letter too
-        other = cookie[:i] + ("A" if cookie[i] != "A" else "Q") + cookie[i + 1 :]
-        assert not security.session_holds(other, TOKEN), i
-    for broken in ("", ".", "a.b.c", "1", "9" * 400 + ".a.b", "١.a.b", f"{made}.{signature}", "é.\x00.\xff"):
-        assert not security.session_holds(broken, TOKEN)
-    now = time.time()
-    for moment, holds in ((now + security.SESSION_SECONDS - 5, True), (now + security.SESSION_SECONDS + 5, False),
-                          (now - 5, False)):  # fmt: skip
-        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
-        assert security.session_holds(cookie, TOKEN) == holds
-
-
-def test_a_session_is_signed_with_sha256_under_a_key_of_its_own() -> None:
-    """Written from RFC 2104 and the library's description: the token alone, or for another purpose, makes none."""
-    value, made, signature = security.new_session(TOKEN).rsplit(".", 2)
-    key = hmac.digest(TOKEN.encode(), b"modescape/session", "sha256")
-    expected = hmac.digest(key, f"{value}.{made}".encode(), "sha256")
-    assert base64.urlsafe_b64decode(signature + "=") == expected
-    other = itsdangerous.TimestampSigner(TOKEN, salt="another purpose", digest_method=hashlib.sha256)
-    assert not security.session_holds(other.sign(value).decode(), TOKEN)
-
-
-def test_a_session_from_before_the_library_signed_it_asks_to_sign_in_again(closed_site: Served) -> None:
-    value = f"{int(time.time())}.{'x' * 22}"
-    signed = hmac.new(TOKEN.encode(), f"modescape/session/{value}".encode(), hashlib.sha256).hexdigest()
-    with closed_site.client(headers=HTML, cookies={security.SESSION: f"{value}.{signed}"}) as client:
-        sent = client.get("/workers")
-    assert (sent.status_code, sent.headers["location"]) == (303, "/signin?next=%2Fworkers")
 
 
 # -- hosts and origins ------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from sqlalchemy import event as listening
 from sqlalchemy.orm import Session
 
 from modescape import listing
+from modescape.acting import actor
 from modescape.artifacts import Artifacts
 from modescape.columns import EXPERIMENTS
 from modescape.database import check_schema, downgrade, migrations_folder, open_database, schema_state, upgrade
@@ -1204,7 +1205,7 @@ def test_a_name_belongs_to_one_place_until_it_is_given_to_another(store: Store) 
     with pytest.raises(Conflict, match="registered for /a"):
         store.own_sets.register("Café", there)
     store.own_sets.register("Café", there, replace=True)
-    assert store.own_sets.all() == {"Café": there}
+    assert store.own_sets.all() == {"Café": {**there, "created_by": actor().name}}
     for taken in ("cifar10", "", "x" * 65):
         with pytest.raises(InvalidInput):
             store.own_sets.register(taken, here)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 import anyio.to_thread
 import numpy.ma  # noqa: F401  # np.unique loads it when first called: in two request threads at once CPython 3.11 fails
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.routing import BaseRoute, Route
 
 from modescape import __version__, plugins
@@ -28,7 +28,7 @@ from modescape_api.background.fetching import Fetches
 from modescape_api.background.hub import Hub
 from modescape_api.background.picture_checks import Lookings
 from modescape_api.background.plugins import Plugins
-from modescape_api.http import assets, problems, proxies, replies, security
+from modescape_api.http import assets, identity, problems, proxies, replies, security
 from modescape_api.http.site import Site
 from modescape_api.pages import rendering
 from modescape_api.resources import openapi
@@ -52,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan,
         redirect_slashes=False,
         separate_input_output_schemas=False,
+        dependencies=[Depends(identity.check_role)],
     )
     app.state.settings = settings
     problems.install(app, rendering.error_page)
@@ -81,7 +82,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     laboratory = Laboratory(settings)
     hub = Hub(laboratory.store)
     store = laboratory.store
-    app.state.site = Site(laboratory, hub, Fetches(settings.data_folders[0]), Lookings(store), Plugins(store))
+    door = identity.Doorkeeper(settings, store)
+    await asyncio.to_thread(door.prepare)
+    app.state.site = Site(laboratory, hub, Fetches(settings.data_folders[0]), Lookings(store), Plugins(store), door)
     polling = asyncio.create_task(hub.run())
     try:
         yield
@@ -95,7 +98,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def _prepare(settings: Settings) -> None:
     """On a laptop the database is brought up to date on start; a server's is migrated by its own job."""
     if settings.database.get_backend_name() == "sqlite":
-        settings.home.mkdir(parents=True, exist_ok=True)
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         upgrade(settings.database)
     else:
         check_schema(settings.database)

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from modescape import __version__, extras
+from modescape import __version__, extras, user_commands
 from modescape.client import commands as commands_of_client
 from modescape.errors import ConfigurationError, InvalidInput, ModescapeError
 
@@ -66,8 +66,11 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(command=call)
         return added
 
-    command("up", _up, "migrate the database, start the API, the pages and the workers, and print the URL")
-    command("serve", _serve, "run only the API and the pages")
+    for served in (
+        command("up", _up, "migrate the database, start the API, the pages and the workers, and print the URL"),
+        command("serve", _serve, "run only the API and the pages"),
+    ):
+        served.add_argument("--open", action="store_true", help="let in every account of this machine")
     worker = command("worker", _worker, "run one worker")
     worker.add_argument(
         "--name", default=None, help="name of the worker; a restarted one of the same name resumes at once"
@@ -132,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     )
     schema.add_argument("file", nargs="?", type=Path, help="where to; nothing: to standard output")
     schema.add_argument("--sweep", action="store_true", help="of a sweep")
+    user_commands.add_to(command)
     command("settings", _settings, "list every setting with its value")
     return parser
 
@@ -163,20 +167,29 @@ def _weights_arguments(bring: argparse.ArgumentParser) -> None:
     group.add_argument("--table", action="store_true", help="show which tensor went where")
 
 
-def _up(settings: Settings, _: argparse.Namespace) -> int:
+def _up(settings: Settings, parsed: argparse.Namespace) -> int:
     for extra in ("server", "worker"):
         extras.require(extra, "modescape up")
     from modescape.supervisor import up
 
-    return up(settings)
+    return up(_serving(settings, parsed))
 
 
-def _serve(settings: Settings, _: argparse.Namespace) -> int:
+def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
     extras.require("server", "modescape serve")
     from modescape_api.app import serve
 
-    serve(settings)
+    serve(_serving(settings, parsed))
     return 0
+
+
+def _serving(settings: Settings, parsed: argparse.Namespace) -> Settings:
+    """A service's files are its account's alone; what it starts inherits both."""
+    os.umask(0o077)
+    if not parsed.open:
+        return settings
+    os.environ["MODESCAPE_OPEN"] = "1"
+    return settings.model_copy(update={"open": True})
 
 
 def _one_thread() -> None:
@@ -189,6 +202,7 @@ def _one_thread() -> None:
 
 
 def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
+    os.umask(0o077)
     _one_thread()
     extras.require("worker", "modescape worker")
     from modescape.celery_queue import worker_main
@@ -431,8 +445,9 @@ def _send_weights(settings: Settings, parsed: argparse.Namespace, members: Seque
 def _door(settings: Settings, parsed: argparse.Namespace) -> ServerDoor:
     from modescape.sending import ServerDoor
 
-    token = parsed.token or (settings.token.get_secret_value() if settings.token else None)
-    return ServerDoor(parsed.server, token, tell=lambda line: print(line, file=sys.stderr))
+    return ServerDoor(
+        parsed.server, parsed.token or settings.token_for(parsed.server), tell=lambda line: print(line, file=sys.stderr)
+    )
 
 
 def _who() -> str:

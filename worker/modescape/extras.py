@@ -19,7 +19,7 @@ from modescape.errors import ExtraMissing
 EXTRAS = {
     "worker": {"torch": "torch", "torchvision": "torchvision", "celery": "celery"},
     "server": {"fastapi": "fastapi", "starlette": "fastapi", "uvicorn": "uvicorn", "jinja2": "jinja2",
-               "itsdangerous": "itsdangerous", "multipart": "python-multipart", "celery": "celery"},
+               "argon2": "argon2-cffi", "multipart": "python-multipart", "celery": "celery"},
     "tables": {"pyarrow": "pyarrow"},
     "tensorboard": {"tensorboard": "tensorboard"},
     "huggingface": {"datasets": "datasets"},

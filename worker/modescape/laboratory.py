@@ -323,7 +323,7 @@ def started(folder: Path | str | None, settings: Settings | None) -> Started:
             folder = temporary.name
         settings = Settings(home=Path(folder))
     plugins.load(settings.plugin_modules)
-    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     upgrade(settings.database)
     return Started(Laboratory(settings), temporary)
 

@@ -203,7 +203,6 @@ class About(TypedDict, total=False):
     preset: str | None
     notes: str
     tags: Sequence[str]
-    created_by: str
     fresh: bool
     idempotency: tuple[str, str] | None
     provenance: Json | None

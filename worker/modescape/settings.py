@@ -16,9 +16,13 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modescape.errors import ConfigurationError
+from modescape.users import home_key
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
+
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Settings(BaseSettings):
@@ -34,12 +38,17 @@ class Settings(BaseSettings):
     )  # fmt: skip
     port: int = Field(8000, ge=1, le=65535, description="Port of the API and the pages.")
     token: SecretStr | None = Field(
-        None, description="Secret of the API and the sign-in page; required beyond loopback."
+        None, description="Secret by which programs and people come in as admins; beyond loopback it or an account of "
+        "an admin is required.",
+    )  # fmt: skip
+    open: bool = Field(
+        False, description="On loopback, let in every account of this machine; else only the one the server runs under."
     )
     allowed_hosts: str = Field("", description="Further host names the server answers to, separated by commas.")
     root_path: str = Field("", description="Path a proxy serves this server under, such as /modescape.")
     trusted_proxies: str = Field(
-        "", description="Addresses or networks whose X-Forwarded-Proto, -Host and -Port are believed, with commas."
+        "",
+        description="Addresses or networks whose X-Forwarded-For, -Proto, -Host and -Port are believed, with commas.",
     )
     database_url: SecretStr | None = Field(None, description="SQLAlchemy URL; empty means SQLite in the home folder.")
     database_password: SecretStr | None = Field(
@@ -121,7 +130,19 @@ class Settings(BaseSettings):
 
     @property
     def is_loopback(self) -> bool:
-        return self.host in ("127.0.0.1", "::1", "localhost")
+        return self.host in LOOPBACK
+
+    def token_for(self, url: str) -> str | None:
+        """What shows a server who this is: MODESCAPE_TOKEN, or the key of this home to the server that it runs here."""
+        if self.token is not None:
+            return self.token.get_secret_value()
+        try:
+            asked, own = urlsplit(url), urlsplit((self.home / "url").read_text(encoding="utf-8"))
+            if asked.hostname in LOOPBACK and asked.port == own.port:
+                return home_key(self.home)
+        except (OSError, ValueError, ConfigurationError):  # another account's home, or none: nothing is shown
+            return None
+        return None
 
     @property
     def url(self) -> str:

@@ -25,6 +25,7 @@ from modescape.errors import ConfigurationError
 from modescape.outage import DATABASE
 from modescape.registry import presets
 from modescape.settings import Settings
+from modescape.users import home_key
 
 if TYPE_CHECKING:
     from modescape.store import Store
@@ -35,15 +36,11 @@ GRACE_SECONDS = 20.0  # a worker hands its stage back after its current step
 
 def up(settings: Settings) -> int:
     """Run the product until told to stop; 0 after an orderly end, also when it was running already (and says where)."""
-    home = _own_home(settings.home)
+    home = _own_home(settings.home, private=not settings.open)
     lock = _lock(home) or _lock_of_one_that_ends(home)
     if lock is None:
         print(f"Modescape is already running at {_address(home)}", flush=True)
         return 0
-    if not settings.is_loopback and settings.token is None:
-        raise ConfigurationError(
-            f"listening on {settings.host} needs MODESCAPE_TOKEN; set it, or use MODESCAPE_HOST=127.0.0.1"
-        )
     _check_port(settings)
     url = settings.url
     (home / "url").write_text(url, encoding="utf-8")
@@ -54,7 +51,7 @@ def up(settings: Settings) -> int:
         family.start(name, ["worker", "--name", name], environment)
     try:
         _wait_until_ready(url, family, settings)
-        print(f"\n  Modescape is ready:  {url}\n", flush=True)
+        print(f"\n  Modescape is ready:  {_entrance(url, settings)}\n", flush=True)
         family.watch()
     finally:
         family.stop()
@@ -62,9 +59,13 @@ def up(settings: Settings) -> int:
     return 0
 
 
-def _own_home(home: Path) -> Path:
+def _own_home(home: Path, *, private: bool) -> Path:
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = home.stat()
+        if private and about.st_uid == os.getuid() and about.st_mode & 0o077:
+            home.chmod(0o700)
+            print(f"closed {home} to other accounts; --open leaves it as it is", flush=True)
         probe = home / f".write-{os.getpid()}"
         probe.touch()
         probe.unlink()
@@ -123,6 +124,18 @@ def _answers(url: str) -> bool:
             return bool(answer.status == 200)
     except OSError:  # not listening
         return False
+
+
+def _entrance(url: str, settings: Settings) -> str:
+    """The address to open: with the home's key in it where the server cannot see that it is this account that asks."""
+    try:
+        with urllib.request.urlopen(f"{url}/api/me", timeout=5):
+            return url
+    except urllib.error.HTTPError as error:
+        key = home_key(settings.home) if error.code == 401 and settings.token is None else None
+        return url if key is None else f"{url}/signin?key={key}"
+    except OSError:
+        return url
 
 
 def _check_port(settings: Settings) -> None:

@@ -31,6 +31,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from modescape.acting import UserRole
 from modescape.records import Role, SampleSet, StageState, Status, Wish
 
 
@@ -93,6 +94,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012  (SQLAlchemy reads it once)
         dict[str, Any]: Document, list[Any]: Document, datetime: UtcDateTime(), Status: Word(Status),
         StageState: Word(StageState), Wish: Word(Wish), Role: Word(Role), SampleSet: Word(SampleSet),
+        UserRole: Word(UserRole),
     }  # fmt: skip
 
 
@@ -200,6 +202,7 @@ class Sweep(Base):
     slug: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     document: Mapped[dict[str, Any]]  # base, over, runs, paired, as asked
+    created_by: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     archived_at: Mapped[datetime | None]
     request_key: Mapped[str | None] = mapped_column(unique=True)  # of a request that may be repeated
@@ -487,6 +490,7 @@ class Gathering(Base):
     revision: Mapped[int] = mapped_column(default=0)  # grows with every change: who planned on another one plans again
     experiment_id: Mapped[str | None] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
     looks: Mapped[list[Any]]  # ids of the experiments as which it was sealed, oldest first
+    created_by: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     changed_at: Mapped[datetime] = mapped_column(default=utcnow)
 
@@ -573,3 +577,75 @@ class Fact(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str] = mapped_column(Text)
     at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class User(Base):
+    """Somebody who may sign in, or whose programs may ask."""
+
+    __tablename__ = "user_account"  # PostgreSQL means something else by `user`
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    name: Mapped[str]
+    key: Mapped[str] = mapped_column(unique=True)  # users.key_of the name: alike names are one
+    role: Mapped[UserRole]
+    password: Mapped[str | None]  # Argon2id, with its parameters; null: signs in by tokens alone
+    disabled: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    created_by: Mapped[str]
+
+
+class ApiToken(Base):
+    """A secret of a user's programs, of which only the digest is kept."""
+
+    __tablename__ = "api_token"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str]
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    expires_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]  # to a minute
+
+
+class SignIn(Base):
+    """A browser that has signed in. user_id: null of one that showed a secret of the server itself."""
+
+    __tablename__ = "sign_in"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)  # of what the cookie holds
+    user_id: Mapped[str | None] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"), index=True)
+    secret: Mapped[str]  # what was shown: password, token, server-token, home-key
+    token_id: Mapped[str | None] = mapped_column(ForeignKey("api_token.id", ondelete="CASCADE"), index=True)
+    address: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    expires_at: Mapped[datetime]
+    seen_at: Mapped[datetime]  # to a minute
+
+
+class SignInFailure(Base):
+    """How often somebody failed to sign in lately: under a user's name, or from an address."""
+
+    __tablename__ = "sign_in_failure"
+
+    key: Mapped[str] = mapped_column(primary_key=True)  # users.of_user, users.of_address
+    count: Mapped[int]
+    at: Mapped[datetime] = mapped_column(index=True)  # the last of them
+
+
+class Deed(Base):
+    """Something that somebody did on purpose, as the audit list has it."""
+
+    __tablename__ = "deed"
+    __table_args__ = (Index("ix_deed_thing", "thing"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(default=utcnow)
+    who: Mapped[str]
+    role: Mapped[UserRole]
+    address: Mapped[str]  # "" where it was done on the server's machine itself
+    verb: Mapped[str]
+    kind: Mapped[str]  # experiment, sweep, import, data set, user, token, ...
+    thing: Mapped[str]  # its id
+    name: Mapped[str]  # as it was called then
+    details: Mapped[dict[str, Any]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,7 +39,8 @@ class Fetches:
             if known is not None and not known.finished:
                 raise Conflict(f"{name} is being fetched: {known.done} of {known.total} bytes")
             self._known[name] = Fetching(name)
-        threading.Thread(target=self._fetch, args=(name,), name=f"fetch-{name}", daemon=True).start()
+        in_their_name = copy_context().run
+        threading.Thread(target=in_their_name, args=(self._fetch, name), name=f"fetch-{name}", daemon=True).start()
         return self._known[name]
 
     def state(self, name: str) -> Fetching | None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
+from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from modescape.errors import DataCorrupt, InvalidInput, ModescapeError
@@ -81,8 +82,9 @@ class Lookings:
             looking = self._known.get(name)
             if looking is None or looking.found.done() or looking.where != str(spec.path):
                 looking = self._known[name] = Looking(name, str(spec.path))
+                in_their_name = copy_context().run
                 threading.Thread(
-                    target=self._look, args=(looking, spec, then), name=f"look-{name[:32]}", daemon=True
+                    target=in_their_name, args=(self._look, looking, spec, then), name=f"look-{name[:32]}", daemon=True
                 ).start()
         wait_for([looking.found], PATIENCE_SECONDS)
         if not looking.found.done():

@@ -60,11 +60,18 @@ KINDS = {
         ),
         Kind("unauthorised", 401, "Sign in first", "Send `Authorization: Bearer <token>`, or sign in at /signin."),
         Kind(
+            "too-many-attempts",
+            429,
+            "Too many attempts failed",
+            "From this address, or for this account, too many attempts to sign in failed; Retry-After says when the "
+            "next one is heard.",
+        ),
+        Kind(
             "forbidden",
             403,
             "Not allowed",
-            "The request comes from another site, its form has expired, or it asks for something outside the allowed "
-            "folders.",
+            "The request comes from another site, asks for something outside the allowed folders, or changes what is "
+            "not yours: a viewer reads, a researcher changes what is their own, an admin everything.",
         ),
         Kind("not-found", 404, "Not found", "Nothing of that name is here; `detail` says what was looked for."),
         Kind(
@@ -131,6 +138,7 @@ _BY_ERROR: tuple[tuple[type[ModescapeError], str], ...] = (
     (errors.InvalidInput, "invalid-input"),
     (errors.NotFound, "not-found"),
     (errors.Conflict, "conflict"),
+    (errors.Forbidden, "forbidden"),
     (errors.DataMissing, "data-missing"),
     (errors.DataCorrupt, "data-corrupt"),
     (errors.ArtifactMissing, "gone"),
@@ -262,6 +270,8 @@ SCHEMA: Json = {
 
 _EXAMPLES: dict[str, tuple[str, tuple[Problem, ...]]] = {
     "malformed": ("the body is not JSON: unexpected end of data: line 1 column 9 (char 8)", ()),
+    "forbidden": ("the experiment fig3-smallcnn is not yours to change: ada made it; an admin may, …", ()),
+    "too-many-attempts": ("too many attempts failed; try again in 8 s", ()),
     "not-found": ("there is no experiment 'fig3-smallcn'", ()),
     "not-acceptable": (
         "this answer cannot be given as 'xml'",

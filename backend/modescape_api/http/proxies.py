@@ -62,7 +62,7 @@ class Front:
             return
         scope = {**scope, "path": self._inside(scope["path"]), "raw_path": None, "root_path": ""}
         if self._is_trusted(scope):
-            _believe(scope)
+            self._believe(scope)
         _ROOT.set(self.root)
         out = _Out(self.root, send, head=scope["method"] == "HEAD")
         if out.head:
@@ -79,14 +79,27 @@ class Front:
         return path
 
     def _is_trusted(self, scope: Scope) -> bool:
-        if not self.trusted or not scope.get("client"):
+        return bool(scope.get("client")) and self._is_proxy(scope["client"][0])
+
+    def _is_proxy(self, host: str) -> bool:
+        if not self.trusted:
             return False
         try:
-            address = ipaddress.ip_address(scope["client"][0])
+            address = ipaddress.ip_address(host)
         except ValueError:
             return False
         address = getattr(address, "ipv4_mapped", None) or address  # one socket listens to both families
         return any(address in network for network in self.trusted)
+
+    def _believe(self, scope: MutableMapping[str, Any]) -> None:
+        """Take the visitor's address, scheme, host and port from X-Forwarded-…; of several values the first, which the
+        outermost proxy wrote, but of addresses the last that is no proxy's: those before it the visitor may have made
+        up."""
+        _believe(scope)
+        came_by = Headers(scope=scope).get("x-forwarded-for", "").split(",")
+        visitor = next((one.strip() for one in reversed(came_by) if not self._is_proxy(one.strip())), "")
+        if visitor:
+            scope["client"] = (visitor[:64], 0)
 
 
 class _Out:
@@ -124,7 +137,6 @@ def _prefix(headers: MutableHeaders, root: str) -> None:
 
 
 def _believe(scope: MutableMapping[str, Any]) -> None:
-    """Take scheme, host and port from X-Forwarded-…; of several values the first, which the outermost proxy wrote."""
     headers = Headers(scope=scope)
     scheme, host, port = (
         headers.get(f"x-forwarded-{name}", "").split(",")[0].strip() for name in ("proto", "host", "port")

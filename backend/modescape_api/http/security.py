@@ -1,36 +1,32 @@
-"""Who may ask, from where, and how much: hosts, origins, the token, sign-in, forms, body size, response headers.
+"""The gate that every request passes: hosts, origins, who asks (`identity`), body size, response headers.
 
-On loopback without a token everybody at this machine may do everything, but no other web site can make a visitor's
-browser do it: the Host must be ours, and what changes anything must come from our own pages or from a program. Beyond
-loopback a token is required as well: `Authorization: Bearer` for programs, a signed cookie for people.
+No other web site can make a visitor's browser change anything: the Host must be ours, and what changes anything must
+come from our own pages or from a program.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
-import secrets
 from collections.abc import Collection, Mapping
 from urllib.parse import urlencode, urlsplit
 
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
-from itsdangerous import BadSignature, TimestampSigner
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modescape.acting import Actor, UserRole, acting
+from modescape.database import UNAVAILABLE
 from modescape.errors import ConfigurationError, NotFound, Problem
 from modescape.settings import Settings
+from modescape.store import Store
 from modescape_api.http import problems, replies
+from modescape_api.http.identity import SAFE, Who, unauthorised
 from modescape_api.http.proxies import split_host
 from modescape_api.http.refusal import Refusal
 
 MAX_BODY = 1_048_576
-SESSION = "modescape_session"
-SESSION_SECONDS = 30 * 24 * 3600
 
-SAFE = ("GET", "HEAD", "OPTIONS")
 _OPEN = ("/healthz", "/readyz", "/signin", "/static/")  # answered to people who have not signed in
 
 HEADERS = {
@@ -52,11 +48,28 @@ def check_settings(settings: Settings) -> None:
             "MODESCAPE_TOKEN has fewer than 16 characters; make one with: python -c "
             "'import secrets; print(secrets.token_urlsafe(32))'"
         )
-    if not settings.is_loopback and settings.token is None:
+    if not settings.is_loopback and settings.token is None and not _has_admin(settings):
         raise ConfigurationError(
-            f"MODESCAPE_HOST is {settings.host}, which other machines can reach, and MODESCAPE_TOKEN is not set. "
-            "Set a token, or listen on 127.0.0.1"
+            f"MODESCAPE_HOST is {settings.host}, which other machines can reach, and nobody could sign in: "
+            "MODESCAPE_TOKEN is not set and no user is an admin. Set a token, add one with `modescape "
+            "users add NAME --admin`, or listen on 127.0.0.1"
         )
+    if settings.open and not settings.is_loopback:
+        raise ConfigurationError(
+            f"MODESCAPE_OPEN lets in everybody at this machine, and MODESCAPE_HOST is {settings.host}, which other "
+            "machines can reach; listen on 127.0.0.1"
+        )
+
+
+def _has_admin(settings: Settings) -> bool:
+    """Whether the database has a user who may let others in; one that is not there yet has none."""
+    store = Store(settings.database)
+    try:
+        return store.users.has_admin()
+    except UNAVAILABLE:
+        return False
+    finally:
+        store.close()
 
 
 # -- hosts and origins ------------------------------------------------------------------------------------------------
@@ -145,42 +158,6 @@ def _same_site(origin: str, host: str, names: Collection[str]) -> bool:
     return port is None and theirs in names
 
 
-# -- the token and the session ----------------------------------------------------------------------------------------
-
-
-def same(given: str, secret: str) -> bool:
-    """Constant-time comparison that does not show the secret's length either."""
-    return hmac.compare_digest(hashlib.sha256(given.encode()).digest(), hashlib.sha256(secret.encode()).digest())
-
-
-def _signer(token: str) -> TimestampSigner:
-    return TimestampSigner(token, salt="modescape/session", key_derivation="hmac", digest_method=hashlib.sha256)
-
-
-def new_session(token: str) -> str:
-    return _signer(token).sign(secrets.token_urlsafe(16)).decode()
-
-
-def session_holds(cookie: str, token: str) -> bool:
-    """Whether the cookie was signed with this token and is not older than thirty days."""
-    try:
-        _signer(token).unsign(cookie, max_age=SESSION_SECONDS)
-    except BadSignature:
-        return False
-    return True
-
-
-def is_signed_in(request: Request, token: str | None) -> bool:
-    """Whether this request may see anything: no token is needed, or it shows it, or it carries a session cookie."""
-    if token is None:
-        return True
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and same(given.strip(), token):
-        return True
-    cookie = request.cookies.get(SESSION)
-    return cookie is not None and session_holds(cookie, token)
-
-
 # -- the gate every request passes ------------------------------------------------------------------------------------
 
 
@@ -194,7 +171,6 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.hosts = Hosts(settings)
-        self.token = settings.token.get_secret_value() if settings.token else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -214,21 +190,22 @@ class Guard:
             await send(message)
 
         try:
-            if (elsewhere := self._admit(request)) is not None:
-                await elsewhere(scope, receive, with_headers)
+            self._check(request)
+            who = scope["modescape.who"] = await _who(request)
+            if who is None and not scope["path"].startswith(_OPEN):
+                await _to_sign_in(request)(scope, receive, with_headers)
                 return
-            if takes_files(request):
+            with acting(_NOBODY if who is None else who.actor):
+                if not takes_files(request):
+                    receive = _replay(b"" if request.method in SAFE else await _read(request), receive)
                 await self.app(scope, receive, with_headers)
-                return
-            body = b"" if request.method in SAFE else await _read(request)
-            await self.app(scope, _replay(body, receive), with_headers)
         except Exception as error:
             if started:
                 raise  # half an answer is out: the connection must break
             await problems.answer(request, error)(scope, receive, with_headers)
 
-    def _admit(self, request: Request) -> Response | None:
-        """Let the request in (None), send a person to the sign-in page, or raise Refusal."""
+    def _check(self, request: Request) -> None:
+        """Raises Refusal for what comes from elsewhere or asks for another server."""
         if "\0" in request.scope["path"]:
             raise NotFound("there is nothing at an address with a NUL in it")
         for host in (request.headers.get("host", ""), request.scope.get("modescape.host")):
@@ -240,13 +217,26 @@ class Guard:
                 )
         if request.method not in SAFE:
             check_origin(request.headers, self.hosts.added, must_say=may_be_a_form(request))
-        if is_signed_in(request, self.token) or request.url.path.startswith(_OPEN):
-            return None
-        if request.method == "GET" and replies.prefers_html(request):
-            here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-            return RedirectResponse(f"/signin?{urlencode({'next': here})}", status_code=303)
-        headers = {"www-authenticate": 'Bearer realm="modescape"'}
-        raise Refusal("unauthorised", "this server needs its token", headers=headers)
+
+
+_NOBODY = Actor("nobody", UserRole.VIEWER)
+_UNASKED = ("/healthz", "/readyz", "/static/")  # for these nobody is looked up: they answer without a database
+
+
+async def _who(request: Request) -> Who | None:
+    site = getattr(request.app.state, "site", None)  # there once the start has finished
+    if site is None or request.scope["path"].startswith(_UNASKED):
+        return None
+    found: Who | None = await site.door.who(request)
+    return found
+
+
+def _to_sign_in(request: Request) -> Response:
+    """A person to the page where one signs in; raises Refusal for a program."""
+    if request.method == "GET" and replies.prefers_html(request):
+        here = request.scope["path"] + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/signin?{urlencode({'next': here})}", status_code=303)
+    raise unauthorised()
 
 
 def takes_files(request: Request) -> bool:

@@ -1,4 +1,4 @@
-"""What every request shares: settings, store, artifacts and the event hub, in one record.
+"""What every request shares: settings, store, artifacts, the event hub and who keeps the door, in one record.
 
 def endpoint(here: Here) -> Response: ...   # FastAPI hands the record in
 """
@@ -23,6 +23,7 @@ from modescape_api.background.fetching import Fetches
 from modescape_api.background.hub import Hub
 from modescape_api.background.picture_checks import Lookings
 from modescape_api.background.plugins import Plugins
+from modescape_api.http.identity import Doorkeeper
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Site:
     fetches: Fetches
     lookings: Lookings
     plugins: Plugins
+    door: Doorkeeper
 
     @property
     def settings(self) -> Settings:
@@ -54,11 +56,6 @@ class Site:
     def prices(self) -> dict[str, Any]:
         """What presets cost here, as the launch form remembers it."""
         return {}
-
-    @cached_property
-    def token(self) -> str | None:
-        """The secret people and programs show, or None when everybody at this machine may come in."""
-        return self.settings.token.get_secret_value() if self.settings.token else None
 
     def notify_workers(self, experiment_id: str) -> None:
         """Tell workers that stages may be ready. A lost message costs seconds, not work: the reaper sends it again."""

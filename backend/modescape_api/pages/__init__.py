@@ -20,6 +20,7 @@ from modescape_api.pages import (
     rendering,
     signin,
     sweeps,
+    users,
 )
 
 router = APIRouter(include_in_schema=False)
@@ -36,6 +37,7 @@ for page in (
     sweeps,
     gallery,
     reference,
+    users,
     documentation,
 ):
     router.include_router(page.router)

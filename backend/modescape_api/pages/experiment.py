@@ -11,6 +11,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from modescape import __version__
+from modescape.acting import actor
 from modescape.claims.repeated_looks import looked
 from modescape.claims.telling import equal_accuracy
 from modescape.drawing.figure import Legend, of_experiment
@@ -104,7 +105,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         subject=_subject(row, spec, grows := growing(here, row)),
         is_alive=not row.status.has_ended,
         last_event=here.store.events.last_id(),
-        actions=[one for one in actions_of(row.status) if one[0] != "retry" or _may_help(failed)],
+        owned=actor().owns(row.created_by),
+        actions=[one for one in actions_of(row) if one[0] != "retry" or _may_help(failed)],
         bytes=bytes_,
         cite=f"Modescape {__version__}, {row.slug}, spec {row.digest[:16]}, {row.created_at:%Y-%m-%d}",
         left=duration(left) if left is not None and row.status == Status.RUNNING else None,
@@ -507,14 +509,17 @@ def trainings_of(here: Site, row: Experiment, stages: Sequence[Stage]) -> list[T
     return found
 
 
-def actions_of(status: Status) -> list[tuple[str, str]]:
+def actions_of(row: Experiment) -> list[tuple[str, str]]:
+    """What whoever asks may do to an experiment as it is now, as (verb, label)."""
+    if not actor().owns(row.created_by):
+        return []
     return {
         Status.QUEUED: [("pause", "Pause"), ("cancel", "Cancel")],
         Status.RUNNING: [("pause", "Pause"), ("cancel", "Cancel")],
         Status.PAUSED: [("resume", "Resume"), ("cancel", "Cancel")],
         Status.FAILED: [("retry", "Retry")],
         Status.CANCELLED: [("retry", "Take up again")],
-    }.get(status, [])
+    }.get(row.status, [])
 
 
 _DO: dict[str, Callable[[Site, str], Response]] = {

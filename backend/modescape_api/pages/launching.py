@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import FormData
 
 from modescape import names
+from modescape.acting import UserRole
 from modescape.architectures import counting
 from modescape.drawing.words import price
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
@@ -24,6 +25,7 @@ from modescape.spec import PROTOCOLS, under_protocol
 from modescape.sweeps.launching import Price
 from modescape.tables import Experiment
 from modescape_api.http import bodies
+from modescape_api.http.identity import needs
 from modescape_api.http.site import Here, Site
 from modescape_api.pages import forms
 from modescape_api.pages.display import crumbs
@@ -112,6 +114,7 @@ def launch(request: Request, here: Here, form: Posted) -> Response:
 
 
 @router.post("/launch/plan")
+@needs(UserRole.VIEWER)
 def answer(request: Request, here: Here, form: Posted) -> Response:
     """The plan of the form as it is filled in, which its page takes over."""
     pairs = _texts(form)

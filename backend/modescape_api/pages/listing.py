@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import FormData
 
 from modescape import stored_values
+from modescape.acting import UserRole
 from modescape.asking import OPERATORS, Asked
 from modescape.columns import EXPERIMENTS, Cell, Field, Kind, Shows
 from modescape.drawing.style import look
@@ -20,6 +21,7 @@ from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status
 from modescape.tables import Experiment
+from modescape_api.http.identity import needs
 from modescape_api.http.query import MOST_COMPUTED, read
 from modescape_api.http.site import Here, Site
 from modescape_api.pages.display import by_kind, counted, dotted, seconds_left
@@ -176,7 +178,7 @@ def _running(here: Site, row: Experiment) -> dict[str, Any]:
         "stages": by_kind(stages),
         "left": duration(left) if left is not None and row.status == Status.RUNNING else None,
         "trainings": trainings_of(here, row, stages),
-        "actions": actions_of(row.status),
+        "actions": actions_of(row),
     }
 
 
@@ -204,6 +206,7 @@ def restore_many(here: Here, form: Posted) -> Response:
 
 
 @router.post("/compare")
+@needs(UserRole.VIEWER)
 def compare_chosen(form: Posted) -> Response:
     """The rows chosen in the list, as an address that can be kept."""
     asked = urlencode([("e", str(reference)) for reference in form.getlist("ref")[:100]])

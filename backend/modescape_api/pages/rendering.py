@@ -15,10 +15,12 @@ from jinja2.ext import Extension
 from starlette.datastructures import FormData
 
 from modescape import __version__
+from modescape.acting import UserRole
 from modescape.drawing.style import look
 from modescape.errors import InvalidInput
 from modescape.records import Status
-from modescape_api.http import assets, proxies, replies, security
+from modescape_api.http import assets, identity, proxies, replies, security
+from modescape_api.http.identity import needs
 from modescape_api.http.site import Here, Site
 from modescape_api.pages.display import FILTERS, GLYPHS
 from modescape_api.resources import workers
@@ -74,11 +76,13 @@ def render(
 ) -> Response:
     """A page in the visitor's theme (a cookie, so nothing flashes). here is None only before the start has finished."""
     theme = request.cookies.get("theme")
-    signed_in = here is not None and security.is_signed_in(request, here.token)
+    who = identity.asking(request)
+    signed_in = here is not None and who is not None
     shared = {
         "theme": theme if theme in ("light", "dark") else None,
         "signed_in": signed_in,
-        "needs_token": here is not None and here.token is not None,
+        "who": who,
+        "may_launch": who is not None and who.actor.may(UserRole.RESEARCHER),
         "here_path": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         "section": request.url.path,
         "workers_alive": alive_workers(here) if here is not None and signed_in else None,
@@ -136,6 +140,7 @@ def address(
 
 
 @router.post("/theme")
+@needs(UserRole.VIEWER)
 def set_theme(request: Request, here: Here, theme: Annotated[str, Form()] = "", next: Next = "/") -> Response:
     if theme not in ("light", "dark"):
         raise InvalidInput(f"there is no theme {theme[:40]!r}", field="theme", allowed="light, dark")

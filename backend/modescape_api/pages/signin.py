@@ -1,47 +1,84 @@
-"""Signing in with the server's token, for people: the page, and the cookie it leaves."""
+"""Signing in, for people: the page, and the cookie it leaves."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from modescape_api.http.security import SESSION, SESSION_SECONDS, new_session, own_path, same
-from modescape_api.http.site import Here
+from modescape.acting import UserRole
+from modescape_api.http import identity
+from modescape_api.http.identity import Shown, address_of, asking, needs
+from modescape_api.http.refusal import Refusal
+from modescape_api.http.security import own_path
+from modescape_api.http.site import Here, Site
 from modescape_api.pages.rendering import render
 
 router = APIRouter()
 
+Text = Annotated[str, Form(max_length=1000)]
+
 
 @router.get("/signin")
-def signin_page(request: Request, here: Here, next: str = "/") -> Response:
-    return render(request, here, "signin.html", next=own_path(next), error="")
+async def signin_page(request: Request, here: Here, next: str = "/", key: str | None = None) -> Response:
+    """key: the home's, of the address that the server printed. It goes from the address at once: into a sign-in."""
+    if key is None:
+        return await run_sync(_page, request, here, next, "")
+    try:
+        shown = await here.door.by_token(key, address_of(request))
+    except Refusal as refusal:
+        return await run_sync(_page, request, here, next, str(refusal), 429)
+    if shown is None:
+        return await run_sync(
+            _page, request, here, next, "That address holds no longer; the server prints another.", 403
+        )
+    return await _entered(request, here, shown, next)
 
 
 @router.post("/signin")
-def signin(
+@needs(UserRole.VIEWER)
+async def signin(
     request: Request,
     here: Here,
-    token: Annotated[str, Form(max_length=1000)] = "",
+    name: Text = "",
+    password: Text = "",
+    token: Text = "",
     next: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
-    if here.token is None:
-        return RedirectResponse("/", status_code=303)
-    if not same(token, here.token):
-        return render(
-            request, here, "signin.html", next=own_path(next), error="That is not this server's token.", status=403
-        )
-    answer = RedirectResponse(own_path(next), status_code=303)
-    secure = request.url.scheme == "https"
-    answer.set_cookie(
-        SESSION, new_session(here.token), SESSION_SECONDS, httponly=True, samesite="strict", secure=secure
-    )
-    return answer
+    address = address_of(request)
+    try:
+        if token:
+            shown, wrong = await here.door.by_token(token.strip(), address), "That token is not known here."
+        else:
+            shown, wrong = await here.door.by_password(name.strip(), password, address), "Name or password is wrong."
+    except Refusal as refusal:
+        return await run_sync(_page, request, here, next, str(refusal), 429, name)
+    if shown is None:
+        return await run_sync(_page, request, here, next, wrong, 403, name)
+    return await _entered(request, here, shown, next)
 
 
 @router.post("/signout")
-def signout() -> Response:
+@needs(UserRole.VIEWER)
+def signout(request: Request, here: Here) -> Response:
+    who = asking(request)
+    if who is not None and who.sign_in is not None:
+        here.store.users.sign_out([who.sign_in])
     answer = RedirectResponse("/signin", status_code=303)
-    answer.delete_cookie(SESSION, path="/", httponly=True, samesite="strict")
+    identity.end(answer)
     return answer
+
+
+async def _entered(request: Request, here: Site, shown: Shown, next: str) -> Response:
+    answer = RedirectResponse(own_path(next), status_code=303, headers={"cache-control": "no-store"})
+    await run_sync(identity.begin, request, answer, here.store, shown)
+    return answer
+
+
+def _page(request: Request, here: Site, next: str, error: str, status: int = 200, name: str = "") -> Response:
+    return render(
+        request, here, "signin.html", next=own_path(next), error=error, status=status, name=name,
+        has_users=bool(here.store.users.all()), has_token=here.door.server_token is not None,
+    )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from modescape.acting import actor
 from modescape.drawing.figure import of_experiment
 from modescape.errors import NotFound
 from modescape.records import Status
@@ -110,6 +111,8 @@ _VERBS: Mapping[Verb, tuple[str, frozenset[Status]]] = {
 
 def _actions(kept: KeptSweep) -> Sequence[tuple[str, str]]:
     """What would change something now, as (verb, label)."""
+    if not actor().owns(kept.row.created_by):
+        return []
     if kept.row.archived_at is not None:
         return [(Verb.RESTORE, "Restore"), ("purge", "Delete for good")]
     states = {row.status for row in kept.experiments}

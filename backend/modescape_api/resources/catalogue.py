@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 
 from modescape import kept_counts, plugins, power
+from modescape.acting import UserRole
 from modescape.architectures import counting
 from modescape.claims import CLAIMS, Claim
 from modescape.claims.repeated_looks import Look, looking_ahead
@@ -38,6 +39,7 @@ from modescape.schemas import spec_schema, sweep_schema
 from modescape.spec import ExperimentSpec, place_of
 from modescape_api.http import bodies, replies
 from modescape_api.http.bodies import body
+from modescape_api.http.identity import needs
 from modescape_api.http.site import Here, Site
 from modescape_api.resources.examples import Example, answers
 from modescape_api.resources.experiments import Draft, asked_for
@@ -243,5 +245,6 @@ def _look(here: Site, spec: ExperimentSpec) -> Json:
         "data-corrupt",
     ),
 )
+@needs(UserRole.VIEWER)
 def estimate_cost(here: Here, draft: Annotated[Draft, body(Draft)]) -> Response:
     return replies.json(as_estimate(here, estimate(here, draft), draft.preset))

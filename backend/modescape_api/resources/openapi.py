@@ -33,6 +33,7 @@ from modescape_api.resources import (
     solutions,
     sweeps,
     uploads,
+    users,
     workers,
 )
 from modescape_api.resources.examples import Example
@@ -55,11 +56,12 @@ TAGS = {
     "data": "Data sets on this machine.",
     "imports": "Ensembles made elsewhere: their files, and the experiments they become.",
     "events": "What happened, as it happens.",
+    "users": "Who may come in, and who did what.",
     "service": "Workers, and whether all is well.",
 }
 # In the order in which requests are compared with their addresses, and the document lists them.
 PARTS = (experiments, sweeps, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures,
-         catalogue, compare, data, uploads, imports, gallery, paper, events, workers)  # fmt: skip
+         catalogue, compare, data, uploads, imports, gallery, paper, events, users, workers)  # fmt: skip
 
 
 def openapi(app: FastAPI) -> Json:
@@ -87,7 +89,8 @@ def openapi(app: FastAPI) -> Json:
             "token": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "MODESCAPE_TOKEN; not needed on loopback without one.",
+                "description": "A token of a user (`/api/tokens`), or MODESCAPE_TOKEN. Not needed on loopback without "
+                "the latter by the account that the server runs under.",
             }
         }
         document["security"] = [{"token": []}, {}]

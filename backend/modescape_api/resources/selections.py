@@ -7,9 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 
 from modescape import asking
+from modescape.acting import UserRole
 from modescape.errors import InvalidInput, NotFound
 from modescape_api.http import problems, replies
 from modescape_api.http.bodies import Body, body, documented
+from modescape_api.http.identity import needs
 from modescape_api.http.site import Here
 from modescape_api.resources.examples import Example, answer, answers
 
@@ -38,6 +40,7 @@ class Chosen(Body):
         **problems.documented("malformed", "not-found", "too-large", "wrong-media-type", "invalid-input"),
     },
 )
+@needs(UserRole.VIEWER)
 def keep_selection(here: Here, experiment: str, chosen: Annotated[Chosen, body(Chosen)]) -> Response:
     row = here.store.experiments.get(experiment)
     numbers = chosen.parsed()

@@ -69,7 +69,7 @@ def add_to(command: Add) -> None:
 def asks_a_server(command: argparse.ArgumentParser) -> None:
     """--server, --token, --json."""
     command.add_argument("--server", metavar="URL", help="a running server, such as http://127.0.0.1:8000")
-    command.add_argument("--token", default=None, help="the server's token; empty takes MODESCAPE_TOKEN")
+    command.add_argument("--token", default=None, help="a token of yours, or the server's; empty takes MODESCAPE_TOKEN")
     command.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -79,8 +79,7 @@ def workspace(settings: Settings, parsed: argparse.Namespace, *, new: bool = Fal
     from modescape.client import workspace as there
 
     if parsed.server:
-        kept = settings.token.get_secret_value() if settings.token else None
-        return there.connect(parsed.server, parsed.token or kept)
+        return there.connect(parsed.server, parsed.token or settings.token_for(parsed.server))
     plugins.load(settings.plugin_modules)
     return there.of_settings(settings, new=new)
 

@@ -504,10 +504,9 @@ def of_settings(settings: Settings, *, new: bool = False) -> Workspace:
 
 
 def connect(url: str, token: str | None = None) -> Workspace:
-    """The experiments of a running server. token: None takes MODESCAPE_TOKEN. Raises ServerRefused where nothing
-    answers within twenty seconds, or the token is not the server's."""
+    """The experiments of a running server. token: None takes MODESCAPE_TOKEN, or the key of this home for the server
+    that it runs. Raises ServerRefused where nothing answers within twenty seconds, or nobody is let in by that."""
     from modescape.client.http import There
     from modescape.settings import read_settings
 
-    kept = read_settings().token
-    return Workspace(There(url, token or (kept.get_secret_value() if kept else None)))
+    return Workspace(There(url, token or read_settings().token_for(url)))

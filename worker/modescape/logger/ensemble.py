@@ -328,8 +328,7 @@ def ensemble(
         classes=tuple(map(str, classes)),
         notes=notes, tags=tuple(tags), by=f"{getpass.getuser()} at {socket.gethostname()}",
     )  # fmt: skip
-    token = token or (settings.token.get_secret_value() if settings.token else None)
-    door = None if server is None else ServerDoor(server, token, patience=0.0)
+    door = None if server is None else ServerDoor(server, token or settings.token_for(server), patience=0.0)
     spool = Spool.begin(settings.spool_folder, about, truth)
     courier = None if door is None else Courier(Delivery(spool, door, _tell))
     examples = {place: len(one) for place, one in truth.items()}

@@ -37,7 +37,6 @@ def forget(settings: Settings, ids: Sequence[str]) -> Iterator[str]:
 def send(settings: Settings, ids: Sequence[str], token: str | None, tell: Callable[[str], None]) -> bool:
     """Send those that no running process holds; whether all of them are where they were to go, and so no longer here.
     What ended early is not sealed. Raises NotFound."""
-    token = token or (settings.token.get_secret_value() if settings.token else None)
     whole = True
     for spool in _named(settings, ids):
         try:
@@ -59,7 +58,8 @@ def send(settings: Settings, ids: Sequence[str], token: str | None, tell: Callab
 
 def _send(spool: Spool, settings: Settings, token: str | None, tell: Callable[[str], None]) -> None:
     if spool.about.server is not None:
-        Delivery(spool, ServerDoor(spool.about.server, token, tell=tell, patience=60.0), tell).run(is_last=True)
+        shown = token or settings.token_for(spool.about.server)
+        Delivery(spool, ServerDoor(spool.about.server, shown, tell=tell, patience=60.0), tell).run(is_last=True)
         tell(f"{spool.about.name} ({spool.id}) is at {spool.about.server}")
         return
     home = Path(spool.about.home or settings.home)

@@ -22,6 +22,7 @@ from sqlalchemy import URL, text
 
 from modescape.store.catalogue import Catalogue
 from modescape.store.curves import Curves
+from modescape.store.deeds import Deeds
 from modescape.store.events import Events
 from modescape.store.experiments import Experiments
 from modescape.store.gatherings import Gatherings
@@ -33,6 +34,7 @@ from modescape.store.results import Results
 from modescape.store.stages import Stages
 from modescape.store.sweeps import Sweeps
 from modescape.store.transaction import Database
+from modescape.store.users import Users
 from modescape.store.workers import Workers
 
 
@@ -55,6 +57,8 @@ class Store:
         self.own_sets = OwnSets(self._database)
         self.gatherings = Gatherings(self._database)
         self.logged = Logged(self._database)
+        self.users = Users(self._database)
+        self.deeds = Deeds(self._database)
 
     def close(self) -> None:
         self._database.engine.dispose()

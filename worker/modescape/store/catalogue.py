@@ -60,6 +60,15 @@ class Catalogue(Subject):
             for (kind, name), details in rows.items():
                 session.merge(Entry(kind=kind, name=name, details=details, at=change.now))
 
+    def fact(self, name: str) -> str | None:
+        with self.database.reading() as session:
+            found = session.get(Fact, name)
+        return None if found is None else found.value
+
+    def set_fact(self, name: str, value: str) -> None:
+        with self.database.writing() as change:
+            change.session.merge(Fact(name=name, value=value, at=change.now))
+
     def set_fact_once(self, name: str, value: str) -> bool:
         """True for the one caller that sets it first."""
         with self.database.writing() as change:

@@ -12,6 +12,7 @@ from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, defer
 
 from modescape import names, own_sets
+from modescape.acting import actor
 from modescape.errors import Conflict, InvalidInput
 from modescape.records import PlannedStage, StageKind, StageState, Status
 from modescape.spec import ExperimentSpec
@@ -44,6 +45,7 @@ def add_experiment(
     earlier = having_trainings(session, recipe)
     experiment = Experiment(
         id=str(uuid.uuid4()), slug=free_slug(session, Experiment.slug, name), name=name, tags=tags,
+        created_by=actor().name,
         recipe=recipe, planned_runs=earlier[0].planned_runs if earlier else planned or spec.ensemble.runs,
         earlier=[{k: getattr(row, k) for k in ("id", "slug", "name", "digest", "runs")} for row in earlier],
         spec=spec.model_dump(mode="json"), digest=spec.digest(), created_at=change.now, status=Status.QUEUED,

@@ -92,13 +92,14 @@ class Experiments(Subject):
                     experiment = add_experiment(change, name, spec, stages, tags)
                     give(change, experiment, {info.digest: info for info in given})
                     experiment.preset, experiment.notes = about.get("preset"), about.get("notes", "")
-                    experiment.created_by, experiment.fresh = about.get("created_by", ""), about.get("fresh", False)
+                    experiment.fresh = about.get("fresh", False)
                     experiment.provenance = about.get("provenance")
                     if idempotency is not None:
                         key, digest = idempotency
                         row = Idempotency(key=key, request=digest, experiment_id=experiment.id, at=change.now)
                         change.session.add(row)
                     change.event(EventKind.CREATED, experiment.id, name=name, slug=experiment.slug)
+                    change.theirs("launch", experiment)
                 return experiment
             except IntegrityError:  # another process took the slug or the key in the same moment
                 if last:
@@ -197,7 +198,9 @@ class Experiments(Subject):
         self, reference: str, *, name: str | None = None, tags: Sequence[str] | None = None, notes: str | None = None
     ) -> Experiment:
         """Change what is not part of the promise. Raises NotFound, InvalidInput."""
+        said = {"name": name, "tags": tags, "notes": notes}
         with self._changing(reference) as (change, experiment):
+            change.theirs("change", experiment, fields=[key for key, value in said.items() if value is not None])
             if name is not None:
                 experiment.name = names.checked(name, field="name")
             if tags is not None:
@@ -255,6 +258,7 @@ class Experiments(Subject):
         with self._changing(reference) as (change, experiment):
             if experiment.status is not Status.CANCELLED:
                 _refuse(experiment, "cancelled")
+                change.theirs("cancel", experiment)
                 _cancel(change, experiment)
             return experiment
 
@@ -262,6 +266,7 @@ class Experiments(Subject):
         """Hold everything unfinished; running stages save and stop at their next step. Conflict once it has ended."""
         with self._changing(reference) as (change, experiment):
             _refuse(experiment, "paused")
+            change.theirs("pause", experiment)
             of_it = Stage.experiment_id == experiment.id
             paused = move(change, of_it, Stage.state == StageState.READY, state=StageState.PAUSED)
             asked = move(change, of_it, Stage.state == StageState.RUNNING, Stage.wish.is_(None), wish=Wish.PAUSE)
@@ -274,6 +279,7 @@ class Experiments(Subject):
         """Undo `pause`; each stage goes on from its last saved state. Conflict once it has ended."""
         with self._changing(reference) as (change, experiment):
             _refuse(experiment, "resumed", "; use retry" if experiment.status is not Status.SUCCEEDED else "")
+            change.theirs("resume", experiment)
             of_it = Stage.experiment_id == experiment.id
             resumed = move(change, of_it, Stage.state == StageState.PAUSED, state=StageState.READY, rung_at=None)
             kept = move(change, of_it, Stage.state == StageState.RUNNING, Stage.wish == Wish.PAUSE, wish=None)
@@ -300,6 +306,7 @@ class Experiments(Subject):
                 if done:
                     raise Conflict("it has succeeded; there is nothing to retry")
                 return experiment
+            change.theirs("retry", experiment, stages=len(again))
             move(change, Stage.id.in_(again), error={}, **AFRESH)
             move(change, waiting_for(again), Stage.state == StageState.READY, state=StageState.BLOCKED)
             experiment.error = None
@@ -312,6 +319,7 @@ class Experiments(Subject):
         """Take it out of the lists and stop what still runs of it; `purge` frees its bytes. Raises NotFound."""
         with self._changing(reference) as (change, experiment):
             if experiment.archived_at is None:
+                change.theirs("archive", experiment)
                 if not experiment.status.has_ended:
                     _cancel(change, experiment)
                 experiment.archived_at = change.now
@@ -322,6 +330,7 @@ class Experiments(Subject):
         """Undo `archive`; what was stopped by it can be retried. Raises NotFound."""
         with self._changing(reference) as (change, experiment):
             if experiment.archived_at is not None:
+                change.theirs("restore", experiment)
                 experiment.archived_at = None
                 change.event(EventKind.RESTORED, experiment.id)
             return experiment
@@ -339,6 +348,7 @@ class Experiments(Subject):
             experiment = find_experiment(session, reference, lock=True)
             if experiment.archived_at is None:
                 raise Conflict(f"{experiment.slug} is not archived; archive it first, then purge")
+            change.theirs("purge", experiment)
             stages = list(session.scalars(select(Stage.id).where(Stage.experiment_id == experiment.id)))
             of_it = select(Stage.id).where(Stage.experiment_id == experiment.id)
             named = set(session.scalars(select(ArtifactUse.digest).where(ArtifactUse.stage_id.in_(of_it))))

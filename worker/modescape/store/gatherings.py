@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from modescape import names
+from modescape.acting import actor
 from modescape.errors import Conflict, ModescapeError, NotFound
 from modescape.records import ArtifactInfo, EventKind, Json, Need, PlannedStage
 from modescape.spec import ExperimentSpec
@@ -73,10 +74,12 @@ class Gatherings(Subject):
                         return known
                     row = Gathering(
                         id=str(uuid.uuid4()), name=name, planned=planned, sealed=False, declared=declared, key=key,
-                        request=request, revision=0, looks=[], created_at=change.now, changed_at=change.now,
+                        request=request, revision=0, looks=[], created_by=actor().name, created_at=change.now,
+                        changed_at=change.now,
                     )  # fmt: skip
                     change.session.add(row)
                     _remember(change, kept)
+                    _theirs(change, "open", row)
                 return row
             except IntegrityError:  # another process took the key in the same moment
                 if last:
@@ -117,6 +120,7 @@ class Gatherings(Subject):
         with self.database.writing() as change:
             row = _find(change.session, id_, lock=True)
             _check(row, revision)
+            _theirs(change, "seal" if seal else "add to", row, members=list(new.members)[:100])
             last = change.session.scalars(
                 select(Gathered.number).where(Gathered.gathering_id == id_).order_by(Gathered.number.desc())
             ).first()
@@ -142,6 +146,7 @@ class Gatherings(Subject):
         with self.database.writing() as change:
             row = _find(change.session, id_, lock=True)
             _check(row, revision)
+            _theirs(change, "seal" if seal else "plan", row)
             self._plan(change, row, whole, seal=seal)
             return row
 
@@ -150,6 +155,7 @@ class Gatherings(Subject):
         with self.database.writing() as change:
             row = _find(change.session, id_, lock=True)
             _check(row, revision)
+            _theirs(change, "reopen", row)
             row.sealed, row.planned = False, planned
             row.revision += 1
             row.changed_at = change.now
@@ -162,6 +168,7 @@ class Gatherings(Subject):
             row = _find(change.session, id_, lock=True)
             if row.experiment_id is not None:
                 raise Conflict("it is an experiment already; archive and purge that one")
+            _theirs(change, "forget", row)
             change.session.execute(delete(Gathering).where(Gathering.id == id_))
 
     def _plan(self, change: Change, row: Gathering, whole: Whole, *, seal: bool) -> None:
@@ -171,6 +178,7 @@ class Gatherings(Subject):
                 change, row.name, whole.spec, whole.stages, list(row.declared.get("tags", [])),
                 recipe=_recipe(row), planned=row.planned,
             )  # fmt: skip
+            experiment.created_by = row.created_by
             experiment.notes = row.declared.get("notes", "")
             change.event(EventKind.CREATED, experiment.id, name=row.name, slug=experiment.slug)
         else:
@@ -186,6 +194,12 @@ class Gatherings(Subject):
         _tell(change, row)
         if seal:
             row.looks = [*row.looks, experiment.id]
+
+
+def _theirs(change: Change, verb: str, row: Gathering, **details: object) -> None:
+    """Whoever asks does this to an import of their own. Raises Forbidden."""
+    actor().check_owner(row.created_by, f"the import {row.name!r}")
+    change.deed(verb, "import", row.id, row.name, **details)
 
 
 def _tell(change: Change, row: Gathering) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session, load_only
 
+from modescape.acting import actor
 from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.records import EventKind
 from modescape.store.curves import SeriesPoints, joined, packed, unpacked
@@ -132,7 +133,14 @@ def _members(which: Any) -> Select[LoggedMember]:
 
 def _light() -> Select[Gathering]:
     return select(Gathering).options(
-        load_only(Gathering.sealed, Gathering.experiment_id, Gathering.looks, Gathering.planned)
+        load_only(
+            Gathering.name,
+            Gathering.created_by,
+            Gathering.sealed,
+            Gathering.experiment_id,
+            Gathering.looks,
+            Gathering.planned,
+        )
     )
 
 
@@ -141,6 +149,7 @@ def _growing(session: Session, gathering_id: str) -> str | None:
     row = session.scalars(_light().where(Gathering.id == gathering_id)).one_or_none()
     if row is None:
         raise NotFound(f"there is no import {gathering_id[:80]!r}")
+    actor().check_owner(row.created_by, f"the import {row.name!r}")
     if row.sealed:
         raise Conflict("it is sealed: no member is awaited. Reopen it to log those of more members")
     return None if row.experiment_id in row.looks else row.experiment_id

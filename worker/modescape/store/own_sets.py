@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modescape import own_sets
+from modescape.acting import actor
 from modescape.errors import Conflict, NotFound
 from modescape.records import Json
 from modescape.spec_parts import DataSpec
@@ -40,6 +41,10 @@ class OwnSets(Subject):
             before = details["where"] if known is None else known.details["where"]
             if before != details["where"] and not replace:
                 raise _taken(name, before)
+            if known is not None and {**known.details, **details} == known.details:
+                return
+            _theirs(change, "register", name, known)
+            details = {**details, "created_by": (known.details if known else {}).get("created_by", actor().name)}
             change.session.merge(Catalogue(kind="data", name=name, details=details, at=change.now))
             for where in {before, details["where"]}:
                 _show_as(change, where)
@@ -50,8 +55,16 @@ class OwnSets(Subject):
             known = change.session.get(Catalogue, ("data", unicodedata.normalize("NFC", name)))
             if known is None:
                 raise NotFound(f"no data set is registered as {name[:80]!r}")
+            _theirs(change, "unregister", known.name, known)
             change.session.delete(known)
             _show_as(change, known.details["where"])
+
+
+def _theirs(change: Change, verb: str, name: str, known: Catalogue | None) -> None:
+    """Whoever asks does this to a set, which nobody else has registered. Raises Forbidden."""
+    made_by = actor().name if known is None else known.details.get("created_by", "")
+    actor().check_owner(made_by, f"the data set {name!r}")
+    change.deed(verb, "data set", name, name)
 
 
 def _show_as(change: Change, where: str) -> None:

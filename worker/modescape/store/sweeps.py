@@ -11,6 +11,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, defer
 
 from modescape import names
+from modescape.acting import actor
 from modescape.errors import Conflict, NotFound
 from modescape.records import EventKind, Json, PlannedStage
 from modescape.spec import ExperimentSpec
@@ -76,18 +77,19 @@ class Sweeps(Subject):
             key, digest = idempotency or (None, None)
             sweep = Sweep(
                 id=str(uuid.uuid4()), slug=free_slug(change.session, Sweep.slug, name), name=name, document=document,
-                created_at=change.now, request_key=key, request=digest,
+                created_at=change.now, created_by=actor().name, request_key=key, request=digest,
             )  # fmt: skip
             change.session.add(sweep)
             change.session.flush()
             before = 0
             for number, cell in enumerate(cells):
                 row = add_experiment(change, cell.name, cell.spec, cell.stages, list(tags), first_ordinal=before)
-                row.preset, row.notes, row.created_by, row.fresh = preset, notes, "", fresh
+                row.preset, row.notes, row.fresh = preset, notes, fresh
                 change.event(EventKind.CREATED, row.id, name=row.name, slug=row.slug)
                 kept = SweepCell(sweep_id=sweep.id, number=number, experiment_id=row.id, varied=dict(cell.varied))
                 change.session.add(kept)
                 before += len(cell.stages)
+            _theirs(change, "launch", sweep, cells=len(cells))
             return sweep
 
     def get(self, reference: str) -> KeptSweep:
@@ -112,6 +114,7 @@ class Sweeps(Subject):
         with self.database.writing() as change:
             sweep = _find(change.session, reference)
             if (sweep.archived_at is not None) != archived:
+                _theirs(change, "archive" if archived else "restore", sweep)
                 sweep.archived_at = change.now if archived else None
 
     def forget(self, reference: str) -> None:
@@ -120,7 +123,13 @@ class Sweeps(Subject):
             sweep = _find(change.session, reference)
             if sweep.archived_at is None:
                 raise Conflict(f"{sweep.slug} is not archived; archive it first, then purge")
+            _theirs(change, "purge", sweep)
             change.session.execute(delete(Sweep).where(Sweep.id == sweep.id))
+
+
+def _theirs(change: Change, verb: str, sweep: Sweep, **details: Any) -> None:
+    actor().check_owner(sweep.created_by, f"the sweep {sweep.slug}")
+    change.deed(verb, "sweep", sweep.id, sweep.name, **details)
 
 
 def _known(change: Change, idempotency: tuple[str, str] | None) -> Sweep | None:

@@ -11,10 +11,11 @@ from sqlalchemy import URL, Select, insert, inspect, text
 from sqlalchemy import event as listening
 from sqlalchemy.orm import Session
 
+from modescape.acting import actor
 from modescape.database import open_database
 from modescape.records import EventKind, Json
 from modescape.store.lookup import batches
-from modescape.tables import Base, Event, Experiment, Stage, utcnow
+from modescape.tables import Base, Deed, Event, Experiment, Stage, utcnow
 
 T = TypeVar("T")
 
@@ -23,6 +24,7 @@ PURGE_LOCK = 0x6D6F6465_02
 LOOKS_LOCK = 0x6D6F6465_03
 PLUGINS_LOCK = 0x6D6F6465_04
 SAME_WORK_LOCK = 0x6D6F6465_05
+USERS_LOCK = 0x6D6F6465_06
 
 
 class Change:
@@ -49,6 +51,19 @@ class Change:
                 "payload": ({"kind": stage.kind, "key": stage.key} if stage else {}) | payload,
             }
         )  # fmt: skip
+
+    def deed(self, verb: str, kind: str, thing: str, name: str, **details: Any) -> None:
+        """Keep that whoever asks did this on purpose, to a thing of that kind and id that is called so."""
+        who = actor()
+        self.session.add(
+            Deed(at=self.now, who=who.name, role=who.role, address=who.address, verb=verb, kind=kind, thing=thing,
+                 name=name, details=details)
+        )  # fmt: skip
+
+    def theirs(self, verb: str, experiment: Experiment, **details: Any) -> None:
+        """The same of an experiment, which whoever asks must have made. Raises Forbidden."""
+        actor().check_owner(experiment.created_by, f"the experiment {experiment.slug}")
+        self.deed(verb, "experiment", experiment.id, experiment.name, **details)
 
     def write_events(self) -> None:
         """With one at least of every experiment whose row has changed: who holds lists in memory hears by them."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from modescape.acting import Actor, UserRole, acting, actor
 from modescape.database import upgrade
 from modescape.errors import Conflict, LeaseLost, NotFound
 from modescape.records import (
@@ -48,7 +49,9 @@ _ERROR = {"type": "StageError", "message": "no luck", "traceback": "Traceback…
 
 
 def create(store: Store, name: str = "Toy", **values: Any) -> Experiment:
-    return store.experiments.create(**{"name": name, "spec": SPEC, "stages": GRAPH, **values})
+    by = values.pop("created_by", None)
+    with acting(actor() if by is None else Actor(by, UserRole.RESEARCHER)):
+        return store.experiments.create(**{"name": name, "spec": SPEC, "stages": GRAPH, **values})
 
 
 def states(store: Store, experiment: Experiment) -> dict[str, str]:

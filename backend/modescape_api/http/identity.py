@@ -1,0 +1,266 @@
+"""Who asks, and what that one may: by a token, a browser's sign-in, or the account at the other end of the connection.
+
+    @router.post("/api/users")
+    @needs(UserRole.ADMIN)
+    def add(...): ...
+
+What is not marked needs a viewer to be read and a researcher to be changed; whose something is, the store asks itself
+(`modescape.acting`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, TypeVar
+
+import anyio
+import anyio.to_thread
+from fastapi import Depends, Request, Response
+
+from modescape import users
+from modescape.acting import Actor, UserRole, account
+from modescape.settings import Settings
+from modescape.store import Store
+from modescape.tables import ApiToken, User
+from modescape_api.http import neighbours
+from modescape_api.http.proxies import split_host
+from modescape_api.http.refusal import Refusal
+
+log = logging.getLogger("modescape.access")
+
+COOKIE = "modescape_session"
+SAFE = ("GET", "HEAD", "OPTIONS")
+SERVER_TOKEN, HOME_KEY, API_TOKEN, PASSWORD = "server-token", "home-key", "token", "password"
+_BY_PROXIES = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via")
+
+E = TypeVar("E", bound=Callable[..., object])
+
+
+@dataclass(frozen=True)
+class Who:
+    """actor: in whose name it is done; sign_in: the digest of the browser's, where that is how it came in."""
+
+    actor: Actor
+    sign_in: str | None = None
+
+
+# -- what an address needs --------------------------------------------------------------------------------------------
+
+
+def needs(role: UserRole) -> Callable[[E], E]:
+    """Marks an endpoint with the role it asks for."""
+
+    def mark(endpoint: E) -> E:
+        endpoint.role_needed = role  # type: ignore[attr-defined]
+        return endpoint
+
+    return mark
+
+
+def needed(endpoint: Callable[..., object], method: str) -> UserRole:
+    """The role that an endpoint asks for."""
+    usual = UserRole.VIEWER if method in SAFE else UserRole.RESEARCHER
+    role: UserRole = getattr(endpoint, "role_needed", usual)
+    return role
+
+
+async def check_role(request: Request) -> None:
+    """A dependency of every address. Raises Forbidden."""
+    who = asking(request)
+    if who is not None:  # what strangers may see was decided at the door
+        role = needed(request.scope["endpoint"], request.method)
+        who.actor.check(role, f"{request.method} {request.scope['path'][:200]}")
+
+
+def asking(request: Request) -> Who | None:
+    """Who asks; None of a stranger."""
+    found: Who | None = request.scope.get("modescape.who")
+    return found
+
+
+def _present(request: Request) -> Who:
+    who = asking(request)
+    if who is None:
+        raise unauthorised()
+    return who
+
+
+Present = Annotated[Who, Depends(_present)]
+
+
+def unauthorised(said: str = "sign in first, or send a token") -> Refusal:
+    return Refusal("unauthorised", said, headers={"www-authenticate": 'Bearer realm="modescape"'})
+
+
+# -- who it is --------------------------------------------------------------------------------------------------------
+
+
+class Doorkeeper:
+    """Knows people and programs by what they show."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._one_password = anyio.Semaphore(1)  # 19 MiB each
+
+    @cached_property
+    def server_token(self) -> str | None:
+        return self._settings.token.get_secret_value() if self._settings.token else None
+
+    @cached_property
+    def home_key(self) -> str | None:
+        """What is shown where the account at the other end cannot be told; None of a server that has a token for it."""
+        if self.server_token is not None or not self._settings.is_loopback:
+            return None
+        return users.home_key(self._settings.home, make=True)
+
+    @property
+    def lets_its_account_in(self) -> bool:
+        """Whether who runs this server needs to show nothing on its own machine."""
+        return self._settings.is_loopback and self.server_token is None
+
+    def prepare(self) -> None:
+        """To be called when the server starts: makes the home's key, and ends what browsers began by a token of the
+        server that it has no longer."""
+        _ = self.home_key
+        kept = self._store.catalogue.fact("server token")
+        if self.server_token is None or not users.password_holds(self.server_token, kept):
+            self._store.users.sign_out_by(SERVER_TOKEN)
+            told = "" if self.server_token is None else users.hash_password(self.server_token)
+            self._store.catalogue.set_fact("server token", told)
+
+    async def who(self, request: Request) -> Who | None:
+        """Who asks; None of a stranger. Raises Refusal (429) for an address from which too many wrong tokens came."""
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and given.strip():
+            shown = await self.by_token(given.strip(), address_of(request))
+            if shown is not None:
+                return Who(shown.actor)
+        if (cookie := request.cookies.get(COOKIE)) and (found := await self._by_cookie(request, cookie)):
+            return found
+        return Who(Actor(account(), UserRole.ADMIN)) if self._is_our_account(request) else None
+
+    async def _by_cookie(self, request: Request, cookie: str) -> Who | None:
+        key = users.digest(cookie)
+        shown = await anyio.to_thread.run_sync(self._store.users.by_sign_in, key)
+        return None if shown is None else Who(actor_of(shown.user, address_of(request)), key)
+
+    async def by_token(self, given: str, address: str) -> Shown | None:
+        """Whose token it is: a user's, or the server's own. Raises Refusal (429)."""
+        if given.startswith(users.TOKEN_PREFIX):  # nobody guesses 256 bits: these need no limit
+            found = await anyio.to_thread.run_sync(self._store.users.by_token, users.digest(given))
+            if found is not None:
+                token, row = found
+                return Shown(actor_of(row, address), API_TOKEN, row, token)
+        own = {SERVER_TOKEN: self.server_token, HOME_KEY: self.home_key}
+        if not any(own.values()):
+            return None
+        await self._wait([users.of_address(address)])
+        for secret, kept in own.items():
+            if kept is not None and users.same(given, kept):
+                return Shown(actor_of(None, address), secret)
+        await self._failed([users.of_address(address)], "a wrong token", address)
+        return None
+
+    async def by_password(self, name: str, password: str, address: str) -> Shown | None:
+        """The user who has it. Raises Refusal (429) while that user or address must wait."""
+        keys = [users.of_user(name), users.of_address(address)]
+        await self._wait(keys)
+        row = await anyio.to_thread.run_sync(self._store.users.with_password, name)
+        async with self._one_password:
+            kept = None if row is None else row.password
+            holds = await anyio.to_thread.run_sync(users.password_holds, password, kept)
+        if row is None or not holds:
+            await self._failed(keys, f"a wrong password for {name[:64]!r}", address)
+            return None
+        await anyio.to_thread.run_sync(self._store.users.forgive, keys[:1])
+        return Shown(actor_of(row, address), PASSWORD, row)
+
+    async def hashed(self, password: str, name: str) -> str:
+        """As a password of that user is kept. Raises InvalidInput for one that is none."""
+        users.checked_password(password, name)
+        async with self._one_password:
+            return await anyio.to_thread.run_sync(users.hash_password, password)
+
+    async def _wait(self, keys: list[str]) -> None:
+        left = await anyio.to_thread.run_sync(self._store.users.wait, keys)
+        if left > 0:
+            seconds = str(int(left) + 1)
+            raise Refusal(
+                "too-many-attempts", f"too many attempts failed; try again in {seconds} s",
+                headers={"retry-after": seconds},
+            )  # fmt: skip
+
+    async def _failed(self, keys: list[str], what: str, address: str) -> None:
+        log.warning("%s from %s", what, address or "this machine")
+        await anyio.to_thread.run_sync(self._store.users.failed, keys)
+
+    def _is_our_account(self, request: Request) -> bool:
+        """Whether the request comes from this machine, and there from the account that runs this server."""
+        if not self.lets_its_account_in or any(name in request.headers for name in _BY_PROXIES):
+            return False
+        host, _ = split_host(request.headers.get("host", ""))
+        if not _is_loopback(host):
+            return False
+        client, server = request.scope.get("client"), request.scope.get("server")
+        if self._settings.open:
+            return client is not None and _is_loopback(client[0])
+        return neighbours.owner(_pair(client), _pair(server)) == os.getuid()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What somebody has shown. secret: server-token, home-key, token or password; user: None of the server's own
+    secrets."""
+
+    actor: Actor
+    secret: str
+    user: User | None = None
+    token: ApiToken | None = None
+
+
+def actor_of(row: User | None, address: str) -> Actor:
+    if row is None:
+        return Actor(users.OPERATOR, UserRole.ADMIN, address)
+    return Actor(row.name, row.role, address)
+
+
+def address_of(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _pair(address: object) -> neighbours.Address | None:
+    return (str(address[0]), int(address[1])) if isinstance(address, (tuple, list)) and address[1] else None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+# -- a browser's sign-in ----------------------------------------------------------------------------------------------
+
+
+def begin(request: Request, answer: Response, store: Store, shown: Shown) -> None:
+    """From now on the browser that gets this answer is known. A database call: not on the event loop."""
+    secret = users.new_secret()
+    store.users.sign_in(
+        users.digest(secret), shown.user, shown.secret, address_of(request), token=shown.token
+    )  # fmt: skip
+    answer.set_cookie(
+        COOKIE, secret, int(users.SESSION.total_seconds()), httponly=True, samesite="lax",
+        secure=request.url.scheme == "https",
+    )  # fmt: skip
+
+
+def end(answer: Response) -> None:
+    answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")

@@ -1,0 +1,721 @@
+"""Who may do what: people, programs, and the accounts of this machine; over real sockets, on both databases."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import argon2
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+from serving import SPEC, Served, served, work
+
+from modescape import users
+from modescape.acting import Actor, UserRole, acting, actor
+from modescape.cli import main
+from modescape.errors import ConfigurationError, Conflict, Forbidden, InvalidInput, NotFound
+from modescape.settings import Settings
+from modescape.store import Store
+from modescape_api.app import create_app
+from modescape_api.http import identity, neighbours
+
+TOKEN = "a-secret-of-many-characters"
+PASSWORDS = {name: f"{name} has a long password" for name in ("ada", "bob", "carol", "vera")}
+ROLES = {"ada": UserRole.ADMIN, "bob": UserRole.RESEARCHER, "carol": UserRole.RESEARCHER, "vera": UserRole.VIEWER}
+PAGE = {"Accept": "text/html"}
+
+
+def add_users(store: Store) -> dict[str, str]:
+    """Everybody of ROLES, with a password; a token of each."""
+    tokens = {}
+    for name, role in ROLES.items():
+        store.users.add(name, role, users.hash_password(PASSWORDS[name]))
+        tokens[name] = users.new_secret(users.TOKEN_PREFIX)
+        store.users.add_token(name, "test", users.digest(tokens[name]), timedelta(days=1))
+    return tokens
+
+
+class Lab:
+    """A server that asks who one is, and a client for each user."""
+
+    def __init__(self, site: Served) -> None:
+        self.site = site
+        self.store = site.laboratory.store
+        self.tokens = add_users(self.store)
+
+    def client(self, name: str | None, **options: Any) -> httpx.Client:
+        headers = {} if name is None else {"Authorization": f"Bearer {self.tokens.get(name, name)}"}
+        return self.site.client(headers={**headers, **options.pop("headers", {})}, **options)
+
+    def asked(self, name: str | None, method: str, path: str, **more: Any) -> httpx.Response:
+        with self.client(name) as client:
+            return client.request(method, path, **more)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with served(tmp_path_factory.mktemp("lab"), token=TOKEN) as site:
+        yield Lab(site)
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------
+
+
+def test_passwords_are_kept_as_argon2id_with_the_parameters_that_are_promised() -> None:
+    kept = users.hash_password("correct horse battery")
+    about = argon2.extract_parameters(kept)
+    assert (about.type, about.memory_cost, about.time_cost, about.parallelism) == (argon2.Type.ID, 19456, 2, 1)
+    assert kept != users.hash_password("correct horse battery"), "a salt of its own each time"
+    assert users.password_holds("correct horse battery", kept)
+    assert not users.password_holds("correct horse batter", kept)
+    assert not users.password_holds("\ud800" * 12, kept)
+    assert not users.password_holds("", None), "nobody has no password"
+
+
+@pytest.mark.parametrize("password", ["", "eleven char", "x" * 1001, "Ada.Lovelace", "\ud800" * 12])
+def test_a_password_that_is_short_or_the_name_is_refused(password: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        users.checked_password(password, "ada.lovelace")
+    assert refused.value.field == "password"
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", "a/b", "operator", "Operator", "a\u202eb", "x" * 65, "<b>"])
+def test_names_that_could_be_taken_for_something_else_are_refused(name: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        users.checked_name(name)
+    assert refused.value.field == "name"
+
+
+@pytest.mark.parametrize("name", ["ada", "josé", "ada.lovelace@lab.example", "李"])
+def test_names_of_all_scripts_are_taken(name: str) -> None:
+    assert users.checked_name(name) == name
+
+
+def test_who_fails_waits_twice_as_long_each_time_and_never_for_good() -> None:
+    waits = [users.wait_after("user ada", count) for count in range(100)]
+    assert waits[:11] == [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 30]
+    assert max(waits) == 30
+    waits = [users.wait_after("address 192.0.2.7", count) for count in range(1000)]
+    assert (waits[19], waits[20], waits[25], max(waits)) == (0, 1, 32, 900)
+
+
+def test_addresses_of_one_network_of_ipv6_are_one() -> None:
+    assert users.of_address("2001:db8::1") == users.of_address("2001:db8::ffff:1") != users.of_address("2001:db8:0:1::")
+    assert users.of_address("192.0.2.7") != users.of_address("192.0.2.8")
+    assert users.of_address("::ffff:192.0.2.7") == users.of_address("192.0.2.7")
+
+
+def test_the_key_of_a_home_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    assert users.home_key(tmp_path) is None
+    found: list[str | None] = []
+    threads = [threading.Thread(target=lambda: found.append(users.home_key(tmp_path, make=True))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1
+    assert users.home_key(tmp_path) == users.home_key(tmp_path, make=True) == found[0]
+    assert len(found[0] or "") >= 43, "256 bits"
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["key"], "nothing is left beside it"
+    (tmp_path / "key").write_text("short\n")
+    with pytest.raises(ConfigurationError, match="no key of ours"):
+        users.home_key(tmp_path, make=True)
+
+
+# -- what the store lets whom do --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def by(name: str) -> Iterator[None]:
+    with acting(Actor(name, ROLES[name], "192.0.2.7")):
+        yield
+
+
+def test_what_a_researcher_made_is_theirs_and_admins_everything(store: Store) -> None:
+    from modescape.testing.stores import create
+
+    with by("bob"):
+        row = create(store, name="Bob's")
+    assert row.created_by == "bob"
+    verbs = [
+        lambda: store.experiments.patch(row.id, notes="n"),
+        lambda: store.experiments.pause(row.id),
+        lambda: store.experiments.resume(row.id),
+        lambda: store.experiments.cancel(row.id),
+        lambda: store.experiments.retry(row.id),
+        lambda: store.experiments.archive(row.id),
+        lambda: store.experiments.restore(row.id),
+    ]
+    for verb in verbs:
+        for other in ("carol", "vera"):
+            with by(other), pytest.raises(Forbidden, match=r"bob made it|vera is a viewer"):
+                verb()
+        with by("bob"):
+            verb()
+    with by("ada"):
+        store.experiments.archive(row.id)
+    with by("carol"), pytest.raises(Forbidden):
+        store.experiments.purge(row.id)
+    with by("bob"):
+        store.experiments.purge(row.id)
+    told = [(deed.who, deed.role, deed.verb, deed.kind, deed.name) for deed in reversed(store.deeds.page())]
+    did = ["launch", "change", "pause", "resume", "cancel", "retry", "archive", "restore"]
+    assert told == [
+        *[("bob", "researcher", verb, "experiment", "Bob's") for verb in did],
+        ("ada", "admin", "archive", "experiment", "Bob's"),
+        ("bob", "researcher", "purge", "experiment", "Bob's"),
+    ]
+    assert {deed.address for deed in store.deeds.page()} == {"192.0.2.7"}
+    assert [deed.verb for deed in store.deeds.page(who="ada")] == ["archive"]
+    assert [deed.verb for deed in store.deeds.page(thing=row.id, limit=2)] == ["purge", "archive"]
+    assert len(store.deeds.page(before=store.deeds.page()[-1].id)) == 0
+
+
+def test_what_is_done_twice_is_told_once(store: Store) -> None:
+    from modescape.testing.stores import create
+
+    row = create(store)
+    for _ in range(2):
+        store.experiments.archive(row.id)
+    assert [deed.verb for deed in store.deeds.page()] == ["archive", "launch"]
+    assert {deed.who for deed in store.deeds.page()} == {actor().name}
+
+
+def test_sets_belong_to_who_registered_them(store: Store) -> None:
+    place = {"dataset": "folder", "where": "/a"}
+    with by("bob"):
+        store.own_sets.register("flowers", place)
+        store.own_sets.register("flowers", place)  # the same again
+    with by("carol"):
+        store.own_sets.register("flowers", place)  # as it is already
+        with pytest.raises(Forbidden):
+            store.own_sets.register("flowers", {"dataset": "folder", "where": "/b"}, replace=True)
+        with pytest.raises(Forbidden):
+            store.own_sets.unregister("flowers")
+    with by("bob"):
+        store.own_sets.unregister("flowers")
+
+
+def test_imports_belong_to_who_opened_them(store: Store) -> None:
+    with by("bob"):
+        row = store.gatherings.open(name="Bob's", planned=2, declared={}, request="r", key=None, kept=())
+    assert row.created_by == "bob"
+    with by("carol"):
+        for verb in (
+            lambda: store.gatherings.reopen(row.id, 0, 3),
+            lambda: store.gatherings.forget(row.id),
+            lambda: store.logged.add(row.id, "m", "b", {}),
+        ):
+            with pytest.raises(Forbidden):
+                verb()
+    with by("bob"):
+        store.gatherings.forget(row.id)
+
+
+def test_users_are_added_changed_and_removed_by_admins_and_one_is_always_left(store: Store) -> None:
+    add_users(store)
+    assert [row.name for row in store.users.all()] == ["ada", "bob", "carol", "vera"]
+    with pytest.raises(Conflict, match="'Ada'"):
+        store.users.add("Ada", UserRole.VIEWER, None)
+    for change in (
+        lambda: store.users.change("ada", role=UserRole.VIEWER),
+        lambda: store.users.change("ADA", disabled=True),
+        lambda: store.users.remove("ada"),
+    ):
+        with pytest.raises(Conflict, match="nobody would be left"):
+            change()
+    assert store.users.get("Ada").role is UserRole.ADMIN
+    with by("bob"):
+        for change in (
+            lambda: store.users.change("bob", role=UserRole.ADMIN),
+            lambda: store.users.change("bob", disabled=False),
+            lambda: store.users.change("carol", password="x"),
+            lambda: store.users.remove("bob"),
+            lambda: store.users.add("dora", UserRole.VIEWER, None),
+            lambda: store.users.add_token("ada", "mine now", "0" * 64, None),
+            lambda: store.users.revoke(store.users.tokens("ada")[0][0].id),
+        ):
+            with pytest.raises(Forbidden):
+                change()
+        store.users.change("bob", password=users.hash_password("another password"))
+    with pytest.raises(NotFound):
+        store.users.get("nobody")
+    store.users.remove("carol")
+    assert store.users.tokens()
+    assert all(row.name != "carol" for _, row in store.users.tokens())
+
+
+def test_two_admins_who_end_each_other_at_once_leave_one(store: Store) -> None:
+    for name in ("ada", "eve"):
+        store.users.add(name, UserRole.ADMIN, None)
+    store.users.add("bob", UserRole.RESEARCHER, None)
+    begin, refused = threading.Barrier(2), []
+
+    def end(name: str) -> None:
+        begin.wait()
+        try:
+            store.users.change(name, role=UserRole.VIEWER)
+        except Conflict as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=end, args=(name,)) for name in ("ada", "eve")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 1
+    assert sum(row.role is UserRole.ADMIN for row in store.users.all()) == 1
+
+
+def test_tokens_hold_until_they_end_are_revoked_or_their_user_is_kept_out(store: Store) -> None:
+    tokens = {name: users.digest(secret) for name, secret in add_users(store).items()}
+
+    def holds(name: str) -> bool:
+        return store.users.by_token(tokens[name]) is not None
+
+    assert all(map(holds, tokens))
+    store.users.add_token("bob", "short", users.digest("short"), timedelta(milliseconds=1))
+    time.sleep(0.01)
+    assert store.users.by_token(users.digest("short")) is None
+    store.users.revoke(next(token.id for token, _ in store.users.tokens("bob") if token.name == "test"))
+    store.users.change("carol", disabled=True)
+    store.users.remove("vera")
+    assert [name for name in tokens if holds(name)] == ["ada"]
+    store.users.change("carol", disabled=False)
+    assert holds("carol")
+    used = store.users.tokens("carol")[0][0].used_at
+    assert used is not None
+    kept = [digest for digest in tokens.values() if any(digest in str(vars(row)) for row, _ in store.users.tokens())]
+    assert len(kept) == 2, "only digests are kept"
+
+
+def test_browsers_are_signed_out_by_a_new_password_role_and_by_being_kept_out(store: Store) -> None:
+    add_users(store)
+
+    def enters(name: str) -> str:
+        digest = users.digest(users.new_secret())
+        store.users.sign_in(digest, store.users.get(name), "password", "192.0.2.7")
+        assert store.users.by_sign_in(digest) is not None
+        return digest
+
+    for change in ({"role": UserRole.VIEWER}, {"password": "x"}, {"disabled": True}):
+        mine, other = enters("bob"), enters("carol")
+        store.users.change("bob", **change)
+        assert store.users.by_sign_in(mine) is None
+        assert store.users.by_sign_in(other) is not None
+        store.users.change("bob", disabled=False)
+    mine = enters("bob")
+    store.users.sign_out([mine])
+    assert store.users.by_sign_in(mine) is None
+    token = store.users.add_token("bob", "brief", users.digest("brief"), timedelta(hours=1))
+    entered = store.users.sign_in("1" * 64, store.users.get("bob"), "token", "", token=token)
+    assert entered.expires_at - entered.created_at <= timedelta(hours=1), "no longer than what let it in"
+    store.users.revoke(token.id)
+    assert store.users.by_sign_in("1" * 64) is None
+    store.users.sign_in("2" * 64, None, "server-token", "")
+    store.users.sign_out_by("home-key")
+    assert store.users.by_sign_in("2" * 64) is not None
+    store.users.sign_out_by("server-token")
+    assert store.users.by_sign_in("2" * 64) is None
+
+
+# -- the accounts of this machine -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def connection(family: socket.AddressFamily, host: str) -> Iterator[tuple[socket.socket, Any, Any]]:
+    """A connection to ourselves: the client's socket, and the addresses of both ends as a server is told them."""
+    with socket.create_server((host, 0), family=family) as listening:
+        client = socket.create_connection(listening.getsockname()[:2])
+        taken, theirs = listening.accept()
+        with client, taken:
+            yield client, theirs[:2], taken.getsockname()[:2]
+
+
+ENDS = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+
+
+@pytest.mark.parametrize(("family", "host"), ENDS)
+def test_the_kernel_says_whose_a_connection_is(
+    family: socket.AddressFamily, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connection(family, host) as (client, theirs, ours):
+        assert neighbours.owner(theirs, ours) == os.getuid()
+        assert neighbours.owner(ours, theirs) == os.getuid(), "the other end is ours as well"
+        assert neighbours.owner((theirs[0], theirs[1] ^ 1), ours) is None
+        with monkeypatch.context() as patched:  # a kernel that answers no such question
+            patched.setattr(neighbours, "_NETLINK_SOCK_DIAG", 31)
+            assert neighbours.owner(theirs, ours) == os.getuid()
+        client.close()
+        assert neighbours.owner(theirs, ours) is None, "who has gone is nobody, and not root"
+    assert neighbours.owner(("192.0.2.7", 5), ours) is None
+    assert neighbours.owner(None, ours) is None
+
+
+def test_of_a_socket_for_both_families_the_owner_is_told() -> None:
+    with (
+        socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listening,
+        socket.create_connection(("127.0.0.1", listening.getsockname()[1])),
+    ):
+        taken, theirs = listening.accept()
+        with taken:
+            assert theirs[0].startswith("::ffff:")
+            assert neighbours.owner(theirs[:2], taken.getsockname()[:2]) == os.getuid()
+
+
+_ASK = """
+import os, socket, sys
+os.setuid(int(sys.argv[1]))
+for path in sys.argv[3:]:
+    with socket.socket() as one:
+        one.connect(("127.0.0.1", int(sys.argv[2])))
+        one.sendall(f"GET {path} HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\nConnection: close\\r\\n\\r\\n".encode())
+        print(one.makefile("rb").readline().split()[1].decode())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can ask as another account")
+def test_another_account_of_the_machine_sees_nothing(tmp_path: Path) -> None:
+    paths = ["/api/experiments", "/", "/api/me", "/healthz"]
+
+    def told(site: Served, account: int) -> list[str]:
+        asked = [sys.executable, "-I", "-c", _ASK, str(account), str(site.settings.port), *paths]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+
+    with served(tmp_path) as site:
+        assert told(site, os.getuid()) == ["200"] * 4
+        assert told(site, 65534) == ["401"] * 3 + ["200"]
+    with served(tmp_path, open=True) as site:
+        assert told(site, 65534) == ["200"] * 4
+
+
+def test_what_comes_through_a_proxy_is_not_taken_for_our_account(tmp_path: Path) -> None:
+    with served(tmp_path, allowed_hosts="lab.example.org") as site, site.client() as client:
+        assert client.get("/api/me").json()["name"] == actor().name
+        for header in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto"):
+            assert client.get("/api/me", headers={header: "for=192.0.2.7"}).status_code == 401, header
+        assert client.get("/api/me", headers={"Host": "lab.example.org"}).status_code == 401
+
+
+def test_open_is_refused_beyond_loopback(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="MODESCAPE_OPEN"):
+        create_app(Settings(home=tmp_path, host="0.0.0.0", token=TOKEN, open=True))
+
+
+def test_beyond_loopback_an_admin_is_as_good_as_a_token(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, host="0.0.0.0")
+    with pytest.raises(ConfigurationError, match="users add"):
+        create_app(settings)
+    assert main_in(tmp_path, "users", "add", "ada", "--admin", "--no-password") == 0
+    create_app(settings)
+
+
+def main_in(home: Path, *arguments: str) -> int:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("MODESCAPE_HOME", str(home))
+        return main(arguments)
+
+
+def test_where_the_account_cannot_be_told_the_printed_address_lets_in_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "owner", lambda client, server: None)
+    with served(tmp_path) as site:
+        key = users.home_key(tmp_path)
+        assert key is not None, "made when the server starts"
+        with site.client(headers=PAGE) as client:
+            assert client.get("/").headers["location"] == "/signin?next=%2F"
+            wrong = client.get("/signin?key=wrong")
+            assert (wrong.status_code, "holds no longer" in wrong.text) == (403, True)
+            let_in = client.get(f"/signin?key={key}")
+            assert (let_in.status_code, let_in.headers["location"]) == (303, "/")
+            assert key not in str(let_in.headers)
+            assert client.get("/").status_code == 200
+        with site.client(headers={"Authorization": f"Bearer {key}"}) as client:
+            assert client.get("/api/me").json() == {
+                "name": "operator", "role": "admin", "address": "127.0.0.1", "signed_in": False
+            }  # fmt: skip
+        (tmp_path / "url").write_text(site.url)
+        here = Settings(home=tmp_path)
+        assert here.token_for(site.url) == key
+        assert here.token_for("http://lab.example.org:8000") is None
+        assert here.token_for(site.url.replace(str(site.settings.port), "1")) is None, "another server of this machine"
+        (tmp_path / "other").mkdir()
+        assert Settings(home=tmp_path / "other").token_for(site.url) is None
+    with served(tmp_path) as again, again.client(headers={"Authorization": f"Bearer {key}"}) as client:
+        assert client.get("/api/me").status_code == 200, "the same after a restart"
+
+
+# -- who may ask for what ---------------------------------------------------------------------------------------------
+
+FOR_STRANGERS = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/static/{name:path}"), ("GET", "/signin"),
+                 ("POST", "/signin")}  # fmt: skip
+PLACES = {"experiment": "bobs", "sweep": "x", "user": "bob", "token": "x", "id": "x", "name": "x", "member": "x"}
+
+
+def routes(site: Served) -> list[tuple[str, str, APIRoute]]:
+    """Every method and path template there is."""
+
+    def all_of(some: Any) -> Iterator[APIRoute]:
+        for route in some:
+            if isinstance(route, APIRoute):
+                yield route
+            elif hasattr(route, "original_router"):
+                yield from all_of(route.original_router.routes)
+
+    return sorted(
+        {(method, route.path): (method, route.path, route)
+         for route in all_of(site.app.routes) for method in route.methods}.values(), key=lambda one: one[:2],
+    )  # fmt: skip
+
+
+def address(path: str) -> str:
+    return re.sub(r"\{(\w+)(:\w+)?\}", lambda found: PLACES.get(found[1], "x"), path)
+
+
+def test_strangers_are_answered_at_a_few_addresses_alone(lab: Lab) -> None:
+    asked = routes(lab.site)
+    assert len(asked) > 120
+    with lab.client(None, headers={"Origin": lab.site.url}) as client:
+        for method, path, _ in asked:
+            answer = client.request(method, address(path))
+            if (method, path) in FOR_STRANGERS:
+                assert answer.status_code != 401, (method, path)
+            else:
+                assert answer.status_code == 401, (method, path, answer.status_code)
+                assert "modescape_" not in answer.text
+
+
+def test_every_address_asks_for_the_role_it_says(lab: Lab) -> None:
+    """A viewer changes nothing but what is for viewers, and nobody but an admin sees what is for admins."""
+    refused, allowed = set(), set()
+    for method, path, route in routes(lab.site):
+        if path in ("/api/events", "/api/experiments/{experiment}/events"):
+            continue  # they never end
+        role = identity.needed(route.endpoint, method)
+        for name in ("vera", "bob"):
+            if (method, path) in FOR_STRANGERS or path == "/signout":
+                continue
+            answer = lab.asked(name, method, address(path), headers={"Origin": lab.site.url})
+            is_refused = answer.status_code == 403 and f"{method} {address(path)} is for a" in answer.text
+            assert is_refused == (not ROLES[name].reaches(role)), (name, method, path, answer.status_code, answer.text)
+            (refused if is_refused else allowed).add((name, method, path))
+    assert ("vera", "POST", "/api/experiments") in refused
+    assert ("vera", "POST", "/api/estimate") in allowed
+    assert ("bob", "GET", "/api/users") in refused
+    assert ("bob", "POST", "/api/experiments") in allowed
+    changing = {(method, path) for _, method, path in refused if method not in identity.SAFE}
+    assert len(changing) > 40
+
+
+def test_an_experiment_is_changed_by_who_made_it_through_every_door(lab: Lab) -> None:
+    made = lab.asked("bob", "POST", "/api/experiments", json={"name": "Bobs", "spec": SPEC})
+    assert (made.status_code, made.json()["created_by"]) == (201, "bob")
+    slug = made.json()["slug"]
+    base = f"/api/experiments/{slug}"
+    form = {"headers": {**PAGE, "Origin": lab.site.url}}
+    for method, path, more in (
+        ("PATCH", base, {"json": {"notes": "mine"}}), ("DELETE", base, {}),
+        *(("POST", f"{base}/{verb}", {}) for verb in ("cancel", "pause", "resume", "retry")),
+    ):  # fmt: skip
+        answer = lab.asked("carol", method, path, **more)
+        if path.endswith("retry"):
+            continue  # there is nothing to retry, whoever asks
+        assert answer.status_code == 403, (method, path)
+        assert "bob made it" in answer.json()["detail"]
+    assert lab.asked("carol", "POST", f"/experiments/{slug}/cancel", **form).status_code == 403
+    assert lab.asked("carol", "POST", "/archive", data={"ref": slug}, **form).status_code == 403
+    page = lab.asked("carol", "GET", f"/experiments/{slug}", **form).text
+    assert "bob made it: an admin may change it, and you may clone it" in page
+    assert f'action="/experiments/{slug}/cancel"' not in page
+    assert f'action="/experiments/{slug}/cancel"' in lab.asked("bob", "GET", f"/experiments/{slug}", **form).text
+    viewer = lab.asked("vera", "GET", f"/experiments/{slug}", **form).text
+    assert 'href="/launch">' not in viewer
+    assert 'method="post"' not in re.sub(r'<form action="/(theme|signout)"', "", viewer).split("<main")[1]
+    form_of_launch = lab.asked("vera", "GET", "/launch", **form).text
+    assert "launching is for researchers" in form_of_launch
+    assert 'value="launch"' not in form_of_launch
+    copy = lab.asked("carol", "POST", f"{base}/clone", json={"name": "Carols"})
+    assert (copy.status_code, copy.json()["created_by"]) == (201, "carol")
+    assert lab.asked("ada", "POST", f"{base}/cancel").status_code == 200
+    for one in (slug, copy.json()["slug"]):
+        lab.asked("ada", "DELETE", f"/api/experiments/{one}")
+    told = lab.asked("ada", "GET", "/api/deeds").json()["items"]
+    assert [(row["who"], row["verb"], row["name"]) for row in told][:4] == [
+        ("ada", "archive", "Carols"), ("ada", "archive", "Bobs"), ("ada", "cancel", "Bobs"),
+        ("carol", "launch", "Carols"),
+    ]  # fmt: skip
+
+
+def test_people_sign_in_change_their_password_and_out(lab: Lab) -> None:
+    with lab.site.visitor() as client, lab.site.visitor() as other:
+        for browser in (client, other):
+            wrong = browser.post("/signin", data={"name": "carol", "password": "not her password"})
+            assert (wrong.status_code, "Name or password is wrong" in wrong.text) == (403, True)
+            nobody = browser.post("/signin", data={"name": "nobody", "password": "not his password"})
+            assert nobody.text.replace("nobody", "carol") == wrong.text, "who is here is not told"
+            entered = browser.post(
+                "/signin", data={"name": "Carol", "password": PASSWORDS["carol"], "next": "/account"}
+            )
+            assert (entered.status_code, entered.headers["location"]) == (303, "/account")
+            cookie = entered.headers["set-cookie"]
+            assert all(word in cookie for word in ("HttpOnly", "SameSite=lax", "Path=/", "Max-Age=2592000"))
+        assert lab.store.users.by_sign_in(users.digest(client.cookies[identity.COOKIE])) is not None
+        page = client.get("/account")
+        assert "Browsers that are signed in" in page.text
+        for form, field in (
+            ({"present": "no", "password": "a new password", "again": "a new password"}, "present"),
+            ({"present": PASSWORDS["carol"], "password": "short", "again": "short"}, "password"),
+            ({"present": PASSWORDS["carol"], "password": "a new password", "again": "another one"}, "again"),
+        ):
+            refused = client.post("/account/password", data=form)
+            assert (refused.status_code, f"✗ {field}: " in refused.text) == (422, True), field
+        new = {"present": PASSWORDS["carol"], "password": "a new password", "again": "a new password"}
+        assert client.post("/account/password", data=new).status_code == 303
+        assert client.get("/account").status_code == 200, "this browser goes on"
+        assert other.get("/account").status_code == 303, "others sign in again"
+        made = client.post("/account/tokens", data={"name": "cluster", "days": "7"})
+        (secret,) = re.findall(r"modescape_[\w-]{43}", made.text)
+        assert made.headers["cache-control"] == "no-store"
+        assert secret not in client.get("/account").text, "told once"
+        assert lab.asked(secret, "GET", "/api/me").json()["name"] == "carol"
+        id_ = lab.asked("carol", "GET", "/api/tokens").json()["items"][0]["id"]
+        client.post("/account/tokens/revoke", data={"id": id_})
+        assert lab.asked(secret, "GET", "/api/me").status_code == 401
+        held = client.cookies[identity.COOKIE]
+        client.post("/signout")
+        assert client.get("/account").status_code == 303
+        client.cookies.set(identity.COOKIE, held)
+        assert client.get("/account").status_code == 303, "what the cookie held holds no longer"
+
+
+def test_attempts_are_limited_by_user_and_told_and_forgiven(tmp_path: Path) -> None:
+    with served(tmp_path, token=TOKEN) as site, site.visitor() as client:
+        store = site.laboratory.store
+        add_users(store)
+        for _ in range(users.FREE_FAILURES["user"]):
+            assert client.post("/signin", data={"name": "bob", "password": "wrong password"}).status_code == 403
+        right = {"name": "bob", "password": PASSWORDS["bob"]}
+        late = client.post("/signin", data=right)
+        assert (late.status_code, "too many attempts failed; try again in 1 s" in late.text) == (429, True)
+        assert client.post("/signin", data={"name": "carol", "password": PASSWORDS["carol"]}).status_code == 303
+        time.sleep(1.05)
+        assert client.post("/signin", data=right).status_code == 303
+        assert store.users.wait([users.of_user("bob")]) == 0
+        for _ in range(users.FREE_FAILURES["address"]):
+            answer = httpx.get(f"{site.url}/api/me", headers={"Authorization": "Bearer wrong"})
+        answer = httpx.get(f"{site.url}/api/me", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert answer.status_code == 429, "the right one is not heard either"
+        assert 1 <= int(answer.headers["retry-after"]) <= 900
+        token = users.new_secret(users.TOKEN_PREFIX)
+        store.users.add_token("bob", "x", users.digest(token), None)
+        answer = httpx.get(f"{site.url}/api/me", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 200, "what nobody can guess needs no limit"
+
+
+def test_another_server_token_ends_what_came_in_by_the_one_before(tmp_path: Path) -> None:
+    with served(tmp_path, token=TOKEN) as site, site.visitor() as client:
+        assert client.post("/signin", data={"token": TOKEN}).status_code == 303
+        cookie = client.cookies[identity.COOKIE]
+        assert hashlib.sha256(TOKEN.encode()).hexdigest() not in str(cookie)
+    for token, status in ((TOKEN, 200), (TOKEN + "2", 303), (TOKEN, 303)):
+        with served(tmp_path, token=token) as site, site.visitor(cookies={identity.COOKIE: cookie}) as client:
+            assert client.get("/workers").status_code == status
+
+
+def test_admins_manage_users_on_their_page_and_over_rest(lab: Lab) -> None:
+    made = lab.asked("ada", "POST", "/api/users", json={"name": "dora", "role": "viewer"})
+    assert (made.status_code, made.json()["has_password"], made.json()["created_by"]) == (201, False, "ada")
+    assert lab.asked("ada", "POST", "/api/users", json={"name": "DORA"}).status_code == 409
+    short = lab.asked("ada", "POST", "/api/users", json={"name": "emil", "password": "short"})
+    assert (short.status_code, short.json()["errors"][0]["field"]) == (422, "password")
+    changed = lab.asked("ada", "PATCH", "/api/users/dora", json={"role": "researcher", "disabled": True})
+    assert (changed.json()["role"], changed.json()["disabled"]) == ("researcher", True)
+    with lab.client("ada", headers={**PAGE, "Origin": lab.site.url}) as client:
+        page = client.get("/users").text
+        assert "dora" in page
+        assert "kept out" in page
+        assert client.post("/users/change", data={"name": "dora", "disabled": "false"}).status_code == 303
+        assert client.post("/users", data={"name": "emil", "password": "a long password"}).status_code == 303
+        last = client.post("/users/change", data={"name": "ada", "role": "viewer"})
+        assert (last.status_code, "nobody would be left" in last.text) == (409, True)
+        assert client.post("/users/change", data={"name": "emil", "remove": "true"}).status_code == 303
+        assert "emil" in client.get("/deeds").text
+    assert lab.asked("ada", "DELETE", "/api/users/dora").status_code == 204
+    own = lab.asked("bob", "PATCH", "/api/users/bob", json={"password": "another password", "present_password": "no"})
+    assert (own.status_code, own.json()["errors"][0]["field"]) == (422, "present_password")
+    mine = {"password": PASSWORDS["bob"] + "2", "present_password": PASSWORDS["bob"]}
+    assert lab.asked("bob", "PATCH", "/api/users/bob", json=mine).status_code == 200
+    assert lab.asked("bob", "GET", "/api/tokens?of=*").status_code == 403
+    assert lab.asked("ada", "GET", "/api/tokens?of=*").json()["total"] >= 4
+
+
+def test_the_visitor_behind_a_trusted_proxy_is_told_apart(tmp_path: Path) -> None:
+    with served(tmp_path, token=TOKEN, trusted_proxies="127.0.0.1") as site, site.client() as client:
+        seen = {
+            forwarded: client.get(
+                "/api/me", headers={"Authorization": f"Bearer {TOKEN}", "X-Forwarded-For": forwarded}
+            ).json()["address"]
+            for forwarded in ("192.0.2.7", "203.0.113.9, 192.0.2.7", "192.0.2.7, 127.0.0.1", "2001:db8::1")
+        }
+    assert set(seen.values()) == {"192.0.2.7", "2001:db8::1"}, "the last that is no proxy's: others can be made up"
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_users_and_tokens_by_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import io
+
+    def command(*arguments: str, given: str = "") -> str:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(given))
+        status = main_in(tmp_path, *arguments)
+        out = capsys.readouterr()
+        return out.out if status == 0 else out.err
+
+    said = command("users", "add", "ada", "--admin", "--password-stdin", given="correct horse battery\n")
+    assert said == "ada may sign in as admin\n"
+    assert "--password-stdin" in command("users", "add", "bob")
+    assert "12 to 1000" in command("users", "add", "bob", "--password-stdin", given="short\n")
+    assert "make a token" in command("users", "add", "bob", "--no-password")
+    secret = command("tokens", "add", "bob", "--name", "cluster", "--days", "1").strip()
+    assert secret.startswith(users.TOKEN_PREFIX)
+    assert "bob" in command("tokens")
+    assert "cluster" in command("tokens", "list", "bob")
+    assert "kept out" in command("users", "change", "bob", "--role", "viewer", "--disabled", "yes")
+    assert command("users").splitlines()[1].split()[:2] == ["bob", "viewer"]
+    assert "nobody would be left" in command("users", "remove", "ada")
+    assert "is needed" in command("tokens", "add")
+    store = Store(Settings(home=tmp_path).database)
+    assert users.password_holds("correct horse battery", store.users.get("ada").password)
+    assert "new password" in command("users", "password", "ada", "--password-stdin", given="another long one\n")
+    assert users.password_holds("another long one", store.users.get("ada").password)
+    assert "holds no longer" in command("tokens", "revoke", store.users.tokens()[0][0].id)
+    assert store.users.tokens() == []
+    assert {deed.who for deed in store.deeds.page()} == {actor().name}
+    store.close()
+
+
+def test_what_a_worker_does_is_nobodys_deed(lab: Lab) -> None:
+    with acting(Actor("bob", UserRole.RESEARCHER)):
+        row = lab.site.laboratory.create(SPEC, name="worked on")
+    before = len(lab.store.deeds.page())
+    work(lab.site.laboratory, row.id)
+    assert lab.store.experiments.get(row.id).status == "succeeded"
+    assert len(lab.store.deeds.page()) == before

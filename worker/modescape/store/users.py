@@ -1,0 +1,260 @@
+"""Who may sign in, their programs' tokens, the browsers that have, and who failed to."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from modescape import names, users
+from modescape.acting import UserRole, actor
+from modescape.errors import Conflict, NotFound
+from modescape.store.transaction import USERS_LOCK, Change, Subject, now
+from modescape.tables import ApiToken, SignIn, SignInFailure, User
+
+_TO_A_MINUTE = timedelta(minutes=1)  # how exactly it is kept when a secret was last shown
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Whose secret was shown. user: None of a secret of the server itself."""
+
+    user: User | None
+    sign_in: SignIn | None = None
+
+
+class Users(Subject):
+    """By name; `Ada` and `ada` are one."""
+
+    def all(self) -> list[User]:
+        return self.found(select(User).order_by(User.key))
+
+    def get(self, name: str) -> User:
+        """Raises NotFound."""
+        with self.database.reading() as session:
+            return _find(session, name)
+
+    def with_password(self, name: str) -> User | None:
+        """The user that may sign in by that name, if there is one."""
+        with self.database.reading() as session:
+            found = session.scalar(select(User).where(User.key == users.key_of(name)))
+        return None if found is None or found.disabled or found.password is None else found
+
+    def has_admin(self) -> bool:
+        """Whether anybody may come in who may let others in."""
+        with self.database.reading() as session:
+            return _admins(session) > 0
+
+    def add(self, name: str, role: UserRole, password: str | None) -> User:
+        """password: as `users.hash_password` made it. Raises InvalidInput, Conflict, Forbidden."""
+        name = users.checked_name(name)
+        actor().check(UserRole.ADMIN, "adding a user")
+        try:
+            with self.database.writing() as change:
+                row = User(
+                    id=str(uuid.uuid4()), name=name, key=users.key_of(name), role=role, password=password,
+                    disabled=False, created_at=change.now, created_by=actor().name,
+                )  # fmt: skip
+                change.session.add(row)
+                change.session.flush()
+                change.deed("add", "user", row.id, name, role=role)
+                return row
+        except IntegrityError:
+            raise Conflict(f"there is a user {name!r} already") from None
+
+    def change(
+        self, name: str, *, role: UserRole | None = None, password: str | None = None, disabled: bool | None = None
+    ) -> User:
+        """Each of them ends the user's sign-ins; disabling it its tokens' use, too. Raises NotFound, Conflict for
+        the last admin, Forbidden: people may change their own password, and an admin everything."""
+        with self.database.writing() as change:
+            row = _changing(change, name)
+            if role is not None or disabled is not None or row.name != actor().name:
+                actor().check(UserRole.ADMIN, "changing a user")
+            if role is not None:
+                row.role = role
+            if password is not None:
+                row.password = password
+            if disabled is not None:
+                row.disabled = disabled
+            change.session.execute(delete(SignIn).where(SignIn.user_id == row.id))
+            _keep_an_admin(change.session)
+            said = {"role": role, "disabled": disabled, "password": "changed" if password else None}
+            told = {key: value for key, value in said.items() if value is not None}
+            change.deed("change", "user", row.id, row.name, **told)
+            return row
+
+    def remove(self, name: str) -> None:
+        """With its tokens and sign-ins; what it made stays and keeps its name. Raises NotFound, Conflict, Forbidden."""
+        actor().check(UserRole.ADMIN, "removing a user")
+        with self.database.writing() as change:
+            row = _changing(change, name)
+            change.session.execute(delete(User).where(User.id == row.id))
+            _keep_an_admin(change.session)
+            change.deed("remove", "user", row.id, row.name)
+
+    # --- tokens ---
+
+    def tokens(self, name: str | None = None) -> list[tuple[ApiToken, User]]:
+        """Of one user or of all, the newest first. Raises NotFound."""
+        with self.database.reading() as session:
+            statement = select(ApiToken, User).join(User, User.id == ApiToken.user_id)
+            if name is not None:
+                statement = statement.where(User.id == _find(session, name).id)
+            rows = session.execute(statement.order_by(ApiToken.created_at.desc(), ApiToken.id))
+            return [(token, user) for token, user in rows]
+
+    def add_token(self, name: str, label: str, digest: str, lifetime: timedelta | None) -> ApiToken:
+        """For the user of that name, which is one's own or anybody's for an admin. lifetime: None never ends.
+        Raises NotFound, InvalidInput, Forbidden."""
+        label = names.checked(label, field="name", longest=users.LONGEST_NAME)
+        with self.database.writing() as change:
+            row = _find(change.session, name)
+            _check_own(row)
+            token = ApiToken(
+                id=str(uuid.uuid4()), user_id=row.id, name=label, digest=digest, created_at=change.now,
+                expires_at=None if lifetime is None else change.now + lifetime,
+            )  # fmt: skip
+            change.session.add(token)
+            change.deed("add", "token", token.id, label, user=row.name)
+            return token
+
+    def revoke(self, id_: str) -> None:
+        """It ends, with the sign-ins made by it. Raises NotFound, Forbidden."""
+        with self.database.writing() as change:
+            token = change.session.get(ApiToken, id_)
+            if token is None:
+                raise NotFound(f"there is no token {id_[:80]!r}")
+            row = change.session.get_one(User, token.user_id)
+            _check_own(row)
+            change.session.execute(delete(ApiToken).where(ApiToken.id == id_))
+            change.deed("revoke", "token", id_, token.name, user=row.name)
+
+    def by_token(self, digest: str) -> tuple[ApiToken, User] | None:
+        """Whose token has that digest and still holds."""
+        with self.database.reading() as session:
+            joined = select(ApiToken, User).join(User, User.id == ApiToken.user_id)
+            found = session.execute(joined.where(ApiToken.digest == digest)).one_or_none()
+            at = now(session)
+        if found is None:
+            return None
+        token, user = found
+        if user.disabled or (token.expires_at is not None and token.expires_at <= at):
+            return None
+        if token.used_at is None or at - token.used_at > _TO_A_MINUTE:
+            with self.database.writing() as change:
+                change.session.execute(update(ApiToken).where(ApiToken.id == token.id).values(used_at=at))
+        return token, user
+
+    # --- sign-ins ---
+
+    def sign_in(
+        self, digest: str, user: User | None, secret: str, address: str, *, token: ApiToken | None = None
+    ) -> SignIn:
+        """A browser that has shown a secret, known from now on by what has that digest. It ends with what let it in."""
+        with self.database.writing() as change:
+            change.session.execute(delete(SignIn).where(SignIn.expires_at <= change.now))
+            ends = change.now + users.SESSION
+            if token is not None and token.expires_at is not None:
+                ends = min(ends, token.expires_at)
+            row = SignIn(
+                digest=digest, user_id=user.id if user else None, secret=secret, address=address,
+                token_id=token.id if token else None, created_at=change.now, expires_at=ends, seen_at=change.now,
+            )  # fmt: skip
+            change.session.add(row)
+            return row
+
+    def by_sign_in(self, digest: str) -> Shown | None:
+        """Whose browser it is; None once that has ended."""
+        with self.database.reading() as session:
+            joined = select(SignIn, User).outerjoin(User, User.id == SignIn.user_id)
+            found = session.execute(joined.where(SignIn.digest == digest)).one_or_none()
+            at = now(session)
+        if found is None or found[0].expires_at <= at or (found[1] is not None and found[1].disabled):
+            return None
+        sign_in, user = found
+        if at - sign_in.seen_at > _TO_A_MINUTE:
+            with self.database.writing() as change:
+                change.session.execute(update(SignIn).where(SignIn.digest == digest).values(seen_at=at))
+        return Shown(user, sign_in)
+
+    def sign_ins(self, name: str) -> list[SignIn]:
+        """The browsers of a user, the last seen first. Raises NotFound."""
+        with self.database.reading() as session:
+            of_it = select(SignIn).where(SignIn.user_id == _find(session, name).id)
+            alive = of_it.where(SignIn.expires_at > now(session))
+            return list(session.scalars(alive.order_by(SignIn.seen_at.desc(), SignIn.digest)))
+
+    def sign_out(self, digests: Sequence[str]) -> None:
+        """These browsers must sign in again."""
+        with self.database.writing() as change:
+            change.session.execute(delete(SignIn).where(SignIn.digest.in_(digests)))
+
+    def sign_out_by(self, secret: str) -> None:
+        """Whoever came in by a secret of the server itself that holds no longer: server-token or home-key."""
+        with self.database.writing() as change:
+            change.session.execute(delete(SignIn).where(SignIn.user_id.is_(None), SignIn.secret == secret))
+
+    # --- failures ---
+
+    def wait(self, keys: Sequence[str]) -> float:
+        """Seconds until somebody of these (`users.of_user`, `of_address`) may try again."""
+        with self.database.reading() as session:
+            rows = session.scalars(select(SignInFailure).where(SignInFailure.key.in_(keys)))
+            at = now(session)
+            left = [users.wait_after(row.key, row.count) - (at - row.at).total_seconds() for row in rows]
+        return max(0.0, *left, 0.0)
+
+    def failed(self, keys: Sequence[str]) -> None:
+        """Count a failure under each."""
+        with self.database.writing() as change:
+            old = change.now - users.FORGOTTEN
+            change.session.execute(delete(SignInFailure).where(SignInFailure.at < old))
+            rows = [{"key": key, "count": 0, "at": change.now} for key in keys]
+            change.insert_missing(SignInFailure, rows)
+            more = update(SignInFailure).where(SignInFailure.key.in_(keys))
+            change.session.execute(more.values(count=SignInFailure.count + 1, at=change.now))
+
+    def forgive(self, keys: Sequence[str]) -> None:
+        """Who has signed in begins anew."""
+        with self.database.reading() as session:
+            there = select(func.count()).select_from(SignInFailure).where(SignInFailure.key.in_(keys))
+            if not session.scalar(there):
+                return
+        with self.database.writing() as change:
+            change.session.execute(delete(SignInFailure).where(SignInFailure.key.in_(keys)))
+
+
+def _changing(change: Change, name: str) -> User:
+    change.lock(USERS_LOCK)  # of two admins who end each other's one sees what the other did
+    return _find(change.session, name)
+
+
+def _find(session: Session, name: str) -> User:
+    found = session.scalar(select(User).where(User.key == users.key_of(name)))
+    if found is None:
+        raise NotFound(f"there is no user {name[:80]!r}")
+    return found
+
+
+def _check_own(row: User) -> None:
+    if row.name != actor().name:
+        actor().check(UserRole.ADMIN, "tokens of somebody else")
+
+
+def _admins(session: Session) -> int:
+    of_them = select(func.count()).select_from(User)
+    return session.scalar(of_them.where(User.role == UserRole.ADMIN, User.disabled.is_(False))) or 0
+
+
+def _keep_an_admin(session: Session) -> None:
+    """Raises Conflict where nobody would be left who may let others in."""
+    session.flush()
+    others = session.scalar(select(func.count()).select_from(User))
+    if others and not _admins(session):
+        raise Conflict("nobody would be left who is an admin; make somebody else one first")
