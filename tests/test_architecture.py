@@ -22,7 +22,7 @@ DOORS = {
     "celery": {"celery_queue.py"},
     "kombu": {"celery_queue.py"},
     "fastapi": {"modescape_api"},
-    "itsdangerous": {"security.py"},
+    "argon2": {"users.py"},
     "starlette": {"modescape_api"},
     "uvicorn": {"modescape_api"},
     "plotly": {"drawing", "figures", "studies", "sweeps", "modescape_api"},
@@ -44,7 +44,7 @@ DOORS = {
         "torch_child.py",  # a process of its own
     },
     "torchvision": {"science", "datasets", "recipes", "architectures"},
-    "sqlalchemy": {"store", "tables.py", "columns.py", "stored_values.py", "listing.py", "database.py"},
+    "sqlalchemy": {"backup.py", "store", "tables.py", "columns.py", "stored_values.py", "listing.py", "database.py"},
     "alembic": {"database.py"},
 }
 

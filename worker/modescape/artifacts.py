@@ -27,7 +27,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from modescape.errors import ArtifactMissing
+from modescape.errors import ArtifactMissing, DataCorrupt
 from modescape.records import ArtifactInfo
 
 Array = npt.NDArray[Any]
@@ -112,6 +112,17 @@ class Artifacts:
 
         digest, size = self._write(".safetensors", write)
         return ArtifactInfo(digest, kind, "mixed", (elements,), size)
+
+    def adopt(self, file: Path) -> None:
+        """Take in a whole file of another such folder, by its name. Raises DataCorrupt where that is not its digest."""
+        if not _DIGEST.fullmatch(file.stem) or file.suffix not in _SUFFIXES:
+            raise DataCorrupt(f"{file} has no name of an artifact")
+        with file.open("rb") as read, self._whole_file() as (temporary, hashing):
+            while block := read.read(_BLOCK):
+                hashing.write(block)
+            if hashing.hash.hexdigest() != file.stem:
+                raise DataCorrupt(f"{file} is not what its name says")
+            _publish(temporary, self.folder / file.stem[:2] / file.name)
 
     def array(self, digest: str, *, mmap: bool = True) -> Array:
         """The stored array; memory-mapped and read-only unless mmap is False. Raises ArtifactMissing."""

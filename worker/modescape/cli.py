@@ -124,6 +124,13 @@ def parser() -> argparse.ArgumentParser:
     spool.add_argument("--token", default=None, help="the server's token; empty takes MODESCAPE_TOKEN")
     verify = command("verify", _verify, "re-hash every artifact and recompute the list columns")
     verify.add_argument("--sweep", action="store_true", help="delete files that no row names")
+    kept = command("backup", _backup, "copy everything into a folder, while the service runs; either database reads it")
+    kept.add_argument("folder", type=Path, help="where copies are kept, each by its moment; artifacts once for all")
+    kept.add_argument("--keep", type=int, default=None, help="how many copies stay; nothing keeps all")
+    kept.add_argument("--no-artifacts", action="store_true", help="the tables alone; artifacts are kept elsewhere")
+    back = command("restore", _restore, "put a backup into an empty database, and verify it")
+    back.add_argument("folder", type=Path, help="where copies are kept")
+    back.add_argument("--at", default=None, help="which one, such as 2026-11-30T14-05-00Z; the newest otherwise")
     purge = command("purge", _purge, "delete an archived experiment for good")
     purge.add_argument("experiment", help="slug or id")
     purge.add_argument("--yes", action="store_true", help="do not ask")
@@ -632,6 +639,32 @@ def _verify(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.laboratory import Laboratory, verify
 
     report = verify(Laboratory(settings), sweep=parsed.sweep)
+    print(report.text())
+    return 0 if report.sound else 1
+
+
+def _backup(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape.backup import backup
+    from modescape.laboratory import Laboratory
+
+    taken = backup(Laboratory(settings), parsed.folder, artifacts=not parsed.no_artifacts, keep=parsed.keep)
+    about = taken.manifest
+    rows = sum(kept.rows for kept in about.tables.values())
+    files = f"{about.artifacts:,} artifacts of {about.bytes / 1e6:,.1f} MB ({taken.copied:,} of them new)"
+    print(f"{taken.folder}: {rows:,} rows, {files if about.artifacts else 'no artifacts'}")
+    for digest in about.missing:
+        print(f"modescape: the artifact {digest} is missing or damaged and not in the copy", file=sys.stderr)
+    return 1 if about.missing else 0
+
+
+def _restore(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape.backup import restore
+    from modescape.laboratory import Laboratory, verify
+
+    told = restore(parsed.folder, settings, at=parsed.at)
+    rows = sum(kept.rows for kept in told.tables.values())
+    print(f"{rows:,} rows of {told.at}, from {told.database}, written by version {told.version}")
+    report = verify(Laboratory(settings))
     print(report.text())
     return 0 if report.sound else 1
 

@@ -1,0 +1,414 @@
+"""A copy of everything that either database can take in: every table as lines of JSON, every artifact by its digest.
+
+    taken = backup(laboratory, Path("/backups/lab"))       # while the service runs
+    restore(Path("/backups/lab"), settings)                # into an empty database, of either kind
+
+A folder holds any number of copies that share their artifacts, which are copied once:
+
+    artifacts/3f/3f2a….npy
+    2026-11-30T14-05-00Z/manifest.json          format, revision, rows and digest of every table
+    2026-11-30T14-05-00Z/tables/event.jsonl.gz
+
+The tables are read in one transaction that sees one moment (SQLite's WAL; PostgreSQL's REPEATABLE READ), whatever
+others write meanwhile; where files were purged while they were copied, the tables are read once more. What a training
+needs to go on from its middle is not copied: that stage begins again.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import itertools
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    Float,
+    LargeBinary,
+    MetaData,
+    Table,
+    func,
+    null,
+    select,
+    text,
+)
+
+from modescape.artifacts import Artifacts
+from modescape.database import check_schema, open_database, schema_state, upgrade
+from modescape.errors import ArtifactMissing, Conflict, DataCorrupt, InvalidInput, NotFound
+from modescape.laboratory import Laboratory
+from modescape.records import Json
+from modescape.settings import Settings
+
+FORMAT = 1
+ROUNDS = 5  # times the tables are read anew because files were purged meanwhile
+_MOMENT = "%Y-%m-%dT%H-%M-%SZ"
+_ROWS = 1000  # at a time
+_BLOCK = 1 << 20
+_NOT_OURS = ("alembic_version", "sqlite_sequence")  # and tables of the index for the search, which fill themselves
+_ODD = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as JSON has no numbers for
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A table: how many rows, the digest of its file, and the last number that was given where numbers are never given
+    twice."""
+
+    rows: int
+    sha256: str
+    last: int | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    format: int
+    version: str
+    revision: str
+    database: str
+    at: str
+    tables: dict[str, Kept]
+    artifacts: int
+    bytes: int
+    missing: list[str] = field(default_factory=list)  # digests of files that were not there, or not as their name says
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Raises NotFound, DataCorrupt."""
+        try:
+            document = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise NotFound(f"there is no backup in {folder}") from None
+        except ValueError as error:
+            raise DataCorrupt(f"{folder / 'manifest.json'} cannot be read: {error}") from None
+        if document.get("format") != FORMAT:
+            raise DataCorrupt(f"{folder} has the format {document.get('format')}, which this version does not know")
+        return cls(**{**document, "tables": {name: Kept(**kept) for name, kept in document["tables"].items()}})
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A backup that was made: where, what is in it, and how many files were new."""
+
+    folder: Path
+    manifest: Manifest
+    copied: int
+
+
+# -- taking one -------------------------------------------------------------------------------------------------------
+
+
+def backup(laboratory: Laboratory, target: Path, *, artifacts: bool = True, keep: int | None = None) -> Taken:
+    """Write a copy into a folder of `target` that is named by the moment. artifacts: also the files that rows name;
+    keep: how many copies stay, this one counted, with the files they name; None keeps all.
+
+    Raises ConfigurationError for a database of another version, OSError where nothing can be written.
+    """
+    if keep is not None and keep < 1:
+        raise InvalidInput(f"is {keep}", field="keep", allowed="1 or more")
+    check_schema(laboratory.settings.database)
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = target / f".{uuid.uuid4().hex}"
+    partial.mkdir(mode=0o700)
+    try:
+        manifest, copied = _taken(laboratory, target, partial, artifacts=artifacts)
+        (partial / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+        folder = _publish(partial, target, manifest.at)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    if keep is not None:
+        prune(target, keep)
+    return Taken(folder, manifest, copied)
+
+
+def _taken(laboratory: Laboratory, target: Path, partial: Path, *, artifacts: bool) -> tuple[Manifest, int]:
+    url, copied = laboratory.settings.database, 0
+    engine = open_database(url)
+    try:
+        for last in (False,) * (ROUNDS - 1) + (True,):
+            at, tables = _tables(engine, partial / "tables")
+            files = list(_named(partial / "tables"))
+            new, missing = _copied(laboratory.artifacts, files, target / "artifacts") if artifacts else (0, [])
+            copied += new
+            if last or not (set(missing) & _gone(laboratory, missing)):
+                break
+        size = sum(size for _, size in files)
+        manifest = Manifest(
+            FORMAT, version("modescape"), schema_state(url).wanted, engine.dialect.name, at.strftime(_MOMENT), tables,
+            len(files) if artifacts else 0, size if artifacts else 0, missing,
+        )  # fmt: skip
+        return manifest, copied
+    finally:
+        engine.dispose()
+
+
+def _gone(laboratory: Laboratory, digests: list[str]) -> set[str]:
+    """Those that no row names any more: they were purged since the tables were read."""
+    return set(digests) - set(laboratory.store.outputs.digests())
+
+
+def _tables(engine: Engine, folder: Path) -> tuple[datetime, dict[str, Kept]]:
+    """Every table as it was at one moment, and when that was."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    moment = {} if engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+    with engine.connect().execution_options(**moment) as connection, connection.begin():
+        described = _described(connection)
+        at = datetime.now(UTC)
+        return at, {str(one.name): _dumped(connection, one, folder) for one in described.sorted_tables}
+
+
+def _described(connection: Connection) -> MetaData:
+    """The tables that are ours, as the database has them: whatever its revision."""
+    found = MetaData()
+    found.reflect(connection, only=lambda name, _: name not in _NOT_OURS and not name.startswith("experiment_text"))
+    return found
+
+
+def _dumped(connection: Connection, table: Table, folder: Path) -> Kept:
+    path, rows = folder / f"{table.name}.jsonl.gz", 0
+    columns = list(table.columns)
+    names, how = [str(column.name) for column in columns], [_writing(column.type) for column in columns]
+    key = list(table.primary_key.columns) or columns
+    found = connection.execution_options(stream_results=True).execute(select(*columns).order_by(*key))
+    with path.open("wb") as file, gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6, mtime=0) as packed:
+        for some in found.partitions(_ROWS):
+            lines = (
+                orjson.dumps({name: write(value) for name, write, value in zip(names, how, row, strict=True)}) + b"\n"
+                for row in some
+            )
+            packed.write(b"".join(lines))
+            rows += len(some)
+        packed.close()
+        file.flush()
+        os.fsync(file.fileno())
+    return Kept(rows, _sha256(path), _last_number(connection, table))
+
+
+def _last_number(connection: Connection, table: Table) -> int | None:
+    """The last number the database gave to a row of a table that numbers its rows."""
+    if table.name not in ("event", "deed"):
+        return None
+    if connection.dialect.name == "sqlite":
+        told = connection.execute(text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": table.name})
+        return told.scalar() or 0
+    sequence = connection.scalar(text("SELECT pg_get_serial_sequence(:name, 'id')"), {"name": table.name})
+    called, last = connection.execute(text(f"SELECT is_called, last_value FROM {sequence}")).one()
+    return int(last) if called else 0
+
+
+def _writing(kind: Any) -> Callable[[Any], Any]:
+    """How a column's values are written as JSON."""
+    if isinstance(kind, DateTime):
+        return lambda at: None if at is None else _utc(at).isoformat().replace("+00:00", "Z")
+    if isinstance(kind, LargeBinary):
+        return lambda block: None if block is None else base64.b64encode(block).decode()
+    if isinstance(kind, Float):
+        return lambda x: x if x is None or math.isfinite(x) else _ODD[repr(float(x))]
+    return lambda value: value
+
+
+def _utc(at: datetime) -> datetime:
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _named(tables: Path) -> Iterator[tuple[str, int]]:
+    """Digest and size of every file that rows of a copy name."""
+    return ((row["digest"], row["bytes"]) for row in _lines(tables / "artifact.jsonl.gz"))
+
+
+def _copied(artifacts: Artifacts, files: Iterable[tuple[str, int]], pool: Path) -> tuple[int, list[str]]:
+    """Copy what is not there yet; how many, and the digests of those that are missing or not what their name says."""
+    copied, missing = 0, []
+    for digest, size in files:
+        try:
+            source = artifacts.path(digest)
+            final = pool / digest[:2] / source.name
+            if not (final.is_file() and final.stat().st_size == size):
+                _copy(source, final, digest)
+                copied += 1
+        except (ArtifactMissing, FileNotFoundError, DataCorrupt):
+            missing.append(digest)
+    return copied, missing
+
+
+def _copy(source: Path, final: Path, digest: str) -> None:
+    """Raises DataCorrupt where the bytes are not those of the digest; then nothing appears under the name."""
+    final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary, found = final.with_name(f".{uuid.uuid4().hex}"), hashlib.sha256()
+    try:
+        with source.open("rb") as read, temporary.open("xb") as written:
+            while block := read.read(_BLOCK):
+                found.update(block)
+                written.write(block)
+            written.flush()
+            os.fsync(written.fileno())
+        if found.hexdigest() != digest:
+            raise DataCorrupt(f"{source} is not what its name says")
+        temporary.replace(final)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _publish(partial: Path, target: Path, at: str) -> Path:
+    """Give the whole copy its name, and keep it there through a power cut; a second one of a second gets a number."""
+    for number in itertools.count(1):
+        folder = target / (at if number == 1 else f"{at}-{number}")
+        if not folder.exists():
+            break
+    partial.rename(folder)
+    descriptor = os.open(target, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return folder
+
+
+def copies(target: Path) -> list[Path]:
+    """The folders of the copies in `target`, the newest first."""
+    return sorted((path.parent for path in target.glob("[0-9]*/manifest.json")), reverse=True)
+
+
+def prune(target: Path, keep: int) -> int:
+    """Delete all but the newest copies, and the files that none of those names; bytes freed."""
+    freed = 0
+    for folder in copies(target)[keep:]:
+        shutil.rmtree(folder)
+    named = {digest for folder in copies(target) for digest, _ in _named(folder / "tables")}
+    for path in (target / "artifacts").glob("*/*"):
+        if path.stem not in named and not path.name.startswith("."):
+            freed += path.stat().st_size
+            path.unlink()
+    return freed
+
+
+# -- taking one back --------------------------------------------------------------------------------------------------
+
+
+def restore(target: Path, settings: Settings, *, at: str | None = None) -> Manifest:
+    """Put a copy into the empty database and the artifacts that settings name. at: which one, by its folder's name;
+    None is the newest.
+
+    An older version's copy is migrated. Raises NotFound, DataCorrupt (nothing has changed then), Conflict for a
+    database that is not empty, and ConfigurationError.
+    """
+    there = copies(target)
+    folder = target / at if at else next(iter(there), None)
+    if folder is None or folder not in there:
+        known = ", ".join(path.name for path in there) or "none"
+        raise NotFound(f"there is no backup {at or ''} in {target}; there are: {known}")
+    manifest = Manifest.read(folder)
+    for name, kept in manifest.tables.items():
+        path = folder / "tables" / f"{name}.jsonl.gz"
+        if not path.is_file() or _sha256(path) != kept.sha256:
+            raise DataCorrupt(f"{path} is not what the backup says; nothing was restored")
+    if settings.database.get_backend_name() == "sqlite":
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_empty(settings):
+        where = settings.database.set(username=None, password=None, query={}).render_as_string()
+        raise Conflict(f"the database {where} is not empty; restore into an empty one, as of another MODESCAPE_HOME")
+    upgrade(settings.database, manifest.revision)
+    _bring_files(target / "artifacts", folder / "tables", Artifacts(settings.artifact_folder))
+    engine = open_database(settings.database).execution_options(sqlite_begin="IMMEDIATE")
+    try:
+        with engine.begin() as connection:
+            for table in _described(connection).sorted_tables:
+                if (filled := manifest.tables.get(table.name)) is not None:
+                    _filled(connection, table, folder / "tables" / f"{table.name}.jsonl.gz", filled)
+    finally:
+        engine.dispose()
+    upgrade(settings.database)
+    return manifest
+
+
+def _is_empty(settings: Settings) -> bool:
+    engine = open_database(settings.database)
+    try:
+        with engine.connect() as connection:
+            tables = _described(connection).sorted_tables
+            return not any(connection.scalar(select(func.count()).select_from(one)) for one in tables)
+    finally:
+        engine.dispose()
+
+
+def _bring_files(pool: Path, tables: Path, artifacts: Artifacts) -> None:
+    """Those that are not there yet. One that the backup lacks is left for `verify` to tell."""
+    for digest, _ in _named(tables):
+        if artifacts.exists(digest):
+            continue
+        for path in (pool / digest[:2]).glob(f"{digest}.*"):
+            artifacts.adopt(path)
+
+
+def _filled(connection: Connection, table: Table, path: Path, kept: Kept) -> None:
+    here = {str(column.name): _reading(column, connection.dialect.name) for column in table.columns}
+    rows = 0
+    for some in _in_batches(_lines(path)):
+        values = [{name: here[name](value) for name, value in row.items()} for row in some]
+        connection.execute(table.insert(), values)
+        rows += len(values)
+    if rows != kept.rows:
+        raise DataCorrupt(f"{path} has {rows} rows instead of {kept.rows}")
+    if kept.last is not None:
+        _go_on_from(connection, table.name, kept.last)
+
+
+def _go_on_from(connection: Connection, table: str, last: int) -> None:
+    """The next number is the one after `last`, also where rows up to it are gone."""
+    named = {"name": table, "last": last}
+    if connection.dialect.name == "sqlite":
+        connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), named)
+        connection.execute(text("INSERT INTO sqlite_sequence(name, seq) VALUES (:name, :last)"), named)
+    else:
+        sequence = "pg_get_serial_sequence(:name, 'id')"
+        connection.execute(text(f"SELECT setval({sequence}, greatest(:last, 1), :last > 0)"), named)
+
+
+def _reading(column: Column[Any], dialect: str) -> Callable[[Any], Any]:
+    """How a column's values are read back."""
+    kind = column.type
+    if isinstance(kind, JSON) and column.nullable:  # else None would be JSON's
+        return lambda told: null() if told is None else told
+    if isinstance(kind, DateTime):
+        return lambda told: None if told is None else _moment(told, aware=dialect != "sqlite")
+    if isinstance(kind, LargeBinary):
+        return lambda told: None if told is None else base64.b64decode(told)
+    if isinstance(kind, Float):
+        return lambda told: float(told) if isinstance(told, str) else told
+    return lambda value: value
+
+
+def _moment(told: str, *, aware: bool) -> datetime:
+    at = datetime.fromisoformat(told)
+    return at if aware else at.astimezone(UTC).replace(tzinfo=None)
+
+
+def _lines(path: Path) -> Iterator[Json]:
+    with gzip.open(path, "rb") as file:
+        yield from map(orjson.loads, file)
+
+
+def _in_batches(rows: Iterator[Json]) -> Iterator[list[Json]]:
+    while some := list(itertools.islice(rows, _ROWS)):
+        yield some
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
