@@ -44,7 +44,6 @@ from modescape.store import Store
 log = logging.getLogger(__name__)
 
 TASK = "modescape.run_stage"
-KEEP_EVENTS = 20_000
 PRUNE_EVERY = 100  # reaper rounds
 BROKER_SECONDS = 2.0  # for the broker to accept a connection, and to answer a command
 NOTIFY_SECONDS = 3.0  # for the wake-ups of one launch, or for another thread's to be through
@@ -210,7 +209,7 @@ class _Reaper:
                 log.warning("freed stage %s: its worker stopped answering", stage_id)
             dispatch(executor.settings, executor.store, older_than_seconds=older_than_seconds)
             if prune:
-                executor.store.events.prune(KEEP_EVENTS)
+                _tidy(executor)
         except UNAVAILABLE as error:
             DATABASE.away(error)
         except Exception:  # whatever it is: a worker without a reaper would pass for dead
@@ -223,6 +222,14 @@ class _Reaper:
         if not self._executor.current and (self._working is None or not self._working.is_alive()):
             self._working = threading.Thread(target=self._work, name="without a bell", daemon=True)
             self._working.start()
+
+
+def _tidy(executor: Executor) -> None:
+    from modescape.laboratory import Laboratory
+    from modescape.retention import tidy
+
+    if forgotten := tidy(Laboratory.of(executor.settings, executor.store, executor.artifacts)):
+        log.info("forgot what is old: %s", ", ".join(f"{count} {name}" for name, count in forgotten.items()))
 
 
 def worker_main(

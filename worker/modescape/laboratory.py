@@ -63,6 +63,13 @@ class Laboratory:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
+    @classmethod
+    def of(cls, settings: Settings, store: Store, artifacts: Artifacts) -> Laboratory:
+        """One of a process that has these already."""
+        made = cls(settings)
+        made.store, made.artifacts = store, artifacts
+        return made
+
     @cached_property
     def store(self) -> Store:
         return Store(self.settings.database)

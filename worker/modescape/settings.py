@@ -82,6 +82,19 @@ class Settings(BaseSettings):
         2.0, ge=0.5, description="Gibibytes of memory for the process that reads what was sent, beyond the files."
     )
     import_seconds: float = Field(600.0, gt=0, description="Seconds that process may take for what was sent together.")
+    keep_events: int = Field(
+        20_000, ge=1000, description="How many of the last events are kept, for pages and programs that were away."
+    )
+    keep_days: float | None = Field(
+        90.0, gt=0, description="Days until workers that were not heard of, and keys of requests that may be repeated, "
+        "are forgotten; empty: never.",
+    )  # fmt: skip
+    keep_deeds_days: float | None = Field(
+        None, gt=0, description="Days until it is forgotten who did what; empty: never."
+    )
+    keep_archived_days: float | None = Field(
+        None, gt=0, description="Days after which archived experiments are deleted for good; empty: never."
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @cached_property

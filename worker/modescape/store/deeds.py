@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from datetime import timedelta
+
+from sqlalchemy import delete, select
 
 from modescape.store.transaction import Subject
 from modescape.tables import Deed
@@ -21,3 +23,9 @@ class Deeds(Subject):
         if thing is not None:
             statement = statement.where(Deed.thing == thing)
         return self.found(statement)
+
+    def forget(self, age: timedelta) -> int:
+        """Those that are older; how many."""
+        with self.database.writing() as change:
+            result = change.session.execute(delete(Deed).where(Deed.at < change.now - age))
+            return int(result.rowcount)  # type: ignore[attr-defined]

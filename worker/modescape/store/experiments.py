@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import Unpack
 
@@ -26,7 +26,7 @@ from modescape.store import in_memory
 from modescape.store.creating import add_experiment, checked_tags, having_trainings, known_request
 from modescape.store.lookup import batches, find_experiment
 from modescape.store.outputs import forget_files, name_files
-from modescape.store.transaction import PURGE_LOCK, Change, Database, Subject
+from modescape.store.transaction import PURGE_LOCK, Change, Database, Subject, now
 from modescape.store.transitions import AFRESH, graph_of, move, refresh, settle, waiting_for
 from modescape.tables import Artifact, ArtifactUse, Event, Experiment, Idempotency, Measurement, Stage
 
@@ -230,6 +230,18 @@ class Experiments(Subject):
             statement = select(func.sum(Artifact.bytes))
             freed = session.scalar(statement.where(Artifact.digest.in_(mine), Artifact.digest.not_in(others)))
         return int(freed or 0)
+
+    def archived_before(self, age: timedelta, *, limit: int) -> list[str]:
+        """Ids of experiments that were archived longer ago than that, the oldest first."""
+        with self.database.reading() as session:
+            old = select(Experiment.id).where(Experiment.archived_at < now(session) - age)
+            return list(session.scalars(old.order_by(Experiment.archived_at).limit(limit)))
+
+    def forget_requests(self, age: timedelta) -> int:
+        """Keys of requests older than that: one that is repeated later makes another experiment; how many."""
+        with self.database.writing() as change:
+            result = change.session.execute(delete(Idempotency).where(Idempotency.at < change.now - age))
+            return int(result.rowcount)  # type: ignore[attr-defined]
 
     def recompute_list_columns(self) -> int:
         """Derive every experiment's list columns again; how many experiments were wrong."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select, update
+from datetime import timedelta
+
+from sqlalchemy import delete, select, update
 
 from modescape.prices import Finished, Work
 from modescape.records import EventKind, Json
@@ -62,6 +64,16 @@ class Workers(Subject):
     def living(self) -> list[Worker]:
         """Those that have not said that they stopped."""
         return self.found(select(Worker).where(Worker.stopped_at.is_(None)).order_by(Worker.name))
+
+    def forget(self, age: timedelta) -> int:
+        """Workers that were not heard of for that long, but of each arithmetic the last: its speed prices what comes;
+        how many."""
+        with self.database.writing() as change:
+            rows = list(change.session.scalars(select(Worker).order_by(Worker.seen_at.desc(), Worker.name)))
+            last = {row.numerics: row.name for row in reversed(rows)}.values()
+            old = [row.name for row in rows if row.seen_at < change.now - age and row.name not in last]
+            change.session.execute(delete(Worker).where(Worker.name.in_(old)))
+            return len(old)
 
     def learn(self, stage: Stage, numerics: str, seconds: float) -> None:
         """Remember how long a stage took, done in one go; older ones of its kind and shape count less each time."""
