@@ -242,6 +242,7 @@ def served(home: Path, **changes: Any) -> Iterator[Served]:
             host="127.0.0.1",
             port=settings.port,
             log_config=None,
+            access_log=False,
             timeout_graceful_shutdown=1,
             proxy_headers=False,
         )

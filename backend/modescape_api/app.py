@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 
@@ -18,7 +17,7 @@ import numpy.ma  # noqa: F401  # np.unique loads it when first called: in two re
 from fastapi import Depends, FastAPI
 from starlette.routing import BaseRoute, Route
 
-from modescape import __version__, plugins
+from modescape import __version__, logs, plugins
 from modescape.database import check_schema, upgrade
 from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
@@ -110,9 +109,7 @@ def serve(settings: Settings) -> None:
     not."""
     import uvicorn
 
-    if settings.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise ConfigurationError(f"MODESCAPE_LOG_LEVEL is {settings.log_level!r}; use DEBUG, INFO, WARNING or ERROR")
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up(settings.log_level, settings.log_format)
     plugins.refuse_heavy()
     app = create_app(settings)
     _prepare(settings)  # here already, for its errors are one sentence
@@ -131,7 +128,7 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=2,  # open event streams would hold the shutdown for ever
             server_header=False,
             proxy_headers=False,  # `proxies` reads them, from named addresses only
-            access_log=settings.log_level.upper() == "DEBUG",
+            access_log=False,  # ours says who asked, and no query
             log_config=None,
         )
     )

@@ -32,7 +32,7 @@ from celery import Celery, signals
 from celery.platforms import SecurityWarning
 from kombu.exceptions import KombuError, OperationalError
 
-from modescape import kept_counts, plugins, published_entries
+from modescape import kept_counts, logs, plugins, published_entries
 from modescape.artifacts import Artifacts
 from modescape.database import UNAVAILABLE, check_schema
 from modescape.errors import ConfigurationError
@@ -369,7 +369,7 @@ def _calibrate(store: Store, name: str, device: str) -> None:
 
 
 def _set_up_logging(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up(settings.log_level, settings.log_format)
     for chatty in ("alembic", "celery", "kombu"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("celery.worker.consumer.consumer").addFilter(OnceAMinute())  # each try to reconnect

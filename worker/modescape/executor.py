@@ -25,7 +25,7 @@ from typing import Protocol
 
 import numpy as np
 
-from modescape import extras, heap
+from modescape import extras, heap, logs
 from modescape.artifacts import Artifacts
 from modescape.database import UNAVAILABLE, is_away, is_busy
 from modescape.errors import ConfigurationError, LeaseLost, ModescapeError, StageInterrupted
@@ -257,6 +257,10 @@ class Executor:
 
     def _one(self, control: StageControl, share: int = 1) -> str:
         """Run one claimed stage; share: how many share the time that it takes."""
+        with logs.about(experiment=control.lease.experiment.slug, stage=control.lease.name, worker=self.name):
+            return self._named(control, share)
+
+    def _named(self, control: StageControl, share: int) -> str:
         lease, started = control.lease, time.monotonic()
         try:
             outcome = self._work(control, share)

@@ -96,6 +96,8 @@ class Settings(BaseSettings):
         None, gt=0, description="Days after which archived experiments are deleted for good; empty: never."
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: str = Field("text", description="text, for people, or json: an object a line, for programs.")
+    request_log: bool = Field(False, description="Write a line for each request: who, what, how long.")
 
     @cached_property
     def database(self) -> URL:

@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from modescape import errors
 from modescape.database import UNAVAILABLE, is_away, is_busy, is_unfit
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
+from modescape.logs import told
 from modescape.outage import DATABASE, first_line
 from modescape.records import Json
 from modescape.uploads import QuotaReached
@@ -202,7 +203,7 @@ def answer(request: Request, error: Exception) -> Response:
     if is_unfit(error):
         return respond(request, "invalid-input", f"a value cannot be stored or compared: {first_line(error)}")
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return respond(request, "internal", "the server's log has the details")
+    return respond(request, "internal", f"the server's log has the details, under {told().get('request', 'no name')}")
 
 
 def from_validation(error: RequestValidationError) -> InvalidInput:

@@ -15,12 +15,14 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modescape import logs
 from modescape.acting import Actor, UserRole, acting
 from modescape.database import UNAVAILABLE
 from modescape.errors import ConfigurationError, NotFound, Problem
 from modescape.settings import Settings
 from modescape.store import Store
 from modescape_api.http import problems, replies
+from modescape_api.http.asked import Asked
 from modescape_api.http.identity import SAFE, Who, unauthorised
 from modescape_api.http.proxies import split_host
 from modescape_api.http.refusal import Refusal
@@ -171,11 +173,21 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.hosts = Hosts(settings)
+        self.logs_requests = settings.request_log or settings.log_level.upper() == "DEBUG"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        asked = Asked(scope)
+        with logs.about(request=asked.id):
+            try:
+                await self._answer(scope, receive, asked.counted(send))
+            finally:
+                if self.logs_requests:
+                    asked.tell(scope)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         started = False
 
