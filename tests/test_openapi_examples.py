@@ -22,7 +22,7 @@ from serving import SPEC, Served, served
 
 from modescape.executor import Executor
 from modescape.sweeps import launching
-from modescape_api.resources import cuts, data, experiments, imports, selections, sweeps, users
+from modescape_api.resources import cuts, data, experiments, imports, notices, selections, sweeps, users
 from modescape_api.resources.examples import FOLDER, Example
 
 Json = Any
@@ -65,6 +65,7 @@ ASKED: dict[str, type[BaseModel]] = {
     "ask-look": imports.LookAt,
     "ask-member": imports.NewMember,
     "ask-points": imports.NewPoints,
+    "ask-recipient": notices.NewRecipient,
     "ask-reopening": imports.Reopening,
     "ask-sealing": imports.Sealing,
     "ask-selection": selections.Chosen,
@@ -229,7 +230,19 @@ def _let_in(site: Served) -> dict[str, list[Json]]:
             "me": [client.get("/api/me", headers=bearer).json()],
             "tokens": [client.get("/api/tokens", headers=bearer).json()],
             "deeds": [client.get("/api/deeds").json()],
+            **_told(client),
         }
+
+
+def _told(client: httpx.Client) -> dict[str, list[Json]]:
+    """An address, and a message to try it."""
+    made = client.post("/api/recipients", json={"address": "https://192.88.99.1/"}).json()
+    return {
+        "recipient": [made],
+        "recipients": [client.get("/api/recipients").json()],
+        "notice": [client.post(f"/api/recipients/{made['id']}/test").json()],
+        "notices": [client.get(f"/api/recipients/{made['id']}/notices").json()],
+    }
 
 
 def _swept(site: Served) -> str:

@@ -25,6 +25,7 @@ from modescape.settings import Settings
 from modescape_api import pages
 from modescape_api.background.fetching import Fetches
 from modescape_api.background.hub import Hub
+from modescape_api.background.messenger import Messenger
 from modescape_api.background.picture_checks import Lookings
 from modescape_api.background.plugins import Plugins
 from modescape_api.http import assets, identity, problems, proxies, replies, security
@@ -85,9 +86,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(door.prepare)
     app.state.site = Site(laboratory, hub, Fetches(settings.data_folders[0]), Lookings(store), Plugins(store), door)
     polling = asyncio.create_task(hub.run())
+    messenger = Messenger(settings, store)
+    messenger.start()
     try:
         yield
     finally:
+        await asyncio.to_thread(messenger.stop)
         polling.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await polling

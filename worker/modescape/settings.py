@@ -82,6 +82,15 @@ class Settings(BaseSettings):
         2.0, ge=0.5, description="Gibibytes of memory for the process that reads what was sent, beyond the files."
     )
     import_seconds: float = Field(600.0, gt=0, description="Seconds that process may take for what was sent together.")
+    public_url: str = Field("", description="Address under which people open this server, for links in mails.")
+    notify_hosts: str = Field(
+        "", description="Hosts that may be told of experiments although they are not public, separated by commas."
+    )
+    smtp_url: SecretStr | None = Field(
+        None, description="Mail server: smtp://user:password@host:587 (STARTTLS), smtps://… or smtp+plain://…; empty: "
+        "no mails.",
+    )  # fmt: skip
+    mail_from: str = Field("modescape@localhost", description="Sender of mails.")
     keep_events: int = Field(
         20_000, ge=1000, description="How many of the last events are kept, for pages and programs that were away."
     )

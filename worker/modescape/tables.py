@@ -649,3 +649,32 @@ class Deed(Base):
     thing: Mapped[str]  # its id
     name: Mapped[str]  # as it was called then
     details: Mapped[dict[str, Any]]
+
+
+class Recipient(Base):
+    """An address that hears when experiments end: a webhook's, or a mail address."""
+
+    __tablename__ = "recipient"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    address: Mapped[str]
+    secret: Mapped[str]  # that messages to it are signed with
+    endings: Mapped[list[Any]]  # statuses it wants to hear of
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class Notice(Base):
+    """Something that an address is told, until it is, or given up."""
+
+    __tablename__ = "notice"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    recipient_id: Mapped[str] = mapped_column(ForeignKey("recipient.id", ondelete="CASCADE"), index=True)
+    payload: Mapped[dict[str, Any]]
+    attempts: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    next_at: Mapped[datetime | None] = mapped_column(index=True)  # null: it was told, or is given up
+    claimed_until: Mapped[datetime | None]
+    told_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(Text)  # why it failed the last time

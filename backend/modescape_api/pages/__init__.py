@@ -16,6 +16,7 @@ from modescape_api.pages import (
     importing,
     launching,
     listing,
+    notices,
     reference,
     rendering,
     signin,
@@ -38,6 +39,7 @@ for page in (
     gallery,
     reference,
     users,
+    notices,
     documentation,
 ):
     router.include_router(page.router)

@@ -28,6 +28,7 @@ from modescape_api.resources import (
     gallery,
     imports,
     matrices,
+    notices,
     paper,
     selections,
     solutions,
@@ -57,11 +58,12 @@ TAGS = {
     "imports": "Ensembles made elsewhere: their files, and the experiments they become.",
     "events": "What happened, as it happens.",
     "users": "Who may come in, and who did what.",
+    "notices": "Addresses that are told when experiments end.",
     "service": "Workers, and whether all is well.",
 }
 # In the order in which requests are compared with their addresses, and the document lists them.
 PARTS = (experiments, sweeps, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures,
-         catalogue, compare, data, uploads, imports, gallery, paper, events, users, workers)  # fmt: skip
+         catalogue, compare, data, uploads, imports, gallery, paper, events, users, notices, workers)  # fmt: skip
 
 
 def openapi(app: FastAPI) -> Json:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased
 from modescape import stage_graph
 from modescape.records import EventKind, Json, StageState
 from modescape.stage_graph import Arrow, Graph
+from modescape.store.notices import notify
 from modescape.store.transaction import Change
 from modescape.tables import Experiment, Stage, StageNeed
 
@@ -116,3 +117,5 @@ def refresh(change: Change, experiment: Experiment) -> None:
         experiment.status = now
         change.event(EventKind.STATUS, experiment.id, status=now, stages_done=experiment.stages_done,
                      stages_total=experiment.stages_total)  # fmt: skip
+        if now.has_ended:
+            notify(change, experiment)

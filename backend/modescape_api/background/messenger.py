@@ -1,0 +1,76 @@
+"""Sends what has still to be told, from a thread of the server: of several servers one sends each message."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from modescape import notices
+from modescape.database import UNAVAILABLE
+from modescape.notices import MailServer, NotTaken
+from modescape.outage import DATABASE
+from modescape.settings import Settings
+from modescape.store import Store
+from modescape.store.notices import Due
+
+log = logging.getLogger("modescape.notices")
+
+EVERY_SECONDS = 2.0
+
+
+class Messenger:
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="messenger", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """What is being sent now is sent; all else waits for the next start."""
+        self._over.set()
+        self._thread.join(notices.SECONDS)
+
+    def _run(self) -> None:
+        while not self._over.wait(EVERY_SECONDS):
+            try:
+                for due in self._store.notices.claim():
+                    if self._over.is_set():
+                        return  # the claim ends by itself
+                    self.send(due)
+            except UNAVAILABLE as error:
+                DATABASE.away(error)
+            except Exception:  # whatever it was: others wait to be told
+                log.exception("messages could not be looked up; again in a moment")
+
+    def send(self, due: Due) -> None:
+        """Try once, and keep how it went."""
+        notice, recipient = due.notice, due.recipient
+        try:
+            if recipient.address.startswith(("https://", "http://")):
+                notices.send_webhook(
+                    recipient.address, recipient.secret, notice.id, notice.created_at, notice.payload,
+                    notices.hosts_of(self._settings.notify_hosts),
+                )  # fmt: skip
+            else:
+                self._mail(due)
+        except NotTaken as refused:
+            log.warning("%s was not told (%s)", recipient.address, refused)
+            self._store.notices.failed(notice.id, str(refused))
+        except Exception as error:  # a message that cannot be made stops no other
+            log.exception("%s was not told", recipient.address)
+            self._store.notices.failed(notice.id, f"{type(error).__name__}; the log says more")
+        else:
+            self._store.notices.told(notice.id)
+
+    def _mail(self, due: Due) -> None:
+        url = self._settings.smtp_url
+        if url is None:
+            raise NotTaken("mail cannot be sent from here: MODESCAPE_SMTP_URL is not set")
+        subject, text = notices.in_words(due.notice.payload, self._settings.public_url or self._settings.url)
+        sender = self._settings.mail_from
+        notices.send_mail(
+            MailServer.of(url.get_secret_value()), sender, due.recipient.address, due.notice.id, subject, text
+        )
