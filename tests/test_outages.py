@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+import resource
 import select
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from serving import SPEC, finished, served
+from sqlalchemy import event as listening
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
-from test_celery_queue import LEASE_SECONDS, chains, expected, frozen, house
+from test_celery_queue import LEASE_SECONDS, House, chains, expected, frozen, house
+from toy_worker import MACHINE, ToyRunner
 
 from modescape import celery_queue, outage, supervisor
+from modescape.artifacts import Artifacts
+from modescape.client.here import Here
 from modescape.database import is_away, open_database
 from modescape.errors import ConfigurationError
+from modescape.executor import Executor
+from modescape.laboratory import Laboratory
 from modescape.outage import OnceAMinute, Outage
-from modescape.store import Store
+from modescape.records import StageOutput
+from modescape.store import Store, leases
+from modescape.store.leases import Lease
+from modescape.testing.stores import claim, create
 
 
 class Wire:
@@ -86,6 +103,7 @@ def _forget() -> Iterator[None]:
     yield
     outage.DATABASE.back()
     outage.BROKER.back()
+    outage.DISK.back()
 
 
 # -- the database -----------------------------------------------------------------------------------------------------
@@ -303,3 +321,268 @@ def test_a_home_that_neither_ends_nor_answers_is_told(tmp_path: Path, monkeypatc
     monkeypatch.setattr(supervisor, "READY_SECONDS", 0.5)
     with holder(tmp_path, 60.0), pytest.raises(ConfigurationError, match="another Modescape has"):
         supervisor._lock_of_one_that_ends(tmp_path)
+
+
+# --- disks without room -----------------------------------------------------------------------------------------------
+
+MB = 1_000_000
+
+
+@dataclass
+class Disk:
+    """A folder whose disk can be filled, and emptied again."""
+
+    folder: Path
+    is_mounted: bool
+
+    def fill(self, *, but: int = 0) -> None:
+        """Leave so many bytes; where nothing can be mounted, let no file be larger."""
+        if self.is_mounted:
+            with contextlib.suppress(OSError), (self.folder / "filler").open("wb", buffering=0) as file:
+                for size in (100_000, 1_000):
+                    while shutil.disk_usage(self.folder).free - size >= but and file.write(bytes(size)):
+                        pass
+        else:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (max(1, but), resource.RLIM_INFINITY))
+
+    def make_room(self) -> None:
+        if self.is_mounted:
+            (self.folder / "filler").unlink()
+        else:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def _mounted(folder: Path) -> bool:
+    mount = shutil.which("mount")
+    command = [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)] if mount else ["false"]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def _may_mount() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        return _mounted(Path(folder)) and subprocess.run(["umount", folder]).returncode == 0
+
+
+MAY_MOUNT = _may_mount()
+
+
+@pytest.fixture(params=["files that may not grow", *(["a small disk"] if MAY_MOUNT else [])])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    """Where mounting is allowed a real disk of 8 MB, and everywhere a limit to the size of files."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    made = Disk(folder, request.param == "a small disk" and _mounted(folder))
+    assert made.is_mounted == (request.param == "a small disk")
+    yield made
+    if made.is_mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    else:
+        made.make_room()
+
+
+class Writes(ToyRunner):
+    """Its stages leave five megabytes each. begins: called before they do."""
+
+    def __init__(self, begins: Callable[[], object] = lambda: None) -> None:
+        self.begins = begins
+        self.begun = 0
+
+    def run_stage(self, lease: Lease, store: Store, artifacts: Artifacts, *rest: Any, **more: Any) -> StageOutput:
+        self.begun += 1
+        self.begins()
+        many = np.random.default_rng(lease.stage.ordinal).random(5 * MB // 8)
+        return StageOutput(artifacts=[artifacts.put_array(many, "matrix")])
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "WAIT_SECONDS", (2.0, 2.0))
+
+
+def working(made: House, runner: Writes, artifacts: Path) -> Executor:
+    settings = made.settings.model_copy(update={"artifacts": artifacts})
+    return Executor(made.store, Artifacts(artifacts), settings, runner=runner, machine=MACHINE, name="w")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("soon")
+def test_work_waits_while_the_disk_is_full_and_goes_on_by_itself(tmp_path: Path, sqlite_url: str, disk: Disk,
+                                                                 wait_until) -> None:  # fmt: skip
+    made, runner = house(tmp_path, sqlite_url, None), Writes()
+    worker = working(made, runner, disk.folder)
+    experiment = made.launch(chains(1, steps=1)[:1])
+    disk.fill(but=2 * MB)
+    assert worker.drain() == 1
+    [stage] = made.store.stages.of(experiment.id)
+    assert (stage.state, stage.losses, stage.error, stage.room) == ("ready", 0, {}, 5 * MB)
+    said = "is full (2" if disk.is_mounted else "takes no file that large ("
+    assert stage.waits.startswith(f"the disk of {disk.folder} {said}")
+    assert stage.waits.endswith("needs 5 MB)")
+    assert made.store.experiments.get(experiment.id).status == "running"
+    assert [path for path in disk.folder.rglob("*") if path.is_file() and path.name != "filler"] == []
+    lab = Laboratory(worker.settings)
+    assert lab.waits([stage]) == stage.waits
+    shown = Here(lab).detail(experiment.id)
+    assert str(shown.progress).endswith(f"waits: {stage.waits}")
+    assert shown.stages[0].waits == stage.waits
+    assert worker.drain() == 0, "not before its time"
+    if disk.is_mounted:  # elsewhere nobody can know beforehand
+        wait_until(lambda: made.store.leases.unnotified(), 5, "the end of the pause")
+        assert (worker.drain(), runner.begun) == (0, 1), "nor while there are fewer bytes than it needs"
+    disk.make_room()
+    wait_until(lambda: worker.drain() == 1, 5, "the stage to be taken up")
+    [stage] = made.store.stages.of(experiment.id)
+    assert (stage.state, stage.waits, stage.losses) == ("succeeded", None, 0)
+    assert [one["how"] for one in stage.history] == ["no room", "succeeded"]
+    made.close()
+
+
+def test_pauses_grow_while_nothing_changes(store: Store) -> None:
+    create(store)
+    pauses = []
+    for _ in range(6):
+        lease = store.leases.claim("w", stage_id=store.stages.of("toy")[0].id)
+        assert lease is not None
+        assert store.leases.wait(lease, "the disk is full", room=10) == "ready"
+        stage = store.stages.get(lease.stage.id)
+        assert stage.waits_until is not None
+        pauses.append(round((stage.waits_until - datetime.now(UTC)).total_seconds() / 5))
+    assert pauses == [1, 2, 4, 8, 12, 12]
+    assert stage.losses == 0
+    later, other = store.stages.of("toy")[:2]
+    assert claim(store).stage.id == other.id, "what waits is passed over"
+    store.experiments.retry(store.experiments.cancel("toy").id)
+    assert store.stages.get(later.id).waits is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO, errno.EFBIG])
+def test_whatever_the_system_says_of_a_disk_is_no_failure(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    made = house(tmp_path, sqlite_url, None)
+    experiment = made.launch(chains(1, steps=1)[:1])
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert working(made, Writes(), tmp_path / "files").drain() == 1
+    [stage] = made.store.stages.of(experiment.id)
+    assert (stage.state, stage.losses) == ("ready", 0)
+    assert str(tmp_path / "files") in stage.waits
+    assert "needs 5 MB" in stage.waits
+    assert list((tmp_path / "files" / "tmp").iterdir()) == []
+    made.close()
+
+
+def test_what_a_stage_may_not_read_is_a_failure(tmp_path: Path, sqlite_url: str) -> None:
+    def deny() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/data/x.npy")
+
+    made = house(tmp_path, sqlite_url, None)
+    experiment = made.launch(chains(1, steps=1)[:1])
+    working(made, Writes(deny), tmp_path / "files").drain()
+    assert made.store.stages.of(experiment.id)[0].state == "failed"
+    made.close()
+
+
+FULL = """
+CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
+END $$"""
+
+
+@contextlib.contextmanager
+def taking_nothing(store: Store, how: str) -> Iterator[None]:
+    """A database that refuses every change: SQLite by itself, PostgreSQL by a trigger that says what a full disk is."""
+    engine = store.experiments.database.engine
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            connection.execute(text(FULL))
+            for table in ("stage", "worker", "experiment"):
+                of_it = f"CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW"
+                connection.execute(text(f"{of_it} EXECUTE FUNCTION full_disk()"))
+        yield
+        with engine.begin() as connection:
+            connection.execute(text("DROP FUNCTION full_disk CASCADE"))
+        return
+
+    def refuse(connection: Any, *_: object) -> None:
+        connection.execute(f"PRAGMA {'query_only = 1' if how == 'readonly' else 'max_page_count = 1'}")
+
+    listening.listen(engine, "checkout", refuse)
+    yield
+    listening.remove(engine, "checkout", refuse)
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("database", "how"), [("sqlite_url", "readonly"), ("postgres_url", "full")], ids=["sqlite", "postgres"]
+)
+def test_a_database_that_takes_nothing_makes_work_wait_and_costs_no_try(
+    request: pytest.FixtureRequest, tmp_path: Path, database: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = house(tmp_path, request.getfixturevalue(database), None)
+    stopping = contextlib.ExitStack()
+    worker = working(made, Writes(lambda: stopping.enter_context(taking_nothing(made.store, how))), tmp_path / "files")
+    experiment = made.launch(chains(1, steps=1)[:1])
+    assert worker.drain() == 1, "its result can be told nobody"
+    assert (worker.drain(), worker.lacks_room is None) == (0, False)
+    assert made.store.stages.of(experiment.id)[0].state == "running"
+    assert "the disk has no room, and work waits" in caplog.text
+    stopping.close()
+    worker.settle_owed()
+    [stage] = made.store.stages.of(experiment.id)
+    assert (stage.state, stage.losses) == ("ready", 0)
+    assert "the database takes nothing more (" in stage.waits
+    made.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MAY_MOUNT, reason="a home on a small disk: mounting needs root; the tests above do without")
+def test_a_worker_whose_whole_home_is_on_a_full_disk_goes_on_once_there_is_room(
+    tmp_path: Path, sqlite_url: str, wait_until
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    assert _mounted(home)
+    disk = Disk(home, True)
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    try:
+        shutil.copy(tmp_path / "modescape.db", home)
+        made = house(home, None, None)
+        made.logs = logs
+        made.start("a")
+        experiment = made.launch(chains(2, steps=400, seconds=0.01))
+        wait_until(lambda: any(stage.step for stage in made.store.stages.of(experiment.id)), 30, "progress")
+        disk.fill()
+        wait_until(lambda: "has no room, and work waits" in (logs / "a.log").read_text(), 30, "a word about it")
+        threading.Event().wait(3 * LEASE_SECONDS)
+        assert made.store.experiments.get(experiment.id).status == "running"
+        disk.make_room()
+        wait_until(lambda: made.has_ended(experiment), 120, "the end of the experiment")
+        assert made.values(experiment) == expected(2, 400)
+        assert max(stage.losses for stage in made.store.stages.of(experiment.id)) == 0
+        made.close()
+    finally:
+        subprocess.run(["umount", "--lazy", str(home)], check=True)
+
+
+@pytest.mark.slow
+def test_a_server_whose_disk_takes_nothing_says_so(tmp_path: Path) -> None:
+    with served(tmp_path) as site, site.client() as client:
+        row = site.laboratory.create(SPEC, name="waits")
+        store = site.laboratory.store
+        lease = store.leases.claim("w")
+        assert lease is not None
+        store.leases.wait(lease, "the disk of /data is full (2 MB free, needs 40 MB)", room=40 * MB)
+        told = client.get(f"/api/experiments/{row.slug}").json()
+        assert told["waits"] == "the disk of /data is full (2 MB free, needs 40 MB)"
+        assert [one["waits"] for one in told["stages"] if one["id"] == lease.stage.id] == [told["waits"]]
+        page = client.get(f"/experiments/{row.slug}", headers={"Accept": "text/html"}).text
+        assert "Waits: the disk of /data is full (2 MB free, needs 40 MB)." in page
+        with taking_nothing(site.app.state.site.store, "readonly"):
+            answer = client.post("/api/experiments", json={"spec": SPEC})
+            assert (answer.status_code, answer.json()["type"]) == (507, "/api/docs#no-room")
+            assert client.get(f"/api/experiments/{row.slug}").status_code == 200
+        assert client.post("/api/experiments", json={"spec": SPEC}).status_code == 201

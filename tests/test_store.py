@@ -51,6 +51,7 @@ from modescape.spec import parse
 from modescape.store import Store, in_memory
 from modescape.store.leases import Lease
 from modescape.store.outputs import write_rows
+from modescape.store.sweeps import NewCell
 from modescape.tables import Base, Experiment, Stage, Word, utcnow
 from modescape.testing.stores import (
     GRAPH,
@@ -302,6 +303,120 @@ def test_resume_before_the_worker_noticed_the_pause_just_goes_on(store: Store) -
     store.experiments.resume(experiment.id)
     assert store.leases.wish(lease) is None
     assert store.leases.give_back(lease) == "ready", "the worker had seen the old wish; nobody wants it paused any more"
+
+
+# --- whose turn it is -------------------------------------------------------------------------------------------------
+
+
+def trainings(count: int) -> list[PlannedStage]:
+    return [PlannedStage("train", str(i)) for i in range(count)]
+
+
+def claimed(store: Store, **about: Any) -> list[str]:
+    """The experiments of all stages that are claimed until none is left, by their names."""
+    names = []
+    while lease := store.leases.claim("w", **about):
+        names.append(lease.experiment.name)
+        finish(store, lease)
+    return names
+
+
+def test_owners_take_turns_and_so_do_their_experiments(store: Store) -> None:
+    create(store, "large", stages=trainings(6), created_by="ada")
+    create(store, "small", stages=trainings(2), created_by="ada")
+    create(store, "other", stages=trainings(3), created_by="bea")
+    assert claimed(store) == ["large", "other", "small", "other", "large", "other", "small", "large", "large", "large",
+                              "large"]  # fmt: skip
+
+
+def test_what_comes_late_is_next_and_one_alone_has_all_turns(store: Store) -> None:
+    create(store, "large", stages=trainings(100))
+    for _ in range(5):
+        finish(store, claim(store))
+    create(store, "quick", stages=trainings(1))
+    assert claimed(store)[:3] == ["large", "quick", "large"]
+
+
+def test_higher_priorities_are_claimed_before_anybodys_turn(store: Store) -> None:
+    create(store, "later", stages=trainings(2), created_by="ada", priority=-1)
+    usual = create(store, "usual", stages=trainings(2), created_by="ada")
+    create(store, "first", stages=trainings(2), created_by="bea", priority=1)
+    assert usual.priority == 0
+    assert claimed(store) == ["first", "first", "usual", "usual", "later", "later"]
+    with pytest.raises(InvalidInput, match="-1 \\(low\\), 0 \\(normal\\), 1 \\(high\\)"):
+        create(store, priority=2)
+    with pytest.raises(InvalidInput, match="priority"):
+        store.experiments.patch(usual.id, priority=-2)
+    other, digest = create(store, "other", stages=trainings(1)), usual.digest
+    create(store, "hasty", stages=trainings(1))
+    assert store.experiments.patch(other.id, priority=1).digest == digest, "no part of the promise"
+    assert claimed(store) == ["other", "hasty"]
+
+
+def test_a_sweep_takes_one_turn_whatever_it_has_of_cells(store: Store) -> None:
+    cells = [NewCell(f"cell {i}", {"x": i}, SPEC, trainings(2)) for i in range(4)]
+    store.sweeps.create(name="sweep", document={}, cells=cells, priority=0)
+    create(store, "alone", stages=trainings(3))
+    cell = [f"cell {i}" for i in range(4) for _ in range(2)]
+    assert claimed(store) == [cell[0], "alone", cell[1], "alone", cell[2], "alone", *cell[3:]]
+
+
+def test_what_goes_along_with_a_claimed_stage_takes_no_turn(store: Store) -> None:
+    group, _ = create(store, "group", stages=trainings(6)), create(store, "other", stages=trainings(2))
+    first = claim(store)
+    led = first.experiment
+    assert led.id == group.id, "the older one"
+    along = store.leases.claim("w", experiment_id=led.id, kind="train")
+    assert along is not None
+    assert along.experiment.id == led.id
+    assert claim(store).experiment.id != led.id, "one turn for all of them"
+    assert claim(store).experiment.id == led.id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_nobody_is_passed_over_twice(store: Store, seed: int) -> None:
+    """Whoever waits all the time sees every other one come at most once before his own turn: owners, and what they
+    have; whatever is launched and ends meanwhile, and however many workers there are."""
+    rng = random.Random(seed)
+    held: list[Lease] = []
+    passed: dict[tuple[str, str, str], int] = {}  # level, who waits, who came -> how often since his own turn
+    made = 0
+
+    def waiting() -> list[Experiment]:
+        rows = store.experiments.page(ListQuery(limit=None)).items
+        return [one for one in rows if "ready" in states(store, one).values()]
+
+    for _ in range(60):
+        act = rng.random()
+        if made < 3 or (act < 0.1 and made < 8):
+            made += 1
+            owner = rng.choice(["ada", "bea"])
+            create(
+                store, f"{made}", stages=trainings(rng.randint(1, 12)), created_by=owner, priority=rng.choice([0, 0, 1])
+            )
+        elif act < 0.4 and held:
+            finish(store, held.pop(rng.randrange(len(held))))
+        else:
+            before = waiting()
+            lease = store.leases.claim("w")
+            assert (lease is None) == (not before)
+            if lease is None:
+                continue
+            held.append(lease)
+            came, urgent = lease.experiment, max(one.priority for one in before)
+            assert came.priority == urgent
+            among = [one for one in before if one.priority == urgent]
+            for level, name, of_it in (
+                ("owner", came.created_by, {one.created_by for one in among}),
+                ("own", came.name, {one.name for one in among if one.created_by == came.created_by}),
+            ):
+                passed = {k: n for k, n in passed.items() if not (k[0] == level and k[1] == name)}
+                for other in of_it - {name}:
+                    passed[level, other, name] = passed.get((level, other, name), 0) + 1
+                    assert passed[level, other, name] <= 1, f"{other} waits, and {name} came twice"
+            names = {one.name for one in before} | {one.created_by for one in before}
+            passed = {k: n for k, n in passed.items() if k[1] in names}
 
 
 # --- lost leases -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ stored little-endian and row-major, tensors in one fixed order.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -19,15 +20,17 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from modescape.errors import ArtifactMissing, DataCorrupt
+from modescape.errors import ArtifactMissing, DataCorrupt, NoRoom
+from modescape.outage import free_bytes, room_in
 from modescape.records import ArtifactInfo
 
 Array = npt.NDArray[Any]
@@ -36,6 +39,7 @@ _SUFFIXES = (".npy", ".safetensors")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SCRATCH = "scratch"
 _BLOCK = 1 << 20
+_PROBE = 1 << 16  # bytes
 _DTYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL",
     "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
@@ -44,17 +48,19 @@ _DTYPES = {
 
 
 class _Hashing:
-    """A file that hashes what is written to it."""
+    """A file that hashes what is written to it. room: what NoRoom is told by."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], room: Callable[[], AbstractContextManager[None]]) -> None:
         self._file = file
+        self.room = room
         self.hash = hashlib.sha256()
         self.bytes = 0
 
     def write(self, data: bytes | memoryview) -> int:
         self.hash.update(data)
         self.bytes += memoryview(data).nbytes
-        return self._file.write(data)
+        with self.room():
+            return self._file.write(data)
 
 
 class Artifacts:
@@ -70,7 +76,7 @@ class Artifacts:
         def write(file: _Hashing) -> None:
             np.lib.format.write_array(file, plain, (1, 0), allow_pickle=False)
 
-        digest, size = self._write(".npy", write)
+        digest, size = self._write(".npy", write, plain.nbytes)
         return ArtifactInfo(digest, kind, plain.dtype.name, plain.shape, size)
 
     def put_blocks(self, blocks: Iterable[Array], shape: tuple[int, ...], dtype: Any, kind: str) -> ArtifactInfo:
@@ -88,7 +94,7 @@ class Artifacts:
             if file.bytes - before != expected:
                 raise ValueError(f"{file.bytes - before} bytes of an array of {expected}")
 
-        digest, size = self._write(".npy", write)
+        digest, size = self._write(".npy", write, expected)
         return ArtifactInfo(digest, kind, plain.name, shape, size)
 
     def put_tensors(
@@ -100,7 +106,7 @@ class Artifacts:
         https://huggingface.co/docs/safetensors, read back by the library).
         """
         dtype, elements, write = _safetensors(tensors, metadata or {})
-        digest, size = self._write(".safetensors", write)
+        digest, size = self._write(".safetensors", write, sum(array.nbytes for array in tensors.values()))
         return ArtifactInfo(digest, kind, dtype, (elements,), size)
 
     def put_tensor_file(self, file: IO[bytes], kind: str, elements: int) -> ArtifactInfo:
@@ -110,14 +116,14 @@ class Artifacts:
             while block := file.read(_BLOCK):
                 target.write(block)
 
-        digest, size = self._write(".safetensors", write)
+        digest, size = self._write(".safetensors", write, os.fstat(file.fileno()).st_size)
         return ArtifactInfo(digest, kind, "mixed", (elements,), size)
 
     def adopt(self, file: Path) -> None:
         """Take in a whole file of another such folder, by its name. Raises DataCorrupt where that is not its digest."""
         if not _DIGEST.fullmatch(file.stem) or file.suffix not in _SUFFIXES:
             raise DataCorrupt(f"{file} has no name of an artifact")
-        with file.open("rb") as read, self._whole_file() as (temporary, hashing):
+        with file.open("rb") as read, self._whole_file(file.stat().st_size) as (temporary, hashing):
             while block := read.read(_BLOCK):
                 hashing.write(block)
             if hashing.hash.hexdigest() != file.stem:
@@ -193,10 +199,11 @@ class Artifacts:
         of the one that has it now.
         """
         _, _, write = _safetensors(tensors, metadata or {})
-        with self._whole_file() as (temporary, hashing):
+        with self._whole_file(sum(array.nbytes for array in tensors.values())) as (temporary, hashing):
             write(hashing)
             final = self.folder / _SCRATCH / f"{name}.safetensors"
-            _publish(temporary, final)
+            with hashing.room():
+                _publish(temporary, final)
 
     def scratch(self, name: str) -> tuple[dict[str, Array], dict[str, str]]:
         """Tensors and metadata kept under `name`. Raises ArtifactMissing."""
@@ -228,26 +235,59 @@ class Artifacts:
                 return path
         return None
 
-    def _write(self, suffix: str, write: Callable[[_Hashing], object]) -> tuple[str, int]:
-        with self._whole_file() as (temporary, hashing):
+    def check_room(self) -> None:
+        """Write a little, and take it away again. Raises NoRoom."""
+        with self._whole_file(_PROBE) as (file, hashing), hashing.room():
+            hashing.write(bytes(_PROBE))
+            file.flush()
+
+    def lack(self) -> str | None:
+        """Why nothing more can be kept, as far as that is seen without writing; None where nothing is wrong."""
+        try:
+            with room_in(self.folder):
+                folder = next(one for one in (self.folder, *self.folder.parents) if one.exists())
+                found = os.statvfs(folder)
+                if found.f_flag & os.ST_RDONLY:
+                    raise OSError(errno.EROFS, "read-only")
+                if found.f_bavail * found.f_frsize < _PROBE:
+                    raise OSError(errno.ENOSPC, "full")
+        except NoRoom as error:
+            return str(error)
+        return None
+
+    @property
+    def free(self) -> int | None:
+        """Bytes that are free on its disk; None where the system does not say."""
+        return free_bytes(self.folder)
+
+    def _write(self, suffix: str, write: Callable[[_Hashing], object], expected: int) -> tuple[str, int]:
+        with self._whole_file(expected) as (temporary, hashing):
             write(hashing)
             digest = hashing.hash.hexdigest()
             final = self.folder / digest[:2] / (digest + suffix)
-            if _same_size(final, hashing.bytes):
-                os.utime(final)  # tells a purge going on elsewhere that these bytes are wanted again
-            else:
-                _publish(temporary, final)
+            with hashing.room():
+                if _same_size(final, hashing.bytes):
+                    os.utime(final)  # tells a purge going on elsewhere that these bytes are wanted again
+                else:
+                    _publish(temporary, final)
             return digest, hashing.bytes
 
     @contextmanager
-    def _whole_file(self) -> Iterator[tuple[IO[bytes], _Hashing]]:
-        """A temporary file on the same disk, gone afterwards unless `_publish` gave it its name."""
+    def _whole_file(self, expected: int) -> Iterator[tuple[IO[bytes], _Hashing]]:
+        """A temporary file on the same disk, gone afterwards unless `_publish` gave it its name. expected: its bytes,
+        roughly. Raises NoRoom."""
         waiting = self.folder / "tmp"
-        waiting.mkdir(parents=True, exist_ok=True)
         path = waiting / uuid.uuid4().hex
+        room = partial(room_in, self.folder, expected, path)
+        with room():
+            waiting.mkdir(parents=True, exist_ok=True)
+            file = path.open("xb")
         try:
-            with path.open("xb") as file:
-                yield file, _Hashing(file)
+            try:
+                yield file, _Hashing(file, room)
+            finally:
+                with room():  # what could not be written is tried once more
+                    file.close()
         finally:
             path.unlink(missing_ok=True)
 

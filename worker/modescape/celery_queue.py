@@ -172,8 +172,8 @@ def dispatch(
 class _Reaper:
     """A thread of every worker that says the worker lives, frees what dead ones held, and rings again.
 
-    work: what a wake-up would make this worker do; called in a thread of its own while the broker is silent; idle:
-    called at every round.
+    work: what a wake-up would make this worker do; called in a thread of its own while the broker is silent, or a disk
+    has no room; idle: called at every round.
     """
 
     def __init__(self, executor: Executor, work: Callable[[], None], idle: Callable[[], None]) -> None:
@@ -181,6 +181,7 @@ class _Reaper:
         self._work = work
         self._idle = idle
         self._working: threading.Thread | None = None
+        self._is_away = False  # the database, at the last round
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
 
@@ -204,18 +205,22 @@ class _Reaper:
         executor = self._executor
         current = executor.current
         try:
+            executor.settle_owed()
             executor.store.workers.seen(executor.name, stage_id=current[0].lease.stage.id if current else None)
-            for stage_id in executor.store.leases.reap():
+            was_away, self._is_away = self._is_away, False
+            # when the database is there again, all workers are silent until they have had time to speak
+            for stage_id in () if was_away else executor.store.leases.reap():
                 log.warning("freed stage %s: its worker stopped answering", stage_id)
             dispatch(executor.settings, executor.store, older_than_seconds=older_than_seconds)
             if prune:
                 _tidy(executor)
         except UNAVAILABLE as error:
+            self._is_away = True
             DATABASE.away(error)
         except Exception:  # whatever it is: a worker without a reaper would pass for dead
             log.exception("a round of the reaper failed")
-        if notifier_of(executor.settings.broker, executor.settings.home).is_silent:
-            self._look()
+        if executor.lacks_room or notifier_of(executor.settings.broker, executor.settings.home).is_silent:
+            self._look()  # nobody rings when there is room again
         self._idle()
 
     def _look(self) -> None:
@@ -268,16 +273,16 @@ def worker_main(
     app = make_app(settings.broker, settings.home)
     one_at_a_time = threading.Lock()  # a wake-up, or a look without one
 
-    def work(stage_id: str | None = None) -> None:
+    def work() -> None:
         try:
             with one_at_a_time:
-                executor.drain(stage_id)
+                executor.drain()
         except UNAVAILABLE as error:
             DATABASE.away(error)
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
-    def run_stage(stage_id: str) -> None:
-        work(stage_id)
+    def run_stage(stage_id: str) -> None:  # whose turn it is by now, the store says
+        work()
 
     for stage_id in store.leases.release_owner(name):
         log.warning("freed stage %s: this worker was killed while it had it", stage_id)

@@ -20,7 +20,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from modescape import stored_values
 from modescape.finding import Finding
-from modescape.records import Role, SampleSet, Status, group_name
+from modescape.records import Role, SampleSet, StageState, Status, group_name
 from modescape.registry import architectures, datasets, method_title
 from modescape.spec import words
 from modescape.tables import Base, Experiment, Measurement, Run, Series, Solution, Stage
@@ -255,6 +255,9 @@ EXPERIMENTS = Fields[Experiment](
         Field("finding", Kind.DOCUMENT, Experiment.finding, of_row=_newest_finding),
         Field("error", Kind.TEXT, Experiment.error),
         Field("digest", Kind.TEXT, Experiment.digest, "spec digest", sortable=False, place=3),
+        Field("priority", Kind.WHOLE, Experiment.priority, "priority", place=3,
+              description="Stages of higher ones are claimed first: -1 is low, 0 normal, 1 high.",
+              cell=Cell("Priority", css="num opt", usual=False)),
     ),
 )  # fmt: skip
 
@@ -266,11 +269,18 @@ SERIES = Columns[Series](
            Series.largest, Series.largest_step)
 )  # fmt: skip
 
+
+def _waits(stage: Stage) -> str | None:
+    """What it waits for: of one that could start."""
+    return stage.waits if stage.state == StageState.READY else None
+
+
 STAGES = Columns[Stage](
     (
         *_shown(Stage.id, Stage.kind, Stage.key, Stage.state, Stage.wish, Stage.attempt, Stage.ordinal, Stage.queue,
                 Stage.estimate, Stage.step, Stage.steps, Stage.progress, Stage.seconds, Stage.worker, Stage.reused_from,
                 Stage.started_at, Stage.finished_at),
+        Field("waits", Kind.DOCUMENT, Stage.waits, of_row=_waits),
         Field("error", Kind.DOCUMENT, Stage.error, reads=lambda stored: stored or None),
     )
 )  # fmt: skip

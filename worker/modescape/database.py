@@ -24,7 +24,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError, DataError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from modescape.errors import ConfigurationError
+from modescape import outage
+from modescape.errors import ConfigurationError, NoRoom
 from modescape.outage import DATABASE, first_line
 
 _MIGRATION_LOCK = 0x6D6F6465  # any fixed number: PostgreSQL's advisory lock of whoever migrates
@@ -51,6 +52,16 @@ def open_database(url: str | URL) -> Engine:
 
 
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)  # the database does not answer, or is busy for too long
+
+
+def no_room(error: BaseException | None) -> NoRoom | None:
+    """What it is where a disk is full, or the database may not be written; None for any other error."""
+    if not isinstance(error, OperationalError):
+        return outage.no_room(error)
+    full = getattr(error.orig, "sqlstate", None) == "53100"  # DiskFull
+    if isinstance(error.orig, sqlite3.Error):
+        full = any(words in str(error.orig) for words in ("disk is full", "readonly database"))
+    return NoRoom(f"the database takes nothing more ({first_line(error)})") if full else None
 
 
 def is_away(error: BaseException | None) -> bool:

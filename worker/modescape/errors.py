@@ -8,6 +8,7 @@ ModescapeError
 ├── DataMissing         data sets are not on this machine (409); says how to get them, carries the fields that name them
 ├── DataCorrupt         a file is not what its checksum or its layout promises (422); carries fields likewise
 ├── ArtifactMissing     a row names a file that is not there
+├── NoRoom              a disk is full, or may not be written (507); what does it waits, and goes on by itself
 ├── ConfigurationError  a setting, a port or a folder cannot be used; `modescape` prints it as one sentence
 │   └── ExtraMissing    what is asked for needs packages that are not installed; says the line that installs them
 ├── StageError          a stage could not do its work; recorded with the stage
@@ -109,6 +110,14 @@ class DataCorrupt(_DataError):
 
 class ArtifactMissing(ModescapeError):
     """A row names a file that is not there."""
+
+
+class NoRoom(ModescapeError):
+    """A disk is full, or may not be written. bytes: what was to be written, None where nobody knows."""
+
+    def __init__(self, message: str, *, bytes: int | None = None) -> None:
+        self.bytes = bytes
+        super().__init__(message)
 
 
 class ConfigurationError(ModescapeError):

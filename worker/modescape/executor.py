@@ -27,9 +27,9 @@ import numpy as np
 
 from modescape import extras, heap, logs
 from modescape.artifacts import Artifacts
-from modescape.database import UNAVAILABLE, is_away, is_busy
-from modescape.errors import ConfigurationError, LeaseLost, ModescapeError, StageInterrupted
-from modescape.outage import DATABASE
+from modescape.database import UNAVAILABLE, is_away, is_busy, no_room
+from modescape.errors import ConfigurationError, LeaseLost, ModescapeError, NoRoom, StageInterrupted
+from modescape.outage import DATABASE, DISK
 from modescape.records import Json, StageKind, StageOutput, Status
 from modescape.settings import Settings
 from modescape.stages.control import StageControl
@@ -148,6 +148,8 @@ class Executor:
         self.name = name or f"{platform.node()}-{os.getpid()}"
         self.machine = machine or Machine.here(settings)
         self.current: tuple[StageControl, ...] = ()
+        self.lacks_room: NoRoom | None = None  # what kept it from taking a stage when it last looked
+        self._owed: list[tuple[Lease, NoRoom | None]] = []
         self._runner = runner
         self._group_of = group_of
         self._wake = wake
@@ -166,15 +168,14 @@ class Executor:
         for control in self.current:
             control.stop(StageInterrupted("the worker is stopping"))
 
-    def drain(self, first: str | None = None, *, experiment_id: str | None = None) -> int:
-        """Work until nothing is ready, on the stage `first` before others; how many stages were taken."""
+    def drain(self, *, experiment_id: str | None = None) -> int:
+        """Work until nothing is ready; how many stages were taken."""
         taken = 0
         while not self._stopping.is_set():
-            lease = self._claim(self.machine.queues, experiment_id, first)
+            lease = self._claim(self.machine.queues, experiment_id)
             if lease is None:
                 break
             taken += self._take(lease)
-            first = None
         if taken:
             heap.give_back()
         return taken
@@ -197,18 +198,45 @@ class Executor:
                 elif (status := self.store.experiments.get(experiment_id).status).has_ended or status is Status.PAUSED:
                     heap.give_back()
                     return
-                else:  # another worker has the rest
-                    self.store.leases.reap()
+                else:  # another worker has the rest, or there is no room for it
+                    if self.lacks_room is None:
+                        self.store.leases.reap()
                     time.sleep(TICK_SECONDS)
                 moved("")
 
-    def _claim(
-        self, queues: Sequence[str], experiment_id: str | None, first: str | None = None, kind: str | None = None
-    ) -> Lease | None:
-        return self.store.leases.claim(
-            self.name, stage_id=first, queues=queues, experiment_id=experiment_id, kind=kind,
-            lease_seconds=self.settings.lease_seconds,
-        )  # fmt: skip
+    def _claim(self, queues: Sequence[str], experiment_id: str | None, kind: str | None = None) -> Lease | None:
+        """None when nothing is ready, or what it makes could not be kept."""
+        try:
+            self.settle_owed()
+            self.artifacts.check_room()
+            lease = self.store.leases.claim(
+                self.name, queues=queues, experiment_id=experiment_id, kind=kind,
+                lease_seconds=self.settings.lease_seconds, room=self.artifacts.free,
+            )  # fmt: skip
+        except (NoRoom, *UNAVAILABLE) as error:
+            self.lacks_room = no_room(error)
+            if self.lacks_room is None:
+                raise
+            DISK.away(self.lacks_room)
+            return None
+        self.lacks_room = None
+        return lease
+
+    def settle_owed(self) -> None:
+        """Give back what could not be given back when its work ended, for the database took nothing. From any thread.
+        Raises what the store raises."""
+        while self._owed:
+            lease, why = self._owed.pop()
+            try:
+                if why is not None:
+                    self.store.leases.wait(lease, str(why), room=why.bytes)
+                else:
+                    self.store.leases.give_back(lease)
+            except LeaseLost:  # somebody else has it by now
+                pass
+            except BaseException:
+                self._owed.append((lease, why))
+                raise
 
     def work(self, lease: Lease) -> str:
         """Run one claimed stage to its end; how it ended: succeeded, reused, failed, lost, waiting (another worker does
@@ -266,9 +294,11 @@ class Executor:
             outcome = self._work(control, share)
         except LeaseLost as lost:
             outcome = "lost"
+            self._owed.append((lease, None))  # it may be ours all the same: the database was silent for too long
             log.warning("%s", lost)
-        except UNAVAILABLE as error:  # nothing can be told; the lease runs out and the stage goes on elsewhere
+        except UNAVAILABLE as error:  # nothing can be told now; if nobody does soon, it goes on elsewhere
             outcome = "lost"
+            self._owed.append((lease, no_room(error)))
             DATABASE.away(error)
         finally:
             self.current = tuple(one for one in self.current if one is not control)
@@ -300,6 +330,10 @@ class Executor:
         except StageInterrupted:
             return self.store.leases.give_back(lease)
         except Exception as error:
+            if (lack := no_room(error)) is not None:
+                DISK.away(lack)
+                self.store.leases.wait(lease, str(lack), room=lack.bytes)
+                return "waiting for room"
             if is_away(error) or is_busy(error):
                 raise
             expected = isinstance(error, ModescapeError)  # its words are for the user; where it was raised is kept
@@ -309,6 +343,7 @@ class Executor:
         except BaseException:  # Ctrl-C in a notebook: the stage can go on later
             self.store.leases.give_back(lease)
             raise
+        DISK.back()
         self._learn_speed(lease, output, (time.monotonic() - started) / share)
         return "succeeded"
 

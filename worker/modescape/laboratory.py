@@ -41,7 +41,7 @@ from modescape.errors import (
 )
 from modescape.finding import Finding, Unanswered
 from modescape.prices import Calibration, middle
-from modescape.records import About, ArtifactInfo, Json, PlannedStage
+from modescape.records import About, ArtifactInfo, Json, PlannedStage, StageState
 from modescape.registry import figures, presets
 from modescape.results import Results
 from modescape.settings import Settings
@@ -84,6 +84,15 @@ class Laboratory:
 
     def results(self, reference: str) -> Results:
         return Results(self.store, self.artifacts, reference)
+
+    def waits(self, stages: Sequence[Stage]) -> str | None:
+        """What keeps stages of an experiment from being done until it passes by itself, in a sentence: what their
+        workers said, or what is seen of the disk here."""
+        ready = [stage for stage in stages if stage.state == StageState.READY]
+        said = next((stage.waits for stage in ready if stage.waits), None)
+        if said is not None or not ready or any(stage.state == StageState.RUNNING for stage in stages):
+            return said
+        return self.artifacts.lack()
 
     def prepare(self, document: Any, *, as_published: bool = False, fresh: bool = False) -> Prepared:
         """Every check, and the plan with prices from what has finished here. Nothing is stored.

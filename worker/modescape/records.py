@@ -64,6 +64,9 @@ class Wish(StrEnum):
     CANCEL = "cancel"  # give up
 
 
+PRIORITIES = {"low": -1, "normal": 0, "high": 1}  # of experiments: stages of higher ones are claimed first
+
+
 class Role(StrEnum):
     """What a solution is to its run."""
 
@@ -204,6 +207,7 @@ class About(TypedDict, total=False):
     notes: str
     tags: Sequence[str]
     fresh: bool
+    priority: int
     idempotency: tuple[str, str] | None
     provenance: Json | None
 

@@ -99,6 +99,7 @@ class Base(DeclarativeBase):
 
 
 _SHOWN = text("archived_at IS NULL")
+_READY = text("state = 'ready'")
 
 
 class Experiment(Base):
@@ -143,6 +144,7 @@ class Experiment(Base):
             "started_at",
             "finished_at",
             "archived_at",
+            "priority",
             sqlite_where=_SHOWN,
         ).ddl_if(dialect="sqlite"),
         Index(  # of three letters each, for the search; SQLite's is a table of its own (migration 0014)
@@ -190,6 +192,8 @@ class Experiment(Base):
     earlier: Mapped[list[Any]]  # id, slug, name, digest, runs of the experiments that had them before, oldest first
     error: Mapped[str | None] = mapped_column(Text)  # first failed stage, in one line
     provenance: Mapped[dict[str, Any] | None]  # where an ensemble that was made elsewhere came from (`importing`)
+    priority: Mapped[int] = mapped_column(default=0, server_default="0")  # records.PRIORITIES: higher ones first
+    turn: Mapped[str] = mapped_column(Id, default="", server_default="")  # what takes turns: its sweep's id, or its own
 
 
 class Sweep(Base):
@@ -244,6 +248,20 @@ class Stage(Base):
         UniqueConstraint("experiment_id", "kind", "key"),
         Index("ix_stage_state", "state", "lease_expires"),
         Index("ix_stage_memo", "memo"),
+        Index(  # all that claiming asks of stages that wait for a worker: there are few, and rows are long
+            "ix_stage_ready",
+            "state",
+            "queue",
+            "experiment_id",
+            "ordinal",
+            "id",
+            "kind",
+            "memo",
+            "waits_until",
+            "room",
+            sqlite_where=_READY,
+            postgresql_where=_READY,
+        ),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -265,6 +283,11 @@ class Stage(Base):
     lease_owner: Mapped[str | None]
     lease_expires: Mapped[datetime | None]
     rung_at: Mapped[datetime | None]  # when its id was last put on the queue
+    waits: Mapped[str | None] = mapped_column(Text)  # of a ready one: what it waits for, in a sentence
+    waits_until: Mapped[datetime | None]  # when that is looked at again
+    room: Mapped[int | None] = mapped_column(
+        BigInteger
+    )  # bytes that it could not write; claimed where as many are free
     step: Mapped[int] = mapped_column(default=0)
     steps: Mapped[int] = mapped_column(default=0)  # 0: not known yet
     progress: Mapped[dict[str, Any]]  # epoch, loss, accuracy, images_per_second, seconds_left
@@ -425,6 +448,15 @@ class Event(Base):
     kind: Mapped[str]  # EventKind, or a stage's own
     payload: Mapped[dict[str, Any]]
     at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class Turn(Base):
+    """When a stage was last claimed of what takes turns: an owner ("by " and the name), a sweep or an experiment."""
+
+    __tablename__ = "turn"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
 
 
 class Worker(Base):

@@ -19,10 +19,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from modescape import errors
-from modescape.database import UNAVAILABLE, is_away, is_busy, is_unfit
+from modescape.database import UNAVAILABLE, is_away, is_busy, is_unfit, no_room
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.logs import told
-from modescape.outage import DATABASE, first_line
+from modescape.outage import DATABASE, DISK, first_line
 from modescape.records import Json
 from modescape.uploads import QuotaReached
 from modescape_api.http import replies
@@ -129,6 +129,12 @@ KINDS = {
             "The database does not answer",
             "Nothing is lost: workers go on when it is back. Retry-After says when to ask again.",
         ),
+        Kind(
+            "no-room",
+            507,
+            "The disk is full",
+            "Or it may not be written; `detail` says which. Work that was begun waits, and goes on once there is room.",
+        ),
     )
 }
 
@@ -195,6 +201,9 @@ def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, kind_of_error):
             problems = error.problems if isinstance(error, InvalidInput | DataMissing | DataCorrupt) else ()
             return respond(request, kind, str(error), problems=problems)
+    if (lack := no_room(error)) is not None:
+        DISK.away(lack)
+        return respond(request, "no-room", str(lack), headers=RETRY)
     if is_busy(error):
         return respond(request, "busy", "another process is writing", headers={"retry-after": "1"})
     if is_away(error):
@@ -226,7 +235,7 @@ def install(app: FastAPI, error_page: ErrorPage) -> None:
     async def handler(request: Request, error: Exception) -> Response:
         return answer(request, error)
 
-    for kind_of_error in (HTTPException, RequestValidationError, ModescapeError, *UNAVAILABLE):
+    for kind_of_error in (HTTPException, RequestValidationError, ModescapeError, OSError, *UNAVAILABLE):
         app.add_exception_handler(kind_of_error, handler)
 
 

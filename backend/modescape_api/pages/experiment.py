@@ -110,6 +110,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         bytes=bytes_,
         cite=f"Modescape {__version__}, {row.slug}, spec {row.digest[:16]}, {row.created_at:%Y-%m-%d}",
         left=duration(left) if left is not None and row.status == Status.RUNNING else None,
+        waits=here.laboratory.waits(stages),
         stages=kinds,
         trainings=trainings_of(here, row, stages),
         incidents=[

@@ -86,6 +86,7 @@ def as_document(here: Site, row: Experiment) -> Json:
         "unknown": not_known(row),
         "departures": [asdict(change) for change in departures(stored(row.spec))],
         "stages": stages_of(here, row),
+        "waits": here.laboratory.waits(stages),
         "links": {
             "self": base,
             "page": at(f"/experiments/{row.slug}"),

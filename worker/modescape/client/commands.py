@@ -134,11 +134,13 @@ def _show(settings: Settings, parsed: argparse.Namespace) -> int:
     if detail.voice.elsewhere:
         about = f"{runs}, imported"
     print(f"\n{about} {detail.created:%Y-%m-%d %H:%M} UTC" + (f"\n{detail.notes}" if detail.notes else ""))
+    if detail.waits:
+        print(f"waits: {detail.waits}")
     if parsed.stages:
         print()
         for stage in detail.stages:
             spent = "" if stage.seconds is None else f"{stage.seconds:.1f} s"
-            print(f"{stage.kind:14} {stage.key:20} {stage.state:10} {spent:>10}  {stage.error}".rstrip())
+            print(f"{stage.kind:14} {stage.key:20} {stage.state:10} {spent:>10}  {stage.error or stage.waits}".rstrip())
     if parsed.solutions:
         print(f"\n{one.solutions.text(_OF_SOLUTIONS)}")
     return 0

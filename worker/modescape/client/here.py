@@ -76,7 +76,7 @@ class Here:
             **line, "notes": row.notes, "spec": row.spec, "verdict": found.sentence if row.finding else None,
             "findings": found.document(self._laboratory.look(row)), "odd": (row.provenance or {}).get("odd", []),
             "unanswered": [asdict(one) for one in found.unanswered(stored(row.spec), stages)],
-            "stages": [STAGES.document(stage) for stage in stages],
+            "stages": [STAGES.document(stage) for stage in stages], "waits": self._laboratory.waits(stages),
         }  # fmt: skip
         return Detail.from_json(_plain(told), line)
 

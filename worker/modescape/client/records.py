@@ -73,7 +73,8 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One piece of an experiment's work. error: its message, "" without; seconds: spent, None before it began."""
+    """One piece of an experiment's work. error: its message, "" without; waits: what it waits for, "" where nothing
+    keeps it; seconds: spent, None before it began."""
 
     kind: str
     key: str
@@ -83,12 +84,14 @@ class Stage:
     seconds: float | None
     worker: str | None
     error: str
+    waits: str = ""
 
     @classmethod
     def from_json(cls, told: Json) -> Self:
         names = ("kind", "key", "step", "steps", "seconds", "worker")
         return cls(
             state=StageState(told["state"]), error=str((told["error"] or {}).get("message", "")),
+            waits=told.get("waits") or "",
             **{name: told[name] for name in names},
         )  # fmt: skip
 
@@ -97,7 +100,8 @@ class Stage:
 class Detail:
     """One experiment as it stands. sentence: what it says of its question, "" while nothing is known; unanswered: the
     claims it does not answer, with what they would need; odd: what was noticed of an ensemble made elsewhere when it
-    came in; spec: as it is stored; row: its line in the list."""
+    came in; spec: as it is stored; waits: what keeps it from going on, until that passes by itself, "" where nothing
+    does; row: its line in the list."""
 
     slug: str
     name: str
@@ -112,6 +116,7 @@ class Detail:
     stages: tuple[Stage, ...]
     odd: tuple[str, ...]
     row: Json = field(repr=False)
+    waits: str = ""
 
     @classmethod
     def from_json(cls, told: Json, row: Json) -> Self:
@@ -122,7 +127,7 @@ class Detail:
             claims=tuple(Claim.from_json(one) for one in told["findings"].get("claims", ())),
             unanswered=tuple(Unanswered(**one) for one in told.get("unanswered", ())),
             stages=tuple(Stage.from_json(one) for one in told["stages"]),
-            odd=_odd(told.get("odd", ())), row=row,
+            odd=_odd(told.get("odd", ())), row=row, waits=told.get("waits") or "",
         )  # fmt: skip
 
     @property
@@ -135,7 +140,7 @@ class Detail:
         running = tuple(f"{one.kind}/{one.key}" for one in self.stages if one.state == StageState.RUNNING)
         failed = tuple(f"{one.kind}/{one.key}" for one in self.stages if one.state == StageState.FAILED)
         done = sum(one.state == StageState.SUCCEEDED for one in self.stages)
-        return Progress(self.slug, self.status, done, len(self.stages), running, failed)
+        return Progress(self.slug, self.status, done, len(self.stages), running, failed, self.waits)
 
 
 def _odd(told: Sequence[Json]) -> tuple[str, ...]:
@@ -148,7 +153,7 @@ def _odd(told: Sequence[Json]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an experiment is. done, of: stages; running, failed: which, as kind/key."""
+    """How far an experiment is. done, of: stages; running, failed: which, as kind/key; waits: as of `Detail`."""
 
     slug: str
     status: Status
@@ -156,11 +161,13 @@ class Progress:
     of: int
     running: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    waits: str = ""
 
     def __str__(self) -> str:
         parts = [f"{self.slug}: {self.status}, {self.done} of {self.of} stages"]
         parts += [f"running {', '.join(self.running)}"] if self.running else []
         parts += [f"failed {', '.join(self.failed)}"] if self.failed else []
+        parts += [f"waits: {self.waits}"] if self.waits else []
         return "; ".join(parts)
 
 

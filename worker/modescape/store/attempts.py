@@ -62,12 +62,13 @@ class Attempt:
             self.experiment.error = f"{stage.kind}/{stage.key}: {error.get('message', 'failed')}"
         settle(self.change, self.experiment)
 
-    def give_back(self, how: str) -> StageState:
-        """running -> paused or cancelled as the user wishes, else ready; which."""
+    def give_back(self, how: str, **values: Any) -> StageState:
+        """running -> paused or cancelled as the user wishes, else ready, with those values; which."""
         state = {Wish.PAUSE: StageState.PAUSED, Wish.CANCEL: StageState.CANCELLED, None: StageState.READY}[
             self.stage.wish
         ]
-        self._leave(state, how, **({"finished_at": self.change.now} if state.has_ended else {}))
+        values = {StageState.READY: values, StageState.CANCELLED: {"finished_at": self.change.now}}.get(state, {})
+        self._leave(state, how, **values)
         settle(self.change, self.experiment)
         return state
 
@@ -107,6 +108,7 @@ class Attempt:
             EventKind.of(state), stage.experiment_id, stage, how=how, step=stage.step, steps=stage.steps,
             seconds=stage.seconds, attempt=stage.attempt,
             **({"error": stage.error.get("message", "")} if state is StageState.FAILED else {}),
+            **({"waits": stage.waits} if state is StageState.READY and stage.waits else {}),
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, defer
 from modescape import names, own_sets
 from modescape.acting import actor
 from modescape.errors import Conflict, InvalidInput
-from modescape.records import PlannedStage, StageKind, StageState, Status
+from modescape.records import PRIORITIES, PlannedStage, StageKind, StageState, Status
 from modescape.spec import ExperimentSpec
 from modescape.store.lookup import row_id
 from modescape.store.own_sets import registered
@@ -35,16 +35,19 @@ def add_experiment(
     recipe: str | None = None,
     planned: int | None = None,
     first_ordinal: int = 0,
+    turn: str | None = None,
 ) -> Experiment:
     """The experiment with all its rows. recipe: what it shares with others that have its runs, where that is not the
-    spec's own; planned: runs promised, where they are not all here; first_ordinal: place of its first stage among all
-    that wait, 0 as early as any. Raises ValueError for two stages of the same kind and key."""
+    spec's own; planned: runs promised, where they are not all here; turn: id of the sweep with which it takes turns,
+    first_ordinal: place of its first stage among that one's. Raises ValueError for two stages of the same kind and
+    key."""
     session = change.session
     change.lock(LOOKS_LOCK)  # of two launched at once, one is the earlier
     recipe = recipe or spec.recipe()
     earlier = having_trainings(session, recipe)
+    id_ = str(uuid.uuid4())
     experiment = Experiment(
-        id=str(uuid.uuid4()), slug=free_slug(session, Experiment.slug, name), name=name, tags=tags,
+        id=id_, turn=turn or id_, slug=free_slug(session, Experiment.slug, name), name=name, tags=tags,
         created_by=actor().name,
         recipe=recipe, planned_runs=earlier[0].planned_runs if earlier else planned or spec.ensemble.runs,
         earlier=[{k: getattr(row, k) for k in ("id", "slug", "name", "digest", "runs")} for row in earlier],
@@ -141,6 +144,14 @@ def checked_tags(tags: Sequence[str]) -> list[str]:
             field="tags", allowed=f"at most 20, each 1 to 40 characters, together {TAG_BYTES:,} bytes of UTF-8",
         )  # fmt: skip
     return clean
+
+
+def checked_priority(priority: int) -> int:
+    """Raises InvalidInput."""
+    if priority not in PRIORITIES.values():
+        allowed = ", ".join(f"{value} ({word})" for word, value in PRIORITIES.items())
+        raise InvalidInput(f"{priority} is no priority", field="priority", allowed=allowed)
+    return priority
 
 
 def free_slug(session: Session, column: InstrumentedAttribute[str], name: str) -> str:

@@ -23,12 +23,12 @@ from modescape.listing import Listing, ListQuery, Page
 from modescape.records import About, ArtifactInfo, EventKind, PlannedStage, StageState, Status, Wish
 from modescape.spec import ExperimentSpec
 from modescape.store import in_memory
-from modescape.store.creating import add_experiment, checked_tags, having_trainings, known_request
+from modescape.store.creating import add_experiment, checked_priority, checked_tags, having_trainings, known_request
 from modescape.store.lookup import batches, find_experiment
 from modescape.store.outputs import forget_files, name_files
 from modescape.store.transaction import PURGE_LOCK, Change, Database, Subject, now
 from modescape.store.transitions import AFRESH, graph_of, move, refresh, settle, waiting_for
-from modescape.tables import Artifact, ArtifactUse, Event, Experiment, Idempotency, Measurement, Stage
+from modescape.tables import Artifact, ArtifactUse, Event, Experiment, Idempotency, Measurement, Stage, Turn
 
 Counts = dict[str, list[tuple[str, int]]]
 
@@ -94,6 +94,7 @@ class Experiments(Subject):
                     experiment.preset, experiment.notes = about.get("preset"), about.get("notes", "")
                     experiment.fresh = about.get("fresh", False)
                     experiment.provenance = about.get("provenance")
+                    experiment.priority = checked_priority(about.get("priority", 0))
                     if idempotency is not None:
                         key, digest = idempotency
                         row = Idempotency(key=key, request=digest, experiment_id=experiment.id, at=change.now)
@@ -195,7 +196,13 @@ class Experiments(Subject):
         return _most_first(counts)
 
     def patch(
-        self, reference: str, *, name: str | None = None, tags: Sequence[str] | None = None, notes: str | None = None
+        self,
+        reference: str,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        notes: str | None = None,
+        priority: int | None = None,
     ) -> Experiment:
         """Change what is not part of the promise. Raises NotFound, InvalidInput."""
         said = {"name": name, "tags": tags, "notes": notes}
@@ -207,6 +214,8 @@ class Experiments(Subject):
                 experiment.tags = checked_tags(tags)
             if notes is not None:
                 experiment.notes = notes
+            if priority is not None:
+                experiment.priority = checked_priority(priority)
             change.event(EventKind.CHANGED, experiment.id, name=experiment.name, tags=experiment.tags)
             return experiment
 
@@ -366,6 +375,7 @@ class Experiments(Subject):
             named = set(session.scalars(select(ArtifactUse.digest).where(ArtifactUse.stage_id.in_(of_it))))
             session.execute(delete(Experiment).where(Experiment.id == experiment.id))
             session.execute(delete(Event).where(Event.experiment_id == experiment.id))
+            session.execute(delete(Turn).where(Turn.name == experiment.id))
             rows = forget_files(session, named)
             freed = sum(row.bytes for row in rows)
             change.event(EventKind.PURGED, experiment.id, slug=experiment.slug, bytes=freed)

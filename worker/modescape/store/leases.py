@@ -6,10 +6,11 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import ColumnElement, String, and_, exists, func, literal, literal_column, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from modescape.errors import LeaseLost
 from modescape.records import ArtifactInfo, EventKind, Json, Point, Progress, StageOutput, StageState, Wish
@@ -19,17 +20,27 @@ from modescape.store.lookup import find_experiment, lock_experiment_of
 from modescape.store.outputs import name_files
 from modescape.store.stages import Standing, standing_of
 from modescape.store.transaction import PURGE_LOCK, SAME_WORK_LOCK, Change, Subject, now
-from modescape.store.transitions import NEEDED, move, refresh, settle
-from modescape.tables import Experiment, Stage, StageNeed
+from modescape.store.transitions import NEEDED, NO_WAIT, move, refresh, settle
+from modescape.tables import Experiment, Stage, StageNeed, Turn
 
 HISTORY = 50
 NOTIFIED_AT_ONCE = 16  # a wake-up makes a worker go on until nothing is ready, so a few are enough
-
+WAITED = "no room"  # how an attempt ended that waits
+WAIT_SECONDS = (5.0, 60.0)  # before it is tried again: at first, and at most
+_OWNER = "by "  # before the name, in the table of turns
+_OFFERED = 8  # stages that are tried before it is looked again
+# Not a bound value: the index of ready stages is of those words.
+_READY = Stage.state == literal_column("'ready'", String)
 
 _other = aliased(Stage)
 _SAME_WORK_RUNS = exists().where(
     _other.memo == Stage.memo, _other.state == StageState.RUNNING, _other.id != Stage.id
 )  # fmt: skip
+
+
+# Of a ready stage the same, asked once for all of them.
+_running = select(_other.memo).where(_other.state == StageState.RUNNING, _other.memo.is_not(None))
+_NOBODY_DOES_IT = or_(Stage.memo.is_(None), Stage.memo.not_in(_running))
 
 
 @dataclass(frozen=True)
@@ -61,27 +72,30 @@ class Leases(Subject):
         experiment_id: str | None = None,
         kind: str | None = None,
         lease_seconds: float = 30.0,
+        room: int | None = None,
     ) -> Lease | None:
-        """The right to work on a ready stage: the named one if it is, else the first by place in its plan.
+        """The right to work on a ready stage: the named one if it is, else the first in its plan of whose turn it is.
 
-        experiment_id narrows to one experiment, kind to stages of that kind. None when nothing is ready.
+        Of experiments of the highest priority owners take turns, whoever had none for longest first, and so does what
+        each of them has: sweeps, and experiments that are in none; a new one comes behind those that wait.
+        experiment_id narrows to one experiment, kind to stages of that kind, which go along with one that is claimed
+        already and take no turn of their own; room: bytes that are free, None where nobody looked. None when nothing is
+        ready.
         """
         if stage_id is not None:
-            lease = self._claim_one(owner, stage_id, queues, lease_seconds)
+            lease = self._claim_one(owner, stage_id, queues, lease_seconds, is_turn=True)
             if lease is not None:
                 return lease
-        ready = select(Stage.id).where(Stage.state == StageState.READY, Stage.queue.in_(queues), ~_SAME_WORK_RUNS)
-        if experiment_id is not None:
-            ready = ready.where(Stage.experiment_id == experiment_id)
-        if kind is not None:
-            ready = ready.where(Stage.kind == kind)
+        among = [_READY, Stage.queue.in_(queues), _NOBODY_DOES_IT]
+        among += [Stage.experiment_id == experiment_id] if experiment_id is not None else []
+        among += [Stage.kind == kind] if kind is not None else []
         while True:
             with self.database.reading() as session:
-                found = list(session.scalars(ready.order_by(Stage.ordinal, Stage.id).limit(8)))
+                found = _next(session, [*among, _may_be_tried(now(session), room)], experiment_id)
             if not found:
                 return None
             for candidate in found:
-                lease = self._claim_one(owner, candidate, queues, lease_seconds)
+                lease = self._claim_one(owner, candidate, queues, lease_seconds, is_turn=kind is None)
                 if lease is not None:
                     return lease
 
@@ -91,7 +105,9 @@ class Leases(Subject):
         with self.database.reading() as session:
             return session.scalar(select(func.count()).select_from(Stage).where(*same)) or 0
 
-    def _claim_one(self, owner: str, stage_id: str, queues: Sequence[str], seconds: float) -> Lease | None:
+    def _claim_one(
+        self, owner: str, stage_id: str, queues: Sequence[str], seconds: float, *, is_turn: bool
+    ) -> Lease | None:
         with self.database.writing() as change:
             session = change.session
             experiment = lock_experiment_of(session, stage_id)
@@ -99,11 +115,11 @@ class Leases(Subject):
                 return None
             token = str(uuid.uuid4())
             claimed = move(
-                change, Stage.id == stage_id, Stage.state == StageState.READY, ~_SAME_WORK_RUNS,
+                change, Stage.id == stage_id, Stage.state == StageState.READY, _NOBODY_DOES_IT,
                 Stage.queue.in_(queues),
                 state=StageState.RUNNING, wish=None, attempt=Stage.attempt + 1, lease_token=token, lease_owner=owner,
                 worker=owner, lease_expires=change.now + timedelta(seconds=seconds), claimed_at=change.now,
-                finished_at=None, started_at=func.coalesce(Stage.started_at, change.now), error={},
+                finished_at=None, started_at=func.coalesce(Stage.started_at, change.now), error={}, **NO_WAIT,
             )  # fmt: skip
             if not claimed:
                 return None
@@ -112,6 +128,8 @@ class Leases(Subject):
             stage.history = [*stage.history, entry][-HISTORY:]
             if experiment.started_at is None:
                 experiment.started_at = change.now
+            if is_turn:
+                _take_turn(change, experiment)
             change.event(EventKind.STAGE_RUNNING, experiment.id, stage, worker=owner, attempt=stage.attempt)
             refresh(change, experiment)
         with self.database.reading() as session:  # after the lock: results can be large
@@ -240,6 +258,17 @@ class Leases(Subject):
         with self.database.writing() as change:
             _attempt(change, lease).fail(error)
 
+    def wait(self, lease: Lease, why: str, *, room: int | None = None) -> StageState:
+        """Work on it later, because of something that nobody here can change (no room on the disk): as `give_back`, and
+        a stage that is ready says why it waits. It is offered again after a while, longer each time, and where `room`
+        bytes are free. That counts for nothing: neither as a failure nor as a loss. Raises LeaseLost."""
+        with self.database.writing() as change:
+            attempt = _attempt(change, lease)
+            tries = len(list(takewhile(lambda one: one.get("how") == WAITED, reversed(attempt.stage.history[:-1]))))
+            pause = min(WAIT_SECONDS[1], WAIT_SECONDS[0] * 2.0 ** min(tries, 10))
+            until = change.now + timedelta(seconds=pause)
+            return attempt.give_back(WAITED, waits=why, waits_until=until, room=room)
+
     def give_back(self, lease: Lease) -> StageState:
         """Stop working on it: running -> paused or cancelled as the user wishes, else ready; which. LeaseLost."""
         with self.database.writing() as change:
@@ -291,10 +320,11 @@ class Leases(Subject):
         """(id, queue) of ready stages nobody was told of, or (with older_than_seconds) so long ago that the wake-up
         may be lost. Not all of them at once: a worker that is woken goes on until nothing is ready."""
         with self.database.reading() as session:
-            due: ColumnElement[bool] = Stage.rung_at.is_(None)
+            at = now(session)
+            due: ColumnElement[bool] = or_(Stage.rung_at.is_(None), Stage.rung_at < Stage.waits_until)
             if older_than_seconds is not None:
-                due = or_(due, Stage.rung_at < now(session) - timedelta(seconds=older_than_seconds))
-            statement = select(Stage.id, Stage.queue).where(Stage.state == StageState.READY, due)
+                due = or_(due, Stage.rung_at < at - timedelta(seconds=older_than_seconds))
+            statement = select(Stage.id, Stage.queue).where(_READY, due, _may_be_tried(at, None))
             if experiment_id is not None:
                 statement = statement.where(Stage.experiment_id == experiment_id)
             rows = session.execute(statement.order_by(Stage.ordinal, Stage.id).limit(NOTIFIED_AT_ONCE))
@@ -303,6 +333,46 @@ class Leases(Subject):
     def mark_notified(self, stage_ids: Sequence[str]) -> None:
         with self.database.writing() as change:
             move(change, Stage.id.in_(stage_ids), Stage.state == StageState.READY, rung_at=change.now)
+
+
+def _may_be_tried(at: datetime, room: int | None) -> ColumnElement[bool]:
+    """Nothing is known for which it would have to wait."""
+    over = or_(Stage.waits_until.is_(None), Stage.waits_until <= at)
+    return over if room is None else and_(over, or_(Stage.room.is_(None), Stage.room <= room))
+
+
+def _next(session: Session, among: Sequence[ColumnElement[bool]], experiment_id: str | None) -> list[str]:
+    """Ids of stages that may be claimed, in the order in which they are: of several experiments the first of each."""
+    if experiment_id is not None:
+        first = select(Stage.id).where(*among).order_by(Stage.ordinal, Stage.id).limit(_OFFERED)
+        return list(session.scalars(first))
+    places = func.min(Stage.ordinal).label("ordinal")
+    waiting = select(Stage.experiment_id, places).where(*among).group_by(Stage.experiment_id).subquery()
+    owner, own = aliased(Turn), aliased(Turn)
+    ordered = (
+        select(waiting.c.experiment_id)
+        .join(Experiment, Experiment.id == waiting.c.experiment_id)
+        .outerjoin(owner, owner.name == literal(_OWNER) + Experiment.created_by)
+        .outerjoin(own, own.name == Experiment.turn)
+        .order_by(
+            Experiment.priority.desc(), owner.at.asc().nulls_first(), func.coalesce(own.at, Experiment.created_at),
+            waiting.c.ordinal, Experiment.id,
+        )
+        .limit(_OFFERED)
+    )  # fmt: skip
+    found: list[str] = []
+    for one in list(session.scalars(ordered)):
+        first = select(Stage.id).where(Stage.experiment_id == one, *among).order_by(Stage.ordinal, Stage.id).limit(1)
+        found += session.scalars(first)
+    return found
+
+
+def _take_turn(change: Change, experiment: Experiment) -> None:
+    """Behind all others that wait. What it is of before whose it is: everybody locks them in that order."""
+    for name in (experiment.turn, _OWNER + experiment.created_by):
+        of_it = update(Turn).where(Turn.name == name).values(at=change.now)
+        if not change.session.execute(of_it).rowcount:  # type: ignore[attr-defined]
+            change.insert_missing(Turn, [{"name": name, "at": change.now}])
 
 
 def _attempt(change: Change, lease: Lease) -> Attempt:

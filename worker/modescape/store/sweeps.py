@@ -17,7 +17,7 @@ from modescape.records import EventKind, Json, PlannedStage
 from modescape.spec import ExperimentSpec
 from modescape.store.creating import add_experiment, checked_tags, free_slug
 from modescape.store.transaction import LOOKS_LOCK, Change, Subject
-from modescape.tables import Experiment, Sweep, SweepCell
+from modescape.tables import Experiment, Sweep, SweepCell, Turn
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Sweeps(Subject):
         notes: str = "",
         tags: Sequence[str] = (),
         fresh: bool = False,
+        priority: int = 0,
         idempotency: tuple[str, str] | None = None,
     ) -> Sweep:
         """All cells with their stages and the record that holds them together, or nothing.
@@ -83,8 +84,10 @@ class Sweeps(Subject):
             change.session.flush()
             before = 0
             for number, cell in enumerate(cells):
-                row = add_experiment(change, cell.name, cell.spec, cell.stages, list(tags), first_ordinal=before)
-                row.preset, row.notes, row.fresh = preset, notes, fresh
+                row = add_experiment(
+                    change, cell.name, cell.spec, cell.stages, list(tags), first_ordinal=before, turn=sweep.id
+                )
+                row.preset, row.notes, row.fresh, row.priority = preset, notes, fresh, priority
                 change.event(EventKind.CREATED, row.id, name=row.name, slug=row.slug)
                 kept = SweepCell(sweep_id=sweep.id, number=number, experiment_id=row.id, varied=dict(cell.varied))
                 change.session.add(kept)
@@ -125,6 +128,7 @@ class Sweeps(Subject):
                 raise Conflict(f"{sweep.slug} is not archived; archive it first, then purge")
             _theirs(change, "purge", sweep)
             change.session.execute(delete(Sweep).where(Sweep.id == sweep.id))
+            change.session.execute(delete(Turn).where(Turn.name == sweep.id))
 
 
 def _theirs(change: Change, verb: str, sweep: Sweep, **details: Any) -> None:

@@ -16,9 +16,10 @@ from modescape.store.notices import notify
 from modescape.store.transaction import Change
 from modescape.tables import Experiment, Stage, StageNeed
 
+NO_WAIT: Json = {"waits": None, "waits_until": None, "room": None}
 # A stage that is to be done again goes back to these, and keeps what it has saved.
 AFRESH: Json = {"state": StageState.BLOCKED, "wish": None, "losses": 0, "lost_at_step": None, "finished_at": None,
-                "rung_at": None}  # fmt: skip
+                "rung_at": None, **NO_WAIT}  # fmt: skip
 
 NEEDED = aliased(Stage)  # once: the columns of a new alias cost more than most statements
 
