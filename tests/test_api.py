@@ -197,6 +197,21 @@ def test_names_notes_and_tags_can_change(client: httpx.Client) -> None:
     assert ok(client.patch(f"/api/experiments/{slug}", json={}))["name"] == "new"
 
 
+def test_a_priority_is_asked_for_and_can_change(client: httpx.Client) -> None:
+    first = ok(client.post("/api/experiments", json={"name": "urgent", "spec": SPEC, "priority": 1}), 201)
+    usual = ok(client.post("/api/experiments", json={"name": "usual", "spec": SPEC}), 201)
+    assert (first["priority"], usual["priority"]) == (1, 0)
+    assert first["digest"] == usual["digest"], "no part of the spec"
+    assert ok(client.patch(f"/api/experiments/{first['slug']}", json={"priority": -1}))["priority"] == -1
+    assert ok(client.patch(f"/api/experiments/{first['slug']}", json={"notes": "later"}))["priority"] == -1
+    assert first["slug"] in [one["slug"] for one in ok(client.get("/api/experiments?priority__lt=0"))["items"]]
+    assert ok(client.get("/api/experiments?sort=-priority&fields=priority"))["items"][-1]["priority"] == -1
+    refused = client.patch(f"/api/experiments/{first['slug']}", json={"priority": 5})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "priority")
+    page = client.get(f"/experiments/{usual['slug']}", headers={"Accept": "text/html"}).text
+    assert '<option value="0" selected>normal</option>' in page
+
+
 def test_an_experiment_can_be_stopped_and_taken_up_again(client: httpx.Client) -> None:
     base = "/api/experiments/" + ok(client.post("/api/experiments", json={"name": "verbs", "spec": SPEC}), 201)["slug"]
     for verb, status in (

@@ -401,6 +401,18 @@ def test_a_server_that_is_none_or_asks_for_another_token_is_told_at_once(
     assert refused.value.allowed == "http:// or https:// and a host"
 
 
+def test_a_priority_is_given_at_launch_and_later(fresh: Served) -> None:
+    for lab in home_and_server(fresh):
+        for document in (SPEC, {"base": SPEC, "over": {"training.epochs": [1, 2]}}):
+            made = lab.launch(document, name="urgent", priority="high")
+            slugs = [made.slug] if not hasattr(made, "cells") else [one.experiment for one in made.cells]
+            assert {lab.experiment(slug).detail.row["priority"] for slug in slugs} == {1}
+            lab.prioritise(slugs[0], "low")
+            assert lab.experiment(slugs[0]).detail.row["priority"] == -1
+        with pytest.raises(InvalidInput, match="low, normal, high"):
+            lab.launch(SPEC, name="urgent", priority="highest")
+
+
 def test_a_stream_that_breaks_off_goes_on_where_it_was(fresh: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     source = There(fresh.url, TOKEN)
     row = fresh.laboratory.create(SPEC, name="waiting")

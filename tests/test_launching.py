@@ -114,6 +114,14 @@ def test_the_body_to_copy_is_a_launch_of_the_api(client: httpx.Client, site: Ser
     assert priced["words"]["total"] == answered(answer.text)["go-total"]
 
 
+def test_a_priority_is_chosen_in_the_form(client: httpx.Client) -> None:
+    form = filled_in(client, "quickstart")
+    assert "priority" not in body(client.post("/launch/plan", data=form).text)
+    assert body(client.post("/launch/plan", data={**form, "priority": "high"}).text)["priority"] == 1
+    page = client.post("/launch", data={**form, "priority": "low", "do": "plan"}).text
+    assert '<option value="low" selected>low</option>' in page
+
+
 def test_what_is_wrong_is_named_as_the_form_names_it_and_leaves_the_plan(client: httpx.Client) -> None:
     changes = {"methods.low-rank.options.rank": "0", "shift.on": "true", "shift.intensities": "6", "name": "a\u202eb"}
     form = filled_in(client, "quickstart", **changes)

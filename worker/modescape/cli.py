@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from modescape import __version__, extras, user_commands
 from modescape.client import commands as commands_of_client
 from modescape.errors import ConfigurationError, InvalidInput, ModescapeError
+from modescape.records import PRIORITIES
 
 if TYPE_CHECKING:
     from modescape.imported.ensemble import Ensemble, OutputKind, Recipe
@@ -111,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
     launch.add_argument("spec", help="a file of JSON or YAML, `-`, or a preset; one with `over` is a sweep")
     launch.add_argument("--name", default=None, help="name of it")
     launch.add_argument("--fresh", action="store_true", help="compute everything, even what an earlier experiment has")
+    launch.add_argument("--priority", default="normal", choices=tuple(PRIORITIES), help="before or after what waits")
     launch.add_argument("--here", action="store_true", help="of a sweep: run it here and now, without any service")
     launch.add_argument("--price", action="store_true", help="of a sweep: check and price it, and keep nothing")
     commands_of_client.asks_a_server(launch)
@@ -271,7 +273,9 @@ def _sweep(settings: Settings, parsed: argparse.Namespace, document: Any, name: 
     extras.require("worker", "handing experiments to workers", "celery")
     from modescape import celery_queue
 
-    row = launching.create(here.laboratory, prepared, name=name, fresh=parsed.fresh)
+    row = launching.create(
+        here.laboratory, prepared, name=name, fresh=parsed.fresh, priority=PRIORITIES[parsed.priority]
+    )
     for experiment in here.laboratory.store.sweeps.get(row.id).experiments:
         celery_queue.dispatch(settings, here.laboratory.store, experiment.id)
     print(f"/sweeps/{row.slug}")

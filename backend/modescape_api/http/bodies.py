@@ -13,12 +13,12 @@ from typing import Annotated, Any, Generic, TypeVar
 import orjson
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from modescape import names
 from modescape.errors import DataMissing, InvalidInput, Problem
 from modescape.pydantic_errors import invalid
-from modescape.records import Json
+from modescape.records import PRIORITIES, Json
 from modescape_api.http.refusal import Refusal
 
 M = TypeVar("M", bound="Body")
@@ -38,6 +38,7 @@ def _storable(text: str) -> str:
 
 Name = Annotated[str, AfterValidator(names.checked)]
 Tag = Annotated[str, StringConstraints(pattern=r"^[^,;]+$"), AfterValidator(partial(names.checked, longest=40))]
+Priority = Annotated[int, Field(ge=min(PRIORITIES.values()), le=max(PRIORITIES.values()))]
 Notes = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_storable)]
 
 

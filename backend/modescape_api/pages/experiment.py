@@ -23,7 +23,7 @@ from modescape.finding import Finding
 from modescape.initial import shared_start
 from modescape.pieces import missing_members
 from modescape.plan import departures, differences
-from modescape.records import Absent, Group, Role, StageKind, StageState, Status
+from modescape.records import PRIORITIES, Absent, Group, Role, StageKind, StageState, Status
 from modescape.registry import Figure, architectures, datasets, figures, method_title, methods, presets, studies
 from modescape.results import Results
 from modescape.science.seeds import STREAMS
@@ -111,6 +111,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         cite=f"Modescape {__version__}, {row.slug}, spec {row.digest[:16]}, {row.created_at:%Y-%m-%d}",
         left=duration(left) if left is not None and row.status == Status.RUNNING else None,
         waits=here.laboratory.waits(stages),
+        priorities=tuple(PRIORITIES.items()),
         stages=kinds,
         trainings=trainings_of(here, row, stages),
         incidents=[
@@ -538,11 +539,11 @@ def edit(
     name: Annotated[str, Form()] = "",
     tags: Annotated[str, Form()] = "",
     notes: Annotated[str, Form()] = "",
+    priority: Annotated[int | None, Form()] = None,
 ) -> Response:
     wanted = [tag.strip() for tag in tags.split(",") if tag.strip()]
-    experiments.change(
-        here, experiment, bodies.validate(Changes, {"name": name, "tags": wanted, "notes": notes.replace("\r\n", "\n")})
-    )
+    asked = {"name": name, "tags": wanted, "notes": notes.replace("\r\n", "\n"), "priority": priority}
+    experiments.change(here, experiment, bodies.validate(Changes, asked))
     return RedirectResponse(f"/experiments/{here.store.experiments.get(experiment).slug}", status_code=303)
 
 

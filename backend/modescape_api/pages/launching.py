@@ -19,7 +19,7 @@ from modescape.architectures import counting
 from modescape.drawing.words import price
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.plan import Prepared
-from modescape.records import Json
+from modescape.records import PRIORITIES, Json
 from modescape.registry import Preset, datasets, figures, presets, while_known
 from modescape.spec import PROTOCOLS, under_protocol
 from modescape.sweeps.launching import Price
@@ -106,6 +106,7 @@ def launch(request: Request, here: Here, form: Posted) -> Response:
         preset=_preset(given),
         name=given.get("name", "").strip(),
         notes=given.get("notes", ""),
+        priority=given.get("priority", "normal"),
         status=422 if problems else 200,
         document=document,
         varied=_varied(pairs),
@@ -127,7 +128,7 @@ def answer(request: Request, here: Here, form: Posted) -> Response:
         plan, problems = None, _problems(error)
     beside = [Problem(one["how"], one["field"]) for one in plan["missing"]] if plan else problems
     values = forms.from_posted(pairs)
-    body = _body(given.get("name", ""), document)
+    body = _body(given.get("name", ""), document) | _asked_priority(given)
     if sweep is not None:
         body = {"base": body.pop("spec"), **body, **sweep.model_dump(mode="json", include={"over", "paired"})}
     return render(
@@ -154,8 +155,14 @@ def _preset(given: Mapping[str, str]) -> Preset | None:
 def _draft(given: Mapping[str, str], document: Mapping[str, Any]) -> Draft:
     """What a posted form asks to launch. Raises InvalidInput."""
     preset = _preset(given)
-    more = {"preset": preset.name if preset else None, "notes": given.get("notes", "")}
+    more = {"preset": preset.name if preset else None, "notes": given.get("notes", ""), **_asked_priority(given)}
     return bodies.validate(Draft, {**_body(given.get("name", ""), document), **more})
+
+
+def _asked_priority(given: Mapping[str, str]) -> Json:
+    """Where it is not the usual one."""
+    text = given.get("priority", "normal")
+    return {} if text == "normal" else {"priority": PRIORITIES.get(text, text)}
 
 
 def _body(name: str, document: Mapping[str, Any]) -> Json:
@@ -184,7 +191,7 @@ def _sweep(pairs: Sequence[tuple[str, str]], document: Mapping[str, Any]) -> Swe
     return bodies.validate(SweepDraft, {
         **({"name": given["name"].strip()} if given.get("name", "").strip() else {}),
         "base": document, "over": {field or "?": forms.listed(text) for field, text in rows},
-        "paired": given.get("sweep.paired") == "true", "notes": given.get("notes", ""),
+        "paired": given.get("sweep.paired") == "true", "notes": given.get("notes", ""), **_asked_priority(given),
     })  # fmt: skip
 
 
@@ -248,6 +255,7 @@ def _launch_form(
     source: Experiment | None = None,
     name: str = "",
     notes: str = "",
+    priority: str = "normal",
     full: bool = False,
     status: int = 200,
     notice: str | None = None,
@@ -291,6 +299,8 @@ def _launch_form(
         name_problem=next((problem for problem in placed if problem.field == "name"), None),
         name=name,
         notes=notes,
+        priority=priority,
+        priorities=tuple(PRIORITIES),
         key=secrets.token_urlsafe(16),
         varied=[*varied, *[("", "")] * max(1, 3 - len(varied))],
         paired=paired,

@@ -23,7 +23,7 @@ from modescape.registry import presets
 from modescape.spec import stored, unknown
 from modescape.tables import Experiment, Stage
 from modescape_api.http import bodies, problems, query, replies
-from modescape_api.http.bodies import Body, Name, Notes, Tag, body
+from modescape_api.http.bodies import Body, Name, Notes, Priority, Tag, body
 from modescape_api.http.proxies import at
 from modescape_api.http.site import Here, Site
 from modescape_api.resources import data
@@ -43,6 +43,7 @@ class Draft(Body):
     notes: Notes = Field("", description="Anything worth remembering.")
     tags: tuple[Tag, ...] = Field((), max_length=20, description="Words to find it by.")
     fresh: bool = Field(False, description="Compute everything, even what an earlier experiment has already.")
+    priority: Priority = Field(0, description="Stages of higher ones are claimed first: -1 is low, 0 normal, 1 high.")
 
 
 class Changes(Body):
@@ -51,6 +52,7 @@ class Changes(Body):
     name: Name | None = Field(None, description="A new name; the slug stays.")
     notes: Notes | None = Field(None, description="New notes.")
     tags: tuple[Tag, ...] | None = Field(None, max_length=20, description="New tags, all of them.")
+    priority: Priority | None = Field(None, description="-1 is low, 0 normal, 1 high.")
 
 
 class Copy(Body):
@@ -62,6 +64,7 @@ class Copy(Body):
     )
     notes: Notes = Field("", description="Anything worth remembering.")
     tags: tuple[Tag, ...] | None = Field(None, max_length=20, description="Empty takes the old ones.")
+    priority: Priority = Field(0, description="-1 is low, 0 normal, 1 high.")
     fresh: bool = Field(False, description="Compute everything, even what an earlier experiment has already.")
 
 
@@ -141,6 +144,7 @@ def launch(here: Site, draft: Draft, *, key: str | None = None) -> Experiment:
             notes=draft.notes,
             tags=draft.tags,
             fresh=draft.fresh,
+            priority=draft.priority,
             idempotency=(key, digest(draft)) if key is not None else None,
         )
     except (InvalidInput, DataMissing) as error:
@@ -173,7 +177,9 @@ def _name(draft: Draft) -> str:
 
 
 def digest(draft: Draft) -> str:
-    return hashlib.sha256(replies.encode(draft.model_dump(mode="json"))).hexdigest()
+    """Of a request that may be repeated. What came later than others, and is not asked for, is no part of it."""
+    later = {"priority"} if draft.priority == 0 else None
+    return hashlib.sha256(replies.encode(draft.model_dump(mode="json", exclude=later))).hexdigest()
 
 
 def merged(target: object, patch: object) -> Any:
@@ -246,7 +252,7 @@ def read(here: Here, experiment: str) -> Response:
 
 @router.patch(
     "/api/experiments/{experiment}",
-    summary="Change name, notes or tags",
+    summary="Change name, notes, tags or priority",
     openapi_extra=bodies.documented(Changes, Example("ask-change")),
     responses={**_ONE, **_UNFIT, **problems.documented("not-found")},
 )
@@ -350,6 +356,7 @@ def clone(here: Here, experiment: str, copy: Annotated[Copy, body(Copy)]) -> Res
         notes=copy.notes,
         tags=copy.tags if copy.tags is not None else tuple(old.tags),
         fresh=copy.fresh,
+        priority=copy.priority,
     )
     return _launched(here, launch(here, draft))
 

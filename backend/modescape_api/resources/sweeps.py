@@ -21,7 +21,7 @@ from modescape.sweeps.launching import PreparedSweep, Verb
 from modescape.sweeps.numbers import Numbers, draw
 from modescape.tables import Sweep
 from modescape_api.http import bodies, problems, replies
-from modescape_api.http.bodies import Body, Name, Notes, Tag, body
+from modescape_api.http.bodies import Body, Name, Notes, Priority, Tag, body
 from modescape_api.http.proxies import at
 from modescape_api.http.site import Here, Site
 from modescape_api.resources import data
@@ -49,6 +49,7 @@ class SweepDraft(Body):
     notes: Notes = Field("", description="Kept with each experiment.")
     tags: tuple[Tag, ...] = Field((), max_length=20, description="Words to find the experiments by.")
     fresh: bool = Field(False, description="Compute everything, even what an earlier experiment has already.")
+    priority: Priority = Field(0, description="Stages of higher ones are claimed first: -1 is low, 0 normal, 1 high.")
 
 
 def prepare(here: Site, draft: SweepDraft, *, as_published: bool = False) -> PreparedSweep:
@@ -68,7 +69,7 @@ def launch(here: Site, draft: SweepDraft, *, key: str | None = None) -> Sweep:
     prepared = prepare(here, draft)
     sweep = launching.create(
         here.laboratory, prepared, name=draft.name or _name(draft), notes=draft.notes, tags=draft.tags,
-        fresh=draft.fresh, idempotency=None if key is None else (key, digest(draft)),
+        fresh=draft.fresh, priority=draft.priority, idempotency=None if key is None else (key, digest(draft)),
     )  # fmt: skip
     for row in here.store.sweeps.get(sweep.id).experiments:
         here.notify_workers(row.id)
@@ -76,7 +77,8 @@ def launch(here: Site, draft: SweepDraft, *, key: str | None = None) -> Sweep:
 
 
 def digest(draft: SweepDraft) -> str:
-    return hashlib.sha256(replies.encode(draft.model_dump(mode="json"))).hexdigest()
+    later = {"priority"} if draft.priority == 0 else None  # as of experiments
+    return hashlib.sha256(replies.encode(draft.model_dump(mode="json", exclude=later))).hexdigest()
 
 
 def _name(draft: SweepDraft) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from modescape.errors import Conflict, InvalidInput
+from modescape.records import PRIORITIES
 
 if TYPE_CHECKING:
     from modescape.client.source import Form
@@ -51,6 +52,9 @@ def add_to(command: Add) -> None:
     watch.add_argument("experiment", help="slug or id, of a sweep too")
     cancel = command("cancel", _cancel, "stop an experiment, or all of a sweep, for good")
     cancel.add_argument("experiment", help="slug or id, of a sweep too")
+    priority = command("priority", _priority, "have an experiment done before or after others that wait")
+    priority.add_argument("experiment", help="slug or id")
+    priority.add_argument("priority", choices=tuple(PRIORITIES))
     compare = command("compare", _compare, "put experiments side by side, with intervals of the differences")
     compare.add_argument("experiment", nargs="+", help="two to 24 slugs or ids")
     export = command("export", _export, "write an experiment into a folder, or its ensemble into a .zip")
@@ -62,7 +66,7 @@ def add_to(command: Add) -> None:
     figures.add_argument("--to", type=Path, default=None, help="a new .html, .json or .csv; without it JSON is printed")
     figures.add_argument("--theme", default="light", choices=("light", "dark", "print"))
     figures.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="as on the figure's page")
-    for one in (listed, show, estimate, watch, cancel, compare, export, figures):
+    for one in (listed, show, estimate, watch, cancel, priority, compare, export, figures):
         asks_a_server(one)
 
 
@@ -91,8 +95,9 @@ def print_json(value: object) -> None:
 def launch(settings: Settings, parsed: argparse.Namespace, document: Any, name: str, preset: str | None) -> int:
     """Store what a document asks for, for the workers."""
     made = workspace(settings, parsed, new=True).launched(
-        preset if preset is not None else document, name=name, preset=preset, fresh=parsed.fresh
-    )
+        preset if preset is not None else document, name=name, preset=preset, fresh=parsed.fresh,
+        priority=parsed.priority,
+    )  # fmt: skip
     if parsed.json:
         print_json(asdict(made))
     else:
@@ -180,6 +185,17 @@ def _cancel(settings: Settings, parsed: argparse.Namespace) -> int:
         print_json(asdict(progress))
     else:
         print(progress)
+    return 0
+
+
+def _priority(settings: Settings, parsed: argparse.Namespace) -> int:
+    lab = workspace(settings, parsed)
+    lab.prioritise(parsed.experiment, parsed.priority)
+    row = lab.experiment(parsed.experiment).detail.row
+    if parsed.json:
+        print_json({name: row[name] for name in ("slug", "priority")})
+    else:
+        print(f"{row['slug']}: {parsed.priority} priority")
     return 0
 
 

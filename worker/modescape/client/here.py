@@ -149,12 +149,16 @@ class Here:
         document = _asked(draft)
         if is_sweep(document):
             prepared = launching.prepare(self._laboratory, document, fresh=draft.fresh)
-            sweep = launching.create(self._laboratory, prepared, name=draft.name or "sweep", fresh=draft.fresh)
+            sweep = launching.create(
+                self._laboratory, prepared, name=draft.name or "sweep", fresh=draft.fresh, priority=draft.priority
+            )
             for one in self._store.sweeps.get(sweep.id).experiments:
                 celery_queue.dispatch(settings, self._store, one.id)
             return Launched("sweep", sweep.slug)
         name = draft.name or (presets[draft.preset].title if draft.preset else "experiment")
-        row = self._laboratory.create(document, name=name, preset=draft.preset, fresh=draft.fresh)
+        row = self._laboratory.create(
+            document, name=name, preset=draft.preset, fresh=draft.fresh, priority=draft.priority
+        )
         celery_queue.dispatch(settings, self._store, row.id)
         return Launched("experiment", row.slug)
 
@@ -186,6 +190,9 @@ class Here:
 
     def cancel(self, slug: str) -> None:
         self._store.experiments.cancel(slug)
+
+    def prioritise(self, slug: str, priority: int) -> None:
+        self._store.experiments.patch(slug, priority=priority)
 
     def cells(self, sweep: str) -> tuple[SweepCell, ...]:
         return tuple(

@@ -178,6 +178,9 @@ class There:
     def cancel(self, slug: str) -> None:
         self._server.json("POST", f"{_of(slug)}/cancel")
 
+    def prioritise(self, slug: str, priority: int) -> None:
+        self._server.json("PATCH", _of(slug), {"priority": priority})
+
     def cells(self, sweep: str) -> tuple[SweepCell, ...]:
         return tuple(map(SweepCell.from_json, self._server.json("GET", _of(sweep, "sweeps"))["cells"]))
 
@@ -239,7 +242,9 @@ def _of(slug: str, kind: Literal["experiments", "sweeps"] = "experiments") -> st
 
 def _body(draft: Draft) -> Json:
     """What the API is asked for: the fields of a sweep stand beside its name, those of a spec under theirs."""
-    about: Json = {"name": draft.name, "fresh": draft.fresh}
+    about: Json = {"name": draft.name, "fresh": draft.fresh} | (
+        {"priority": draft.priority} if draft.priority else {}
+    )  # which servers of before do not know
     if is_sweep(draft.document):
         return {**(draft.document or {}), **about}
     return {**about, "spec": draft.document, "preset": draft.preset}

@@ -336,6 +336,7 @@ class Draft:
     preset: str | None
     name: str | None
     fresh: bool = False
+    priority: int = 0
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,8 @@ class Source(Protocol):
     def cancel(self, slug: str) -> None:
         """Raises Conflict once it has ended."""
 
+    def prioritise(self, slug: str, priority: int) -> None: ...
+
     def cells(self, sweep: str) -> tuple[SweepCell, ...]:
         """Of a sweep, by slug or id, archived ones too. Raises NotFound."""
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,7 +42,7 @@ from modescape.client.source import Form, Pairs, Source
 from modescape.client.tables import Row, Table
 from modescape.columns import EXPERIMENTS, MEASUREMENTS, Fields
 from modescape.errors import InvalidInput, NotFound
-from modescape.records import EventKind, Json, Role, Status
+from modescape.records import PRIORITIES, EventKind, Json, Role, Status
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -104,24 +105,25 @@ class Workspace(Suggesting):
 
     def launch(
         self, spec: ExperimentSpec | Json | Path | str, *, name: str | None = None, preset: str | None = None,
-        fresh: bool = False,
+        fresh: bool = False, priority: str = "normal",
     ) -> Experiment | Sweep:  # fmt: skip
         """Launch a spec, a file of one (JSON or YAML), a preset by name, or a sweep (a document with `over`) for the
         workers.
 
-        preset: the one a spec began as; fresh: nothing is taken over from earlier experiments. Raises InvalidInput,
-        DataMissing.
+        preset: the one a spec began as; fresh: nothing is taken over from earlier experiments; priority: low, normal or
+        high. Raises InvalidInput, DataMissing.
         """
-        launched = self.launched(spec, name=name, preset=preset, fresh=fresh)
+        launched = self.launched(spec, name=name, preset=preset, fresh=fresh, priority=priority)
         if launched.kind == "sweep":
             return Sweep(self, self._source, launched.slug)
         return Experiment(self, self._source, launched.slug)
 
     def launched(
-        self, spec: ExperimentSpec | Json | Path | str, *, name: str | None, preset: str | None, fresh: bool
-    ) -> Launched:
+        self, spec: ExperimentSpec | Json | Path | str, *, name: str | None, preset: str | None, fresh: bool,
+        priority: str = "normal",
+    ) -> Launched:  # fmt: skip
         """As `launch`, saying what was made and where."""
-        return self._source.launch(_draft(spec, name, preset, fresh))
+        return self._source.launch(replace(_draft(spec, name, preset, fresh), priority=_priority(priority)))
 
     def estimate(self, spec: ExperimentSpec | Json | Path | str, *, fresh: bool = False) -> Estimate:
         """What launching this would do and cost: every check is made, and nothing is stored. Raises as `launch`, but
@@ -177,6 +179,11 @@ class Workspace(Suggesting):
             self._source.cancel_sweep(slug)
         else:
             self._known(slug, lambda: self._source.cancel(slug))
+
+    def prioritise(self, slug: str, priority: str) -> None:
+        """Have an experiment's stages claimed before those of lower priorities: low, normal or high. Raises NotFound,
+        InvalidInput."""
+        self._known(slug, lambda: self._source.prioritise(slug, _priority(priority)))
 
     def compare(self, *slugs: str) -> Comparison:
         """Several experiments side by side. Raises InvalidInput for fewer than two or more than 24, NotFound."""
@@ -434,6 +441,12 @@ def _draft(spec: ExperimentSpec | Json | Path | str, name: str | None, preset: s
     if isinstance(spec, str):
         return Draft(None, spec, name, fresh)
     return Draft(spec if isinstance(spec, dict) else spec.model_dump(mode="json"), preset, name, fresh)
+
+
+def _priority(word: str) -> int:
+    if word not in PRIORITIES:
+        raise InvalidInput(f"is {word!r}", field="priority", allowed=", ".join(PRIORITIES))
+    return PRIORITIES[word]
 
 
 def _names_a_file(text: str) -> bool:

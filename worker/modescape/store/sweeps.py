@@ -15,7 +15,7 @@ from modescape.acting import actor
 from modescape.errors import Conflict, NotFound
 from modescape.records import EventKind, Json, PlannedStage
 from modescape.spec import ExperimentSpec
-from modescape.store.creating import add_experiment, checked_tags, free_slug
+from modescape.store.creating import add_experiment, checked_priority, checked_tags, free_slug
 from modescape.store.transaction import LOOKS_LOCK, Change, Subject
 from modescape.tables import Experiment, Sweep, SweepCell, Turn
 
@@ -70,7 +70,7 @@ class Sweeps(Subject):
         Stages of a later cell are claimed after those of earlier ones, so that what cells have in common is there when
         the next one comes to it. Idempotency as of `Experiments.create`. Raises InvalidInput, Conflict.
         """
-        name, tags = names.checked(name, field="name"), checked_tags(tags)
+        name, tags, priority = names.checked(name, field="name"), checked_tags(tags), checked_priority(priority)
         with self.database.writing() as change:
             change.lock(LOOKS_LOCK)  # of a request that comes twice at once the second sees what the first has stored
             if (known := _known(change, idempotency)) is not None:

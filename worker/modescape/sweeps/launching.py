@@ -208,6 +208,7 @@ def create(
     notes: str = "",
     tags: Sequence[str] = (),
     fresh: bool = False,
+    priority: int = 0,
     idempotency: tuple[str, str] | None = None,
 ) -> Sweep:
     """Store all cells in one transaction, ready to be claimed. Raises InvalidInput, Conflict."""
@@ -218,7 +219,7 @@ def create(
     ]
     return laboratory.store.sweeps.create(
         name=name, document=prepared.asked.document.model_dump(mode="json"), cells=cells, preset=prepared.asked.preset,
-        notes=notes, tags=tags, fresh=fresh, idempotency=idempotency,
+        notes=notes, tags=tags, fresh=fresh, priority=priority, idempotency=idempotency,
     )  # fmt: skip
 
 
