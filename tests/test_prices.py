@@ -6,18 +6,28 @@ import itertools
 import math
 import random
 import re
+import shutil
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+from serving import SPEC, finished, served
 
 import modescape
+from modescape.client.workspace import of_settings
 from modescape.database import upgrade
 from modescape.datasets.here import published
 from modescape.drawing.words import between, duration, price
-from modescape.laboratory import Laboratory
-from modescape.plan import Machines, _critical_path, _wall_clock, plan, prepare, shape_of
+from modescape.errors import InvalidInput
+from modescape.imported.ensemble import Recipe
+from modescape.imported.memory import from_arrays
+from modescape.importing import Answers, bring_in
+from modescape.laboratory import Laboratory, started
+from modescape.plan import Limits, Machines, _critical_path, _wall_clock, plan, prepare, shape_of, too_much
 from modescape.prices import (
     CALIBRATED,
     GUESSED,
@@ -37,6 +47,7 @@ from modescape.settings import Settings
 from modescape.spec import parse
 from modescape.stages.keys import here_already
 from modescape.store import Store
+from modescape.sweeps import launching
 
 TINY = {
     "data": {"dataset": "digits", "train_images": 100, "validation_images": 50, "test_images": 40},
@@ -344,3 +355,125 @@ def test_the_critical_path_is_the_longest_of_all_chains() -> None:
 
 def test_a_plan_without_stages_has_no_critical_path() -> None:
     assert _critical_path([], {}) == ()
+
+
+# --- what one launch may cost -----------------------------------------------------------------------------------------
+
+LARGE: list[dict[str, Any]] = [
+    {"ensemble": {"runs": 60}},
+    {"training": {"epochs": 5000}},
+    {"ensemble": {"runs": 12}, "methods": [{"method": "random", "spread": 300, "typical": 900}]},
+    {"network": {"options": {"width": 128}}},
+    {"data": {"dataset": "digits", "test_images": 900}, "training": {"epochs": 200, "snapshots": 150}},
+]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Laboratory:
+    return started(tmp_path / "home", None).laboratory
+
+
+def limited(home: Laboratory, **limits: float) -> Laboratory:
+    return Laboratory(home.settings.model_copy(update=limits))
+
+
+@pytest.mark.parametrize("changes", LARGE)
+@pytest.mark.parametrize("what", ["bytes", "machine_seconds"])
+def test_the_numbers_that_a_refusal_allows_are_allowed(home: Laboratory, changes: dict[str, Any], what: str) -> None:
+    large = home.prepare(changes)
+    half = getattr(large.plan, what) / 2
+    found = too_much(large, home.machines(), Limits(**{what: half}))
+    assert found[0].field
+    for one in found:
+        most = int(one.allowed.removeprefix("at most ").replace(",", ""))
+        document = large.spec.model_dump(mode="json")
+        *steps, last = one.field.split(".")
+        place: Any = document
+        for step in steps:
+            place = place[int(step) if isinstance(place, list) else step]
+        assert place[last] > most
+        place[last] = most
+        assert getattr(home.prepare(document).plan, what) <= half
+
+
+def test_a_launch_that_costs_too_much_names_what_to_change_and_stores_nothing(home: Laboratory) -> None:
+    plan = home.prepare({"ensemble": {"runs": 50}}).plan
+    tight = limited(home, max_gigabytes=plan.bytes / 1e9 / 5)
+    with pytest.raises(InvalidInput, match=r"it would keep .* a launch may keep .*MODESCAPE_MAX_GIGABYTES") as refused:
+        tight.create({"ensemble": {"runs": 50}}, name="large")
+    assert refused.value.field == "ensemble.runs"
+    assert 1 <= int(refused.value.allowed.removeprefix("at most ")) <= 10
+    slow = limited(home, max_machine_days=plan.machine_seconds / 86_400 / 5)
+    with pytest.raises(InvalidInput, match=r"of machine time, .*MODESCAPE_MAX_MACHINE_DAYS"):
+        slow.create({"ensemble": {"runs": 50}}, name="large")
+    assert home.store.experiments.page().total == 0
+    anything = limited(home, max_gigabytes=0.0, max_machine_days=0.0)
+    assert anything.limits.exceeded(1e30, 1e30) == []
+    with pytest.raises(InvalidInput, match=r"it would keep .* are free on the disk of .*artifacts, of which 5 %"):
+        home.create({"ensemble": {"runs": 1000}, "training": {"epochs": 100_000}}, name="93 PB")
+
+
+def test_a_small_experiment_on_a_nearly_full_disk_is_told(home: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2_000_000))
+    with pytest.raises(InvalidInput, match=r"it would keep 5\.\d+ MB, and 2 MB are free on the disk of"):
+        home.create({}, name="small")
+
+
+def test_what_is_here_already_costs_nothing_again(tmp_path: Path) -> None:
+    with served(tmp_path / "home") as site:
+        finished(site.laboratory)
+        stages = site.laboratory.store.stages.of(site.laboratory.store.experiments.page().items[0].id)
+        plan = site.laboratory.prepare(SPEC).plan
+        assert plan.new_bytes == plan.bytes, "another runner's keys"
+        done = replace(plan, here=len(stages))
+        assert done.new_bytes == 0
+        assert replace(plan, here=len(stages) // 2).new_bytes < plan.bytes
+
+
+def test_sweeps_are_limited_as_a_whole(home: Laboratory) -> None:
+    document = {"base": {}, "over": {"training.learning_rate": [0.001, 0.002, 0.003, 0.004]}}
+    prepared = launching.prepare(home, document)
+    whole = sum(one.prepared.plan.new_bytes for one in prepared.cells)
+    tight = limited(home, max_gigabytes=whole / 1e9 / 2)
+    with pytest.raises(InvalidInput, match="4 cells are too many together") as refused:
+        launching.create(tight, prepared, name="cells")
+    assert (refused.value.field, refused.value.allowed[:13]) == ("over", "about 2 cells")
+    tighter = limited(home, max_gigabytes=whole / 1e9 / 10)
+    with pytest.raises(InvalidInput) as refused:
+        launching.create(tighter, prepared, name="cells")
+    assert {one.field for one in refused.value.problems} >= {"base.training.epochs"} or refused.value.field == "runs"
+    assert home.store.sweeps.all() == []
+    assert launching.create(home, prepared, name="cells").slug == "cells"
+
+
+def test_imports_are_limited(home: Laboratory) -> None:
+    ensemble = from_arrays(np.random.default_rng(0).normal(size=(3, 500, 10)).astype(np.float32), np.arange(500) % 10)
+    with pytest.raises(InvalidInput, match="it would keep"):
+        bring_in(limited(home, max_gigabytes=1e-6), ensemble, name="given", answers=Answers(recipe=Recipe.SAME))
+    assert not (home.settings.artifact_folder / "tmp").exists(), "before anything is kept"
+    assert bring_in(home, ensemble, name="given", answers=Answers(recipe=Recipe.SAME)).slug == "given"
+
+
+def test_every_door_refuses_and_the_estimate_still_tells_the_price(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with served(tmp_path / "home", max_machine_days=1e-9) as site, site.client() as client:
+        told = client.post("/api/estimate", json={"spec": SPEC}).json()
+        assert told["bytes"] > 0
+        assert told["free_bytes"] > 0
+        assert "spec.ensemble.runs" not in [one["field"] for one in told["refused"]], "one run takes longer than that"
+        assert "MODESCAPE_MAX_MACHINE_DAYS" in told["refused"][0]["message"]
+        answer = client.post("/api/experiments", json={"spec": SPEC})
+        assert (answer.status_code, answer.json()["type"]) == (422, "/api/docs#invalid-input")
+        assert [one["field"] for one in answer.json()["errors"]] == [one["field"] for one in told["refused"]]
+        sweep = {"base": SPEC, "over": {"training.epochs": [2, 3]}}
+        assert client.post("/api/sweeps", json=sweep).status_code == 422
+        assert client.post("/api/sweeps/estimate", json=sweep).json()["refused"]
+        for lab in (of_settings(site.settings), modescape.connect(site.url)):
+            assert "a launch is refused: " in str(lab.estimate(SPEC))
+            with pytest.raises(InvalidInput, match="of machine time"):
+                lab.launch(SPEC)
+        page = client.get("/launch?preset=quickstart", headers={"Accept": "text/html"}).text
+        assert re.search(r"MB of [\d.]+ GB\s+free", page)
+        assert "of machine time" in page
+        assert site.laboratory.store.experiments.page().total == 0

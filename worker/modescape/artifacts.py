@@ -116,7 +116,7 @@ class Artifacts:
             while block := file.read(_BLOCK):
                 target.write(block)
 
-        digest, size = self._write(".safetensors", write, os.fstat(file.fileno()).st_size)
+        digest, size = self._write(".safetensors", write, None)
         return ArtifactInfo(digest, kind, "mixed", (elements,), size)
 
     def adopt(self, file: Path) -> None:
@@ -260,7 +260,7 @@ class Artifacts:
         """Bytes that are free on its disk; None where the system does not say."""
         return free_bytes(self.folder)
 
-    def _write(self, suffix: str, write: Callable[[_Hashing], object], expected: int) -> tuple[str, int]:
+    def _write(self, suffix: str, write: Callable[[_Hashing], object], expected: int | None) -> tuple[str, int]:
         with self._whole_file(expected) as (temporary, hashing):
             write(hashing)
             digest = hashing.hash.hexdigest()
@@ -273,9 +273,9 @@ class Artifacts:
             return digest, hashing.bytes
 
     @contextmanager
-    def _whole_file(self, expected: int) -> Iterator[tuple[IO[bytes], _Hashing]]:
+    def _whole_file(self, expected: int | None) -> Iterator[tuple[IO[bytes], _Hashing]]:
         """A temporary file on the same disk, gone afterwards unless `_publish` gave it its name. expected: its bytes,
-        roughly. Raises NoRoom."""
+        roughly, None where nobody knows. Raises NoRoom."""
         waiting = self.folder / "tmp"
         path = waiting / uuid.uuid4().hex
         room = partial(room_in, self.folder, expected, path)

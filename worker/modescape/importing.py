@@ -72,14 +72,18 @@ def bring_in(
 ) -> Experiment:
     """Keep an ensemble and store its experiment, ready to be judged.
 
-    Raises InvalidInput where its arrays do not fit each other, and Unclear where they can be read in two ways.
+    Raises InvalidInput where its arrays do not fit each other, or the disk, and Unclear where they can be read in two
+    ways.
     """
+    size = sum(len(one.encode()) if isinstance(one, str) else one.nbytes for one in contents(ensemble).values())
+    laboratory.afford([Problem(said) for said in laboratory.limits.exceeded(size, 0.0)], about.get("idempotency"))
     return store_piece(laboratory, kept_piece(laboratory.artifacts, ensemble, answers), name=name, **about)
 
 
 def store_piece(laboratory: Laboratory, piece: Piece, *, name: str, **about: Unpack[About]) -> Experiment:
     """The experiment of an ensemble whose arrays are kept already."""
     prepared = laboratory.preparing()(piece.spec, given=piece.given)
+    laboratory.afford(laboratory.too_much(prepared), about.get("idempotency"))
     about["provenance"] = piece.provenance | (about.get("provenance") or {})
     return laboratory.store.experiments.create(
         name=name, spec=prepared.spec, stages=prepared.plan.stages, given=piece.files, **about

@@ -38,6 +38,7 @@ from modescape.errors import (
     InvalidInput,
     ModescapeError,
     NotFound,
+    Problem,
 )
 from modescape.finding import Finding, Unanswered
 from modescape.prices import Calibration, middle
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from modescape.example_list import ExampleSet
-    from modescape.plan import Machines, Prepared
+    from modescape.plan import Limits, Machines, Prepared
 
 
 class Laboratory:
@@ -179,18 +180,50 @@ class Laboratory:
         measured = [found for worker in workers if (found := Calibration.read(worker.calibration))]
         return Machines(len(workers), numerics, tuple(self.store.workers.finished_work(numerics)), middle(measured))
 
+    @property
+    def limits(self) -> Limits:
+        """What one launch may cost here at this moment."""
+        from modescape.outage import megabytes
+        from modescape.plan import Limits
+
+        gigabytes, days, free = self.settings.max_gigabytes, self.settings.max_machine_days, self.artifacts.free
+        allowed = f"a launch may take {days:g} days (MODESCAPE_MAX_MACHINE_DAYS)"
+        seconds = days * 86_400 or None
+        if gigabytes is not None:
+            said = f"a launch may keep {megabytes(gigabytes * 1e9)} (MODESCAPE_MAX_GIGABYTES)"
+            return Limits(gigabytes * 1e9 or None, seconds, said, allowed)
+        if free is None:
+            return Limits(None, seconds, "", allowed)
+        said = f"{megabytes(free)} are free on the disk of {self.settings.artifact_folder}, of which 5 % are left alone"
+        return Limits(0.95 * free, seconds, said, allowed)
+
+    def too_much(self, prepared: Prepared) -> list[Problem]:
+        """Why this launch costs more than is allowed, with the fields to change; [] where it does not."""
+        from modescape.plan import too_much
+
+        limits, plan = self.limits, prepared.plan
+        is_too_much = limits.exceeded(plan.new_bytes, plan.machine_seconds)
+        return too_much(prepared, self.machines(), limits) if is_too_much else []
+
     def create(self, document: Any, *, name: str, **about: Unpack[About]) -> Experiment:
-        """Store an experiment and its stages in one transaction, ready to be claimed. Raises as `prepare` does."""
+        """Store an experiment and its stages in one transaction, ready to be claimed. Raises as `prepare` does, and
+        InvalidInput where it costs more than one launch may."""
         preset = about.get("preset")
         if preset is not None:
             presets[preset]  # refuses one that is not there
         prepared = self.prepare(document, fresh=about.get("fresh", False))
+        self.afford(self.too_much(prepared), about.get("idempotency"))
         stages = prepared.plan.stages
         if prepared.spec.weights is not None:
             about["provenance"] = about.get("provenance") or _made_elsewhere(name, prepared.spec.weights)
         return self.store.experiments.create(
             name=name, spec=prepared.spec, stages=stages, given=self._given(stages), **about
         )
+
+    def afford(self, problems: Sequence[Problem], idempotency: tuple[str, str] | None = None) -> None:
+        """Raises InvalidInput where there are any, unless the request has been answered before."""
+        if problems and self.store.experiments.of_request(idempotency) is None:
+            raise InvalidInput("; ".join(map(str, problems)), problems=problems)
 
     def _given(self, stages: Sequence[PlannedStage]) -> list[ArtifactInfo]:
         """The files of weights that stages read and none of them makes. Raises InvalidInput for one that is not here,

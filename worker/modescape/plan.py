@@ -17,6 +17,9 @@ Every stage that makes solutions owns a block of solution numbers, so numbers ar
 from __future__ import annotations
 
 import heapq
+import json
+import math
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +29,9 @@ from typing import TYPE_CHECKING, Any
 from modescape import initial
 from modescape.datasets import here
 from modescape.draft import Draft, Given
+from modescape.drawing.words import duration
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
+from modescape.outage import megabytes
 from modescape.own_sets import place_name
 from modescape.prices import INFERRED, TAKEN_OVER, Calibration, Cost, Finished, Prices
 from modescape.records import DataInfo, Need, PlannedStage, Sizes
@@ -125,6 +130,35 @@ class Plan:
     answers: tuple[str, ...]  # names of the figures it feeds
     path: tuple[Link, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def machine_seconds(self) -> float:
+        """On one worker."""
+        return sum(kind.seconds for kind in self.kinds)
+
+    @property
+    def new_bytes(self) -> float:
+        """On disk, but for what is taken over."""
+        return self.bytes * (1 - self.here / len(self.stages)) if self.stages else 0.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one launch may cost, None: anything. of_bytes, of_seconds: whose limits they are, in words."""
+
+    bytes: float | None = None
+    machine_seconds: float | None = None
+    of_bytes: str = ""
+    of_seconds: str = ""
+
+    def exceeded(self, bytes: float, seconds: float) -> list[str]:
+        """What is wrong with that much, a sentence each."""
+        found = []
+        if self.bytes is not None and bytes > self.bytes:
+            found.append(f"it would keep {megabytes(bytes)}, and {self.of_bytes}")
+        if self.machine_seconds is not None and seconds > self.machine_seconds:
+            found.append(f"it would take {duration(seconds)} of machine time, and {self.of_seconds}")
+        return found
 
 
 @dataclass(frozen=True)
@@ -459,6 +493,85 @@ def _bytes(draft: Draft) -> int:
     kept = len(draft.epochs) + draft.spec.snapshots
     size = 4 * (kept * draft.parameters * draft.spec.ensemble.runs + draft.next_number * draft.images * draft.classes)
     return size + 8 * draft.next_number**2 * len(draft.spec.evaluation.splits) + int(draft.bytes)
+
+
+_TRIED_FIRST = ("ensemble.runs", "training.epochs", "training.snapshots", "data.train_images", "data.test_images")
+_TRY_SECONDS = 2.0
+
+
+def too_much(prepared: Prepared, machines: Machines, limits: Limits) -> list[Problem]:
+    """Why a launch costs too much: a problem for each field of which a smaller number alone is enough, with one that
+    is."""
+    plan_, spec = prepared.plan, prepared.spec
+    reasons = "; ".join(limits.exceeded(plan_.new_bytes, plan_.machine_seconds))
+    document = spec.model_dump(mode="json")
+    numbers = {path: value for path, value in flat(document).items() if _is_count(path, value)}
+    first = [path for path in _TRIED_FIRST if path in numbers]
+    over, until = _share(limits, plan_), time.monotonic() + _TRY_SECONDS
+    found: list[Problem] = []
+    for path in [*first, *(one for one in numbers if one not in first)] if spec.imported is None else ():
+        if time.monotonic() > until:
+            break
+
+        def shared(number: int, path: str = path) -> float:
+            other = _with_number(document, path, number)
+            return over if other is None else _share(limits, plan(other, prepared.info, machines=machines))
+
+        most = _most(shared, numbers[path], over)
+        if most is not None and _is_fit(_with_number(document, path, most), prepared.info):
+            found.append(Problem(f"{numbers[path]:,} are too many: {reasons}", path, f"at most {most:,}"))
+    allowed = "less of what it is made of: fewer runs, epochs or samples, a smaller network, less data"
+    return found or [Problem(reasons, "", allowed)]
+
+
+def _most(shared: Callable[[int], float], number: int, over: float) -> int | None:
+    """About the largest number that has no more than a share of 1, None where there is none: along straight lines, for
+    costs grow about in proportion."""
+    least = shared(1)
+    while least <= 1:
+        number = 1 + int((1 - least) / (over - least) * (number - 1))
+        over = shared(number)
+        if over <= 1:
+            return number
+    return None
+
+
+def _is_fit(spec: ExperimentSpec | None, info: DataInfo) -> bool:
+    if spec is None:
+        return False
+    try:
+        check(spec, info)
+    except InvalidInput:
+        return False
+    return True
+
+
+def _share(limits: Limits, plan_: Plan) -> float:
+    """How much of what is allowed a plan costs."""
+    shares = [
+        cost / limit if limit else math.inf
+        for cost, limit in ((plan_.new_bytes, limits.bytes), (plan_.machine_seconds, limits.machine_seconds))
+        if limit is not None
+    ]
+    return max(shares, default=0.0)
+
+
+def _is_count(path: str, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 1 and "seed" not in path
+
+
+def _with_number(document: Any, path: str, number: int) -> ExperimentSpec | None:
+    """The spec with another number there; None where that is none."""
+    changed = json.loads(json.dumps(document))
+    *steps, last = path.split(".")
+    place: Any = changed
+    for step in steps:
+        place = place[int(step) if isinstance(place, list) else step]
+    place[int(last) if isinstance(place, list) else last] = number
+    try:
+        return parse(changed)
+    except InvalidInput:
+        return None
 
 
 @dataclass(frozen=True)

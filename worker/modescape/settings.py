@@ -104,6 +104,13 @@ class Settings(BaseSettings):
     keep_archived_days: float | None = Field(
         None, gt=0, description="Days after which archived experiments are deleted for good; empty: never."
     )
+    max_gigabytes: float | None = Field(
+        None, ge=0, description="Gigabytes that one launch may keep; empty: what is free on the artifacts' disk, less "
+        "5 %; 0: any.",
+    )  # fmt: skip
+    max_machine_days: float = Field(
+        90.0, ge=0, description="Days of machine time that one launch may take, on all workers together; 0: any."
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_format: str = Field("text", description="text, for people, or json: an object a line, for programs.")
     request_log: bool = Field(False, description="Write a line for each request: who, what, how long.")

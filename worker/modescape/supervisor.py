@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING
 
-from modescape.errors import ConfigurationError
+from modescape.errors import ConfigurationError, InvalidInput
 from modescape.outage import DATABASE
 from modescape.registry import presets
 from modescape.settings import Settings
@@ -163,7 +163,10 @@ def _prepare_database(settings: Settings) -> None:
     upgrade(settings.database)
     laboratory = Laboratory(settings)
     if laboratory.store.catalogue.set_fact_once("quickstart", "queued"):
-        laboratory.create(presets["quickstart"].call(), name="Quickstart", preset="quickstart")
+        try:
+            laboratory.create(presets["quickstart"].call(), name="Quickstart", preset="quickstart")
+        except InvalidInput as error:  # no room for it, which is no reason not to start
+            print(f"modescape: Quickstart was not queued: {error}", file=sys.stderr, flush=True)
 
 
 def _workers(settings: Settings) -> list[tuple[str, dict[str, str]]]:

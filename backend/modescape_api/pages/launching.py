@@ -22,6 +22,7 @@ from modescape.plan import Prepared
 from modescape.records import PRIORITIES, Json
 from modescape.registry import Preset, datasets, figures, presets, while_known
 from modescape.spec import PROTOCOLS, under_protocol
+from modescape.sweeps import launching
 from modescape.sweeps.launching import Price
 from modescape.tables import Experiment
 from modescape_api.http import bodies
@@ -80,6 +81,8 @@ def launch(request: Request, here: Here, form: Posted) -> Response:
     pairs = _texts(form)
     given = dict(pairs)
     document = forms.to_document(pairs)
+    draft: Draft | None = None
+    sweep: SweepDraft | None = None
     try:
         draft = _draft(given, document)
         if sweep := _sweep(pairs, document):
@@ -94,9 +97,10 @@ def launch(request: Request, here: Here, form: Posted) -> Response:
             return RedirectResponse(f"/experiments/{row.slug}", status_code=303)
         plan, problems = _planned(here, draft, sweep)
     except DataMissing as error:
+        assert draft is not None, "it was looked for"
         plan, problems = _planned(here, draft)[0], _problems(error)
     except (InvalidInput, DataCorrupt) as error:
-        plan, problems = None, _problems(error)
+        plan, problems = (_planned(here, draft, sweep)[0] if draft is not None else None), _problems(error)
     return _launch_form(
         request,
         here,
@@ -126,7 +130,7 @@ def answer(request: Request, here: Here, form: Posted) -> Response:
         plan, problems = _planned(here, _draft(given, document), sweep := _sweep(pairs, document))
     except InvalidInput as error:
         plan, problems = None, _problems(error)
-    beside = [Problem(one["how"], one["field"]) for one in plan["missing"]] if plan else problems
+    beside = [*(Problem(one["how"], one["field"]) for one in plan["missing"]), *problems] if plan else problems
     values = forms.from_posted(pairs)
     body = _body(given.get("name", ""), document) | _asked_priority(given)
     if sweep is not None:
@@ -135,10 +139,10 @@ def answer(request: Request, here: Here, form: Posted) -> Response:
         request,
         here,
         "_answer.html",
-        status=422 if problems else 200,
+        status=200 if plan else 422,
         plan=plan,
         problems=(placed := [forms.place(problem, document, values) for problem in beside]),
-        note="" if plan else _to_change(placed),
+        note=_to_change(placed) if problems else "",
         body=body,
         figures=figures.values(),
     )
@@ -196,13 +200,16 @@ def _sweep(pairs: Sequence[tuple[str, str]], document: Mapping[str, Any]) -> Swe
 
 
 def _planned(here: Site, draft: Draft, sweep: SweepDraft | None = None) -> tuple[Json | None, list[Problem]]:
+    """The plan, None where there is none, and what is wrong: beside a plan, that it costs too much."""
     try:
         plan = _with_shades(catalogue.as_estimate(here, catalogue.estimate(here, draft), draft.preset))
         if sweep is not None:
-            whole = sweeps.prepare(here, sweep, as_published=True).price
+            prepared = sweeps.prepare(here, sweep, as_published=True)
+            whole = prepared.price
             plan["words"] = {**plan["words"], **_price_words(whole)}
             plan["bytes"] = whole.bytes
-        return plan, []
+            return plan, _of_form(launching.too_much(here.laboratory, prepared))
+        return plan, [Problem(one["message"], one["field"], one["allowed"]) for one in plan["refused"]]
     except (InvalidInput, DataMissing, DataCorrupt) as error:
         return None, _problems(error)
 
@@ -219,8 +226,12 @@ def _price_words(whole: Price) -> dict[str, str]:
 
 
 def _problems(error: InvalidInput | DataMissing | DataCorrupt) -> list[Problem]:
-    found = list(error.problems) or [Problem(str(error), "data.path")]
-    return [replace(one, field=re.sub(r"^base\b", "spec", one.field)) for one in found]
+    return _of_form(list(error.problems) or [Problem(str(error), "data.path")])
+
+
+def _of_form(problems: Sequence[Problem]) -> list[Problem]:
+    """A sweep's base is what the form has of a spec."""
+    return [replace(one, field=re.sub(r"^base\b", "spec", one.field)) for one in problems]
 
 
 def _missing(source: Experiment) -> str | None:

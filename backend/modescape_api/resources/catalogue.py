@@ -192,6 +192,10 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> Js
     ).total
     return {
         **replies.picked(plan, "seconds", "low", "high", "bytes", "basis"),
+        "free_bytes": here.artifacts.free,
+        "refused": [
+            {**asdict(one), "field": f"spec.{one.field}".rstrip(".")} for one in here.laboratory.too_much(prepared)
+        ],
         "gpu": asdict(plan.gpu) if plan.gpu is not None else None,
         "here": plan.here,
         "words": words(plan),
@@ -232,7 +236,9 @@ def _look(here: Site, spec: ExperimentSpec) -> Json:
     description="Takes the body of a launch and makes every check a launch makes, but stores nothing. Seconds lie "
     "between `low` and `high`; `here`: stages that will be taken over from earlier experiments; `gpu`: the price on "
     "one worker with a GPU, null where nothing was measured on any; `words`: all that as pages say it. A public set "
-    "that is not on this machine is planned in its published size and named in `missing`; a launch refuses it (409).",
+    "that is not on this machine is planned in its published size and named in `missing`; a launch refuses it (409). "
+    "`refused`: what a launch would be refused for (422), because it costs more than one may; `free_bytes`: what is "
+    "free where artifacts are kept.",
     openapi_extra=bodies.documented(Draft, Example("ask-estimate")),
     responses=answers(
         "The plan",

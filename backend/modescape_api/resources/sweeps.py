@@ -166,7 +166,9 @@ def create(
                **problems.documented("data-missing")},
 )  # fmt: skip
 def estimate(here: Here, draft: Annotated[SweepDraft, body(SweepDraft)]) -> Response:
-    return replies.json(as_estimate(prepare(here, draft, as_published=True)))
+    prepared = prepare(here, draft, as_published=True)
+    refused = [asdict(one) for one in launching.too_much(here.laboratory, prepared)]
+    return replies.json({**as_estimate(prepared), "free_bytes": here.artifacts.free, "refused": refused})
 
 
 def as_estimate(prepared: PreparedSweep) -> Json:

@@ -171,11 +171,13 @@ class Here:
             sweep = launching.prepare(self._laboratory, document, as_published=True, fresh=draft.fresh)
             warnings = dict.fromkeys(text for one in sweep.cells for text in one.prepared.plan.warnings)
             told: Json = {**asdict(sweep.price), "warnings": warnings}
-            missing = sweep.missing
+            missing, refused = sweep.missing, launching.too_much(self._laboratory, sweep)
         else:
             one = self._laboratory.prepare(document, as_published=True, fresh=draft.fresh)
             told, missing = {name: getattr(one.plan, name) for name in _OF_PLAN}, one.missing
-        return Estimate.from_json({**told, "missing": [asdict(each) for each in missing]})
+            refused = self._laboratory.too_much(one)
+        beside = {"missing": [asdict(each) for each in missing], "refused": [asdict(each) for each in refused]}
+        return Estimate.from_json({**told, **beside, "free_bytes": self._laboratory.artifacts.free})
 
     def events(self, slug: str | None) -> Iterator[Event | None]:
         row = None if slug is None else self._store.experiments.get(slug).id

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.claims.telling import AtLook, in_a_line
+from modescape.errors import Problem
 from modescape.finding import Unanswered
+from modescape.outage import megabytes
 from modescape.records import Json, StageState, Status
 from modescape.science.confidence import Word
 from modescape.voice import Voice, voice_of
@@ -233,7 +235,8 @@ class SweepProgress:
 class Estimate:
     """What a launch would do and cost, while nothing is stored. cells: 1 of an experiment; stages, of them here: there
     already, shared: done once for several cells; seconds, between low and high: wall-clock on `workers` workers; bytes:
-    on disk; basis: what prices are from; missing: data sets to be got first, in words; warnings: sentences."""
+    on disk, free_bytes: what is free there; refused: why a launch is, which costs more than one may; basis: what prices
+    are from; missing: data sets to be got first, in words; warnings: sentences."""
 
     cells: int
     stages: int
@@ -247,6 +250,8 @@ class Estimate:
     basis: str
     missing: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    free_bytes: int | None = field(default=None, compare=False)  # another at the next moment
+    refused: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, told: Json) -> Self:
@@ -255,7 +260,8 @@ class Estimate:
         stages = told["stages"]
         return cls(
             cells=told.get("cells", 1), stages=stages if isinstance(stages, int) else len(stages),
-            shared=told.get("shared", 0), warnings=tuple(told["warnings"]),
+            shared=told.get("shared", 0), warnings=tuple(told["warnings"]), free_bytes=told.get("free_bytes"),
+            refused=tuple(str(Problem(**one)) for one in told.get("refused", ())),
             missing=tuple(dict.fromkeys(f"{one['title']}: {one['how']}" for one in told["missing"])),
             **{name: told[name] for name in names},
         )  # fmt: skip
@@ -268,8 +274,10 @@ class Estimate:
         parts += [f"{self.shared} done once for several cells"] if self.shared else []
         around = f" ({', '.join(parts)})" if parts else ""
         cost = f"{price(self.seconds, self.low, self.high)} on {self.workers} worker{'s'[: self.workers != 1]}"
-        lines = [f"{cells}{self.stages} stages{around}, {cost}, {self.bytes / 1e6:,.0f} MB ({self.basis})"]
-        return "\n".join([*lines, *(f"missing: {one}" for one in self.missing), *self.warnings])
+        free = "" if self.free_bytes is None else f" of {megabytes(self.free_bytes)} free"
+        lines = [f"{cells}{self.stages} stages{around}, {cost}, {megabytes(self.bytes)}{free} ({self.basis})"]
+        refused = (f"a launch is refused: {one}" for one in self.refused)
+        return "\n".join([*lines, *refused, *(f"missing: {one}" for one in self.missing), *self.warnings])
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ def thousands(count: int) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`18 s`, `4 min`, `2 h 05`, `3 days`: never a fifth more or less than it is, which is less than prices err."""
+    """`18 s`, `4 min`, `2 h 05`, `3 days`, `3 years`: never a fifth more or less than it is, which is less than prices
+    err."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
     if round(seconds) < 150:
@@ -46,7 +47,8 @@ def duration(seconds: float | None) -> str:
         return f"{minutes} min"
     if minutes < 72 * 60:
         return f"{minutes // 60} h {minutes % 60:02d}"
-    return f"{round(seconds / 86400)} days"
+    days = round(seconds / 86400)
+    return f"{days} days" if days < 1000 else f"{round(days / 365.25):,} years"
 
 
 def price(seconds: float, low: float, high: float) -> str:

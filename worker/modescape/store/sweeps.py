@@ -95,6 +95,11 @@ class Sweeps(Subject):
             _theirs(change, "launch", sweep, cells=len(cells))
             return sweep
 
+    def has_answered(self, idempotency: tuple[str, str] | None) -> bool:
+        """Whether this request made a sweep before. Raises Conflict as `create` does."""
+        with self.database.writing() as change:
+            return _known(change, idempotency) is not None
+
     def get(self, reference: str) -> KeptSweep:
         """By id or slug, its experiments without spec and notes. Raises NotFound."""
         with self.database.reading() as session:

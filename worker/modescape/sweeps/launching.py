@@ -6,6 +6,7 @@ sweep = create(laboratory, prepared, name="widths")
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -200,6 +201,22 @@ def _price(cells: Sequence[PreparedCell], shared: int) -> Price:
     )
 
 
+def too_much(laboratory: Laboratory, prepared: PreparedSweep) -> list[Problem]:
+    """Why all cells together cost more than one launch may, with what to change; [] where they do not."""
+    limits, plans = laboratory.limits, [one.prepared.plan for one in prepared.cells]
+    bytes, seconds = sum(plan.new_bytes for plan in plans), sum(plan.machine_seconds for plan in plans)
+    if not (said := limits.exceeded(bytes, seconds)):
+        return []
+    share = max(bytes / (limits.bytes or math.inf), seconds / (limits.machine_seconds or math.inf))
+    most = int(len(plans) / share)
+    if most:
+        message = f"{len(plans):,} cells are too many together: {'; '.join(said)}"
+        return [Problem(message, "over", f"about {most:,} cells of this kind, or cells that cost less")]
+    largest = max(prepared.cells, key=lambda one: one.prepared.plan.machine_seconds)
+    alone = list(_placed(largest.cell, laboratory.too_much(largest.prepared)))
+    return alone or [Problem("; ".join(said), "base", "what costs less")]
+
+
 def create(
     laboratory: Laboratory,
     prepared: PreparedSweep,
@@ -211,8 +228,11 @@ def create(
     priority: int = 0,
     idempotency: tuple[str, str] | None = None,
 ) -> Sweep:
-    """Store all cells in one transaction, ready to be claimed. Raises InvalidInput, Conflict."""
+    """Store all cells in one transaction, ready to be claimed. Raises InvalidInput, also where they cost more than one
+    launch may, and Conflict."""
     name = names.checked(name, field="name")
+    if (problems := too_much(laboratory, prepared)) and not laboratory.store.sweeps.has_answered(idempotency):
+        raise InvalidInput("; ".join(map(str, problems)), problems=problems)
     cells = [
         NewCell(_named(name, one.cell), one.cell.varied, one.prepared.spec, one.prepared.plan.stages)
         for one in prepared.cells
