@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pytest
 from toy_worker import MACHINE, SAVE_EVERY, ToyRunner, start_of, step_of
 
 from modescape.artifacts import Artifacts
-from modescape.celery_queue import TASK, dispatch, make_app, worker_main
+from modescape.celery_queue import HANGING, TASK, dispatch, make_app, worker_main
 from modescape.errors import ConfigurationError
 from modescape.executor import Executor
 from modescape.laboratory import Laboratory
@@ -554,3 +554,82 @@ def catches(pid: int, number: int) -> bool:
 
 def rests(folder: Path) -> int:
     return (folder / "worker.log").read_text().count("gives its memory back")
+
+
+# --- what hangs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modescape.executor.HANGS_SECONDS", 1.5)
+
+
+class Stuck(ToyRunner):
+    """Makes no step until it may."""
+
+    def __init__(self) -> None:
+        self.goes_on = threading.Event()
+
+    def run_stage(self, *args: Any, **kwargs: Any) -> StageOutput:
+        self.goes_on.wait(30)
+        return super().run_stage(*args, **kwargs)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
+def test_a_stage_that_makes_no_step_is_ended_and_is_a_failure_the_second_time(embedded: House) -> None:
+    runner, told = Stuck(), []
+    hanging = Executor(
+        embedded.store, Artifacts(embedded.settings.artifact_folder), embedded.settings, name="w", runner=runner,
+        machine=MACHINE, hangs=lambda: (told.append(1), runner.goes_on.set()),
+    )  # fmt: skip
+    priced = [replace(one, estimate=0.01) for one in chains(1, steps=5)[:1]]
+    experiment = embedded.launch(priced)
+    lease = hanging._claim(MACHINE.queues, experiment.id)
+    assert lease is not None
+    assert hanging.work(lease) == "lost"
+    [stage] = embedded.store.stages.of(experiment.id)
+    assert (stage.state, stage.losses, told) == ("ready", 0, [1])
+    assert [one["how"] for one in stage.history] == ["hung"]
+    runner.goes_on.clear()
+    assert hanging.drain() == 1
+    [stage] = embedded.store.stages.of(experiment.id)
+    assert (stage.state, stage.error["type"]) == ("failed", "WorkerHung")
+    assert stage.error["message"] == "for the second time it made no step for 2 s on w, where all of it should take 1 s"
+    assert embedded.store.experiments.get(experiment.id).status == "failed"
+    embedded.store.experiments.retry(experiment.id)
+    assert hanging.drain() == 1, "a retry begins anew"
+    assert embedded.values(experiment) == {"train/0": expected(1, 5)["train/0"]}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
+def test_steps_however_slow_and_expected_times_however_long_are_no_hanging(embedded: House) -> None:
+    slow = [replace(one, estimate=0.01) for one in chains(1, steps=3, seconds=1.0)[:1]]
+    long = [replace(one, estimate=0.4) for one in chains(1, steps=1, seconds=2.5)[:1]]  # one step within ten times that
+    for stages in (slow, long, chains(1, steps=1, seconds=2.5)[:1]):
+        experiment = embedded.launch(stages)
+        executor(embedded).drain()
+        assert embedded.store.stages.of(experiment.id)[0].history[-1]["how"] == "succeeded"
+
+
+@pytest.mark.slow
+def test_a_worker_whose_stage_hangs_ends_itself_and_the_next_one_goes_on(
+    embedded: House, monkeypatch: pytest.MonkeyPatch, wait_until
+) -> None:
+    monkeypatch.setenv("TOY_HANGS_SECONDS", "3")
+    priced = [replace(one, estimate=0.1) for one in chains(1, steps=40, hang_until=2)[:1]]
+    experiment = embedded.launch(priced)
+    embedded.start("a")
+    assert embedded.workers["a"].wait(60) == HANGING
+    assert "train/0 hangs and is ended: it made no step for" in (embedded.logs / "a.log").read_text()
+    [stage] = embedded.store.stages.of(experiment.id)
+    assert (stage.state, stage.losses, stage.step) == ("ready", 0, 20)
+    embedded.start("a")
+    wait_until(lambda: any(one.step > 20 for one in embedded.store.stages.of(experiment.id)), 40, "progress")
+    embedded.workers["a"].send_signal(signal.SIGSTOP)  # a process that was stopped made no step either
+    time.sleep(4)
+    embedded.workers["a"].send_signal(signal.SIGCONT)
+    wait_until(lambda: embedded.has_ended(experiment), 40, "the end")
+    assert embedded.values(experiment) == {"train/0": expected(1, 40)["train/0"]}
+    assert embedded.workers["a"].poll() is None

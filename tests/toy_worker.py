@@ -3,7 +3,8 @@
     python tests/toy_worker.py NAME          # settings from MODESCAPE_*
 
 params of a stage: steps; seconds a step; die_at: the process ends there, whatever the attempt; fail_until: attempts
-before that one raise at half way.
+before that one raise at half way; hang_until: attempts before that one never come to an end of half way.
+TOY_HANGS_SECONDS: how long a stage may make no step.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class ToyRunner:
                 os._exit(9)
             if step == steps // 2 and lease.stage.attempt < lease.stage.params.get("fail_until", 0):
                 raise StageError(f"attempt {lease.stage.attempt} was told to fail")
+            while step == steps // 2 and lease.stage.attempt < lease.stage.params.get("hang_until", 0):
+                time.sleep(0.1)  # stands for a call that does not return
             time.sleep(lease.stage.params["seconds"])  # stands for work
             value = step_of(value, step)
             points.append((step, float(int(value[:8], 16)), 0.0))
@@ -88,6 +91,8 @@ class ToyRunner:
 
 
 if __name__ == "__main__":
+    from modescape import executor
     from modescape.celery_queue import worker_main
 
+    executor.HANGS_SECONDS = float(os.environ.get("TOY_HANGS_SECONDS", executor.HANGS_SECONDS))
     worker_main(Settings(), sys.argv[1], runner=ToyRunner(), machine=MACHINE)

@@ -44,6 +44,7 @@ from modescape.store import Store
 log = logging.getLogger(__name__)
 
 TASK = "modescape.run_stage"
+HANGING = 70  # status of a worker that has ended itself, because its stage made no step any more
 PRUNE_EVERY = 100  # reaper rounds
 BROKER_SECONDS = 2.0  # for the broker to accept a connection, and to answer a command
 NOTIFY_SECONDS = 3.0  # for the wake-ups of one launch, or for another thread's to be through
@@ -267,7 +268,7 @@ def worker_main(
 
     executor = Executor(
         store, Artifacts(settings.artifact_folder), settings, name=name, runner=runner, machine=rested or look(),
-        wake=wake if rested else None, after=lambda: dispatch(settings, store),
+        wake=wake if rested else None, after=lambda: dispatch(settings, store), hangs=_end_process,
     )  # fmt: skip
     here = executor.machine
     app = make_app(settings.broker, settings.home)
@@ -318,6 +319,12 @@ def worker_main(
         store.close()
     if begins_afresh:
         _begin_afresh(name, settings, executor.machine)
+
+
+def _end_process() -> None:
+    """At once, whatever its threads are at; the supervisor, or whatever started it, starts another one."""
+    logging.shutdown()
+    os._exit(HANGING)
 
 
 class _Rest:

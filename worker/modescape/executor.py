@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy as np
 from modescape import extras, heap, logs
 from modescape.artifacts import Artifacts
 from modescape.database import UNAVAILABLE, is_away, is_busy, no_room
+from modescape.drawing.words import duration
 from modescape.errors import ConfigurationError, LeaseLost, ModescapeError, NoRoom, StageInterrupted
 from modescape.outage import DATABASE, DISK
 from modescape.records import Json, StageKind, StageOutput, Status
@@ -42,6 +43,9 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5  # how soon a wish is noticed; reading it costs 0.1 ms
 TELL_SECONDS = 1.0  # between progress events of one stage
+# A stage that gives no sign of life for ten times as long as all of it should take, and for so long, hangs.
+HANGS_SECONDS, HANGS_TIMES = 600.0, 10.0
+UNPRICED_SECONDS = 8640.0  # what a stage of which nobody knows how long it takes should take: it has a day
 
 
 class Runner(Protocol):
@@ -122,7 +126,8 @@ class Executor:
 
     name: the worker's, unique among those alive; runner, group_of and machine: None means the real ones of this machine
     (nothing is done together by a runner that is given alone); wake: called before the first stage, for the machine as
-    it is then (see `celery_queue.worker_main`); after: called after each stage, when others may have become ready.
+    it is then (see `celery_queue.worker_main`); after: called after each stage, when others may have become ready;
+    hangs: called when a stage hangs, which only the end of its process ends, once the store knows.
     """
 
     def __init__(
@@ -137,6 +142,7 @@ class Executor:
         machine: Machine | None = None,
         wake: Callable[[], Machine] | None = None,
         after: Callable[[], object] = lambda: None,
+        hangs: Callable[[], object] = lambda: None,
     ) -> None:
         if runner is None:
             from modescape.stages import runner as real
@@ -155,6 +161,7 @@ class Executor:
         self._wake = wake
         self._ended = time.monotonic()
         self._after = after
+        self._hangs = hangs
         self._stopping = threading.Event()
 
     @property
@@ -378,11 +385,20 @@ class Executor:
 
     def _beat(self, seconds: float, over: threading.Event) -> None:
         tick, beaten = min(TICK_SECONDS, seconds / 6), time.monotonic()
+        patience = _patience([one.lease for one in self.current])
+        seen, silent, looked = -1, 0.0, beaten
         while not over.wait(tick):
             now = time.monotonic()
             controls = [one for one in self.current if not one.is_lost]
+            signs = sum(one.signs for one in self.current)
+            # a process that was stopped for an hour was silent for one tick
+            silent = silent + min(now - looked, 2 * tick) if signs == seen else 0.0
+            seen, looked = signs, now
             has_progress = any(one.has_progress for one in controls)
             try:
+                if controls and silent > patience:
+                    self._end_hanging(controls, silent)
+                    return
                 if now - beaten > seconds / 3 or (has_progress and now - beaten > TELL_SECONDS):
                     self._tell(controls)
                     beaten = now
@@ -396,11 +412,28 @@ class Executor:
                         one.stop(LeaseLost("the database did not answer for a whole lease"))
                     return
 
+    def _end_hanging(self, controls: Sequence[StageControl], silent: float) -> None:
+        """Tell the store, then whoever can end this process: nothing else ends a call that never returns."""
+        for one in controls:
+            stage = one.lease.stage
+            expected = f", where all of it should take {duration(stage.estimate)}" if stage.estimate else ""
+            message = f"it made no step for {duration(silent)} on {self.name}{expected}"
+            log.error("%s %s hangs and is ended: %s", one.lease.experiment.slug, one.lease.name, message)
+            with suppress(LeaseLost):
+                self.store.leases.hang(one.lease, message)
+            one.stop(LeaseLost(f"{one.lease.name} was ended: {message}"))
+        self._hangs()
+
     def _tell(self, controls: Sequence[StageControl]) -> None:
         """Write the progress of all, or just keep their leases, in one transaction."""
         answers = self.store.leases.beat_all([(one.lease, one.untold()) for one in controls]) if controls else []
         for one, answer in zip(controls, answers, strict=True):
             one.stop_if_asked(answer)
+
+
+def _patience(leases: Sequence[Lease]) -> float:
+    """Seconds without any sign of life after which stages that are done together hang."""
+    return max(HANGS_SECONDS, HANGS_TIMES * sum(one.stage.estimate or UNPRICED_SECONDS for one in leases))
 
 
 def _record(error: Exception, lease: Lease) -> Json:

@@ -26,17 +26,21 @@ class StageControl:
         self._stop: StageInterrupted | None = None
         self._told: Progress | None = None  # progress that the store does not know yet
         self._memo: str | None = None
+        self.signs = 0  # of life that its work has given
         self._lock = threading.Lock()
 
     def begin(self, memo: str) -> None:
         """Work under this stage key. What an earlier attempt saved under another one (an older version of the code,
         other arithmetic) is not gone on from: its bytes would be neither the one's nor the other's."""
         self._memo = memo
+        self.signs += 1
         if self.lease.stage.partial.get("memo") != memo:
             self.lease.stage.partial = {}
 
     def check(self) -> None:
-        """Raise StageInterrupted if the stage must stop now. Costs nothing: call it at every step."""
+        """Raise StageInterrupted if the stage must stop now. Costs nothing: call it at every step, by which it is known
+        that there are any."""
+        self.signs += 1
         if self._stop is not None:
             raise self._stop
 
@@ -47,6 +51,7 @@ class StageControl:
 
     def progress(self, step: int, steps: int, **numbers: Any) -> None:
         """How far the stage is; written soon, by the other thread."""
+        self.signs += 1
         with self._lock:
             self._told = Progress(step, steps, numbers)
 
@@ -61,6 +66,7 @@ class StageControl:
         step: int | None = None,
     ) -> None:
         """`Store.leases.save_partial` with this stage's lease. Raises LeaseLost."""
+        self.signs += 1
         wish = self._store.leases.save_partial(
             self.lease, {**partial, "memo": self._memo}, points=points, run=run, drop_after_step=drop_after_step,
             artifacts=artifacts, step=step,
@@ -69,6 +75,7 @@ class StageControl:
 
     def note(self, kind: str, payload: Json) -> None:
         """An event of the stage's own. Raises LeaseLost."""
+        self.signs += 1
         self._store.leases.note(self.lease, kind, payload)
 
     def look(self) -> None:

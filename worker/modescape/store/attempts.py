@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 from modescape.records import EventKind, Json, Progress, StageOutput, StageState, Wish
@@ -12,6 +13,7 @@ from modescape.store.transitions import make_again, move, settle
 from modescape.tables import Experiment, Stage
 
 MAX_LOSSES = 3  # lost leases without progress before a stage counts as poisonous
+HUNG = "hung"  # how an attempt ended that made no step any more
 TOLD = ("failed", "skipped")  # of a result's extra, and with the progress, so that pages need not read results
 
 
@@ -90,6 +92,17 @@ class Attempt:
         tries = ", ".join(f"{h['worker']} at {h['at']}" for h in stage.history[-MAX_LOSSES:])
         message = f"{stage.losses} workers in a row stopped answering at step {stage.step} ({tries})"
         self.fail({"type": "WorkerLost", "message": message, "traceback": "", "history": stage.history}, how="lost")
+
+    def hang(self, message: str) -> StageState:
+        """It was ended because it made no step any more: ready again the first time, failed the second; which.
+
+        message: how that was. Somebody else's load, or a card that was stuck, happens once.
+        """
+        tries = reversed(self.stage.history[:-1])
+        if HUNG not in [one.get("how") for one in takewhile(lambda one: one.get("how") != "failed", tries)]:
+            return self.give_back(HUNG)
+        self.fail({"type": "WorkerHung", "message": f"for the second time {message}", "traceback": ""})
+        return StageState.FAILED
 
     def _leave(self, state: StageState, how: str, **values: Any) -> None:
         """running -> `state`, fenced by the token; ends the attempt in the history and adds its time."""

@@ -269,6 +269,12 @@ class Leases(Subject):
             until = change.now + timedelta(seconds=pause)
             return attempt.give_back(WAITED, waits=why, waits_until=until, room=room)
 
+    def hang(self, lease: Lease, message: str) -> StageState:
+        """End what makes no step any more: running -> ready, or failed where that has happened before; which. message:
+        how it was, as it goes on after "for the second time". Raises LeaseLost."""
+        with self.database.writing() as change:
+            return _attempt(change, lease).hang(message)
+
     def give_back(self, lease: Lease) -> StageState:
         """Stop working on it: running -> paused or cancelled as the user wishes, else ready; which. LeaseLost."""
         with self.database.writing() as change:
