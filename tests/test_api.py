@@ -197,6 +197,30 @@ def test_names_notes_and_tags_can_change(client: httpx.Client) -> None:
     assert ok(client.patch(f"/api/experiments/{slug}", json={}))["name"] == "new"
 
 
+def test_a_damaged_file_is_not_sent_as_what_it_is_named_by(site: Served, client: httpx.Client, done: Experiment) -> None:
+    solution = ok(client.get(f"/api/experiments/{done.slug}/solutions?role=optimum"))["items"][0]
+    base = f"/api/experiments/{done.slug}/solutions/{solution['number']}"
+    found = site.laboratory.store.results.solution(done.id, solution["number"])
+    kept = site.laboratory.store.results.matrices(done.id)[0]
+    assert found.weights
+    for digest, addresses in (
+        (found.weights, (f"/api/artifacts/{found.weights}", f"{base}/weights")),
+        (found.predictions["test"]["artifact"], (f"{base}/predictions",)),
+        (kept.artifact, (f"/api/experiments/{done.slug}/matrices/{kept.name}.npy?split={kept.split}",)),
+    ):
+        path = site.laboratory.artifacts.path(digest)
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        for address in addresses:
+            refused = client.get(address)
+            assert (refused.status_code, refused.headers["cache-control"]) == (410, "no-store"), address
+            assert "is damaged" in refused.json()["detail"]
+        path.write_bytes(content)
+        for address in addresses:
+            assert client.get(address).status_code == 200, address
+    assert "immutable" in client.get(f"/api/artifacts/{found.weights}").headers["cache-control"]
+
+
 def test_a_priority_is_asked_for_and_can_change(client: httpx.Client) -> None:
     first = ok(client.post("/api/experiments", json={"name": "urgent", "spec": SPEC, "priority": 1}), 201)
     usual = ok(client.post("/api/experiments", json={"name": "usual", "spec": SPEC}), 201)

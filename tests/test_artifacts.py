@@ -111,6 +111,23 @@ def test_a_damaged_file_is_noticed(files: Artifacts) -> None:
     assert not files.verify(info.digest)
 
 
+def test_a_file_is_read_again_once_it_has_changed_and_set_aside_for_good(files: Artifacts) -> None:
+    info = files.put_array(np.arange(100), "matrix")
+    assert files.sound(info.digest) == files.path(info.digest)
+    content = files.path(info.digest).read_bytes()
+    files.path(info.digest).write_bytes(content[:-1] + b"\x7f")
+    os.utime(files.path(info.digest), ns=(1, 1))  # clocks of disks are coarse
+    with pytest.raises(ArtifactMissing, match="is damaged"):
+        files.sound(info.digest)
+    aside = files.set_aside(info.digest)
+    assert aside.read_bytes() == content[:-1] + b"\x7f"
+    assert not files.exists(info.digest)
+    assert files.put_array(np.arange(100), "matrix") == info
+    assert files.sound(info.digest).read_bytes() == content
+    files.sweep({info.digest}, grace_seconds=-1)
+    assert (aside.exists(), files.exists(info.digest)) == (False, True)
+
+
 def test_a_truncated_file_is_replaced_when_its_bytes_are_stored_again(files: Artifacts) -> None:
     info = files.put_array(np.arange(100), "matrix")
     os.truncate(files.path(info.digest), 10)

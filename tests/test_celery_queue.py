@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,14 +18,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sqlalchemy import text
 from toy_worker import MACHINE, SAVE_EVERY, ToyRunner, start_of, step_of
 
 from modescape.artifacts import Artifacts
 from modescape.celery_queue import HANGING, TASK, dispatch, make_app, worker_main
+from modescape.database import damage
 from modescape.errors import ConfigurationError
 from modescape.executor import Executor
-from modescape.laboratory import Laboratory
+from modescape.imported.ensemble import Recipe
+from modescape.imported.memory import from_arrays
+from modescape.importing import Answers, bring_in
+from modescape.laboratory import Laboratory, purge, started, verify
 from modescape.records import PlannedStage, StageOutput
 from modescape.settings import Settings
 from modescape.spec import parse
@@ -633,3 +640,106 @@ def test_a_worker_whose_stage_hangs_ends_itself_and_the_next_one_goes_on(
     wait_until(lambda: embedded.has_ended(experiment), 40, "the end")
     assert embedded.values(experiment) == {"train/0": expected(1, 40)["train/0"]}
     assert embedded.workers["a"].poll() is None
+
+
+# --- what is damaged --------------------------------------------------------------------------------------------------
+
+
+def spoil(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-1] if how == "cut off" else content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("how", ["changed", "cut off", "gone"])
+def test_damaged_files_are_set_aside_and_made_again_with_what_stood_on_them(embedded: House, how: str) -> None:
+    stages = chains(2, steps=6, seconds=0)
+    first, second = (embedded.launch(stages, fresh=False) for _ in range(2))
+    executor(embedded).drain()
+    laboratory = Laboratory(embedded.settings)
+    assert verify(laboratory).sound
+    files = laboratory.artifacts
+    [victim] = {one.result["artifacts"][-1]["digest"] for one in embedded.store.stages.of(first.id)[:1]}
+    spoil(files.path(victim), how)
+    found = verify(laboratory)
+    assert (found.missing, found.damaged) == (((victim,), ()) if how == "gone" else ((), (victim,)))
+    assert (found.again.stages, sorted(found.again.experiments)) == (2, ["chains", "chains-2"]), "taken over, too"
+    assert [path.stem for path in (files.folder / "damaged").glob("*")] == ([] if how == "gone" else [victim])
+    assert not files.exists(victim)
+    assert embedded.store.experiments.get(first.id).status == "running"
+    again = {one.id: one.attempt for one in embedded.store.stages.of(first.id)}
+    executor(embedded).drain()
+    assert embedded.values(first) == embedded.values(second) == expected(2, 6)
+    assert files.verify(victim)
+    assert {embedded.store.experiments.get(one.id).status for one in (first, second)} == {"succeeded"}
+    told = {f"{one.kind}/{one.key}": one.attempt - again[one.id] for one in embedded.store.stages.of(first.id)}
+    assert told == {"train/0": 1, "train/1": 0, "predict/0": 1, "predict/1": 0, "compare/all": 1}
+    assert verify(laboratory).sound
+
+
+def test_of_archived_experiments_damaged_files_are_made_again_once_they_are_retried(embedded: House) -> None:
+    row = embedded.launch(chains(1, steps=6, seconds=0), fresh=False)
+    executor(embedded).drain()
+    laboratory = Laboratory(embedded.settings)
+    embedded.store.experiments.archive(row.id)
+    spoil(laboratory.artifacts.path(embedded.store.stages.of(row.id)[0].result["artifacts"][0]["digest"]), "changed")
+    assert not verify(laboratory).sound
+    assert executor(embedded).drain() == 0
+    assert embedded.store.stages.of(row.id)[0].state == "cancelled"
+    embedded.store.experiments.retry(row.id)
+    executor(embedded).drain()
+    assert embedded.values(row) == expected(1, 6)
+    assert verify(laboratory).sound
+
+
+def test_what_was_brought_is_named_and_not_made_again(tmp_path: Path) -> None:
+    home = started(tmp_path / "home", None).laboratory
+    outputs = np.random.default_rng(0).normal(size=(3, 200, 10)).astype(np.float32)
+    row = bring_in(home, from_arrays(outputs, np.arange(200) % 10), name="given", answers=Answers(recipe=Recipe.SAME))
+    given = next(one for one in home.store.stages.of(row.id) if one.params.get("given"))
+    victim = next(iter(given.params["given"].values()))
+    spoil(home.artifacts.path(victim), "changed")
+    found = verify(home)
+    assert (found.damaged, found.again.given, found.again.stages) == ((victim,), (victim,), 0)
+    assert f"brought  {victim} was made elsewhere: bring it in again" in found.text()
+    bring_in(home, from_arrays(outputs, np.arange(200) % 10), name="again", answers=Answers(recipe=Recipe.SAME))
+    assert verify(home).sound, "the same bytes are back"
+
+
+def test_a_damaged_database_is_told_and_left_as_it_is(tmp_path: Path) -> None:
+    home = started(tmp_path / "home", None).laboratory
+    row = home.store.experiments.create(name="Chains", spec=SPEC, stages=chains(1, steps=1))
+    assert verify(home).sound
+    with sqlite3.connect(tmp_path / "home" / "modescape.db") as direct:
+        direct.execute("UPDATE stage SET experiment_id = 'nobody' WHERE kind = 'train'")
+        direct.execute("UPDATE experiment SET stages_total = 99")
+    found = verify(home)
+    assert found.database == ("1 rows of stage refer to rows of experiment that are not there",)
+    assert not found.sound
+    assert "nothing was changed" in found.text()
+    assert home.store.experiments.get(row.id).stages_total == 99
+
+
+def test_damage_is_found_on_postgres_with_and_without_amcheck(postgres_url: str) -> None:
+    store = Store(postgres_url)
+    store.experiments.create(name="Chains", spec=SPEC, stages=chains(1, steps=1))
+    assert damage(postgres_url) == []
+    with store.experiments.database.engine.begin() as connection:
+        connection.execute(text("CREATE EXTENSION IF NOT EXISTS amcheck"))
+        connection.execute(text("SET session_replication_role = replica"))  # what a broken page does to references
+        connection.execute(text("UPDATE stage SET experiment_id = 'nobody' WHERE kind = 'train'"))
+    [line] = damage(postgres_url)
+    assert line.startswith("1 rows of stage refer to rows of experiment that are not there")
+    store.close()
+
+
+def test_a_newer_database_is_neither_verified_nor_purged(embedded: House) -> None:
+    with embedded.store.experiments.database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    laboratory = Laboratory(embedded.settings)
+    with pytest.raises(ConfigurationError, match="9999"):
+        verify(laboratory)
+    with pytest.raises(ConfigurationError, match="9999"):
+        purge(laboratory, "anything")

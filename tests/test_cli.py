@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from modescape.cli import main
+from modescape.executor import Executor
 from modescape.laboratory import Laboratory
 from modescape.settings import Settings
 
@@ -117,9 +118,13 @@ def test_verify_finds_a_changed_file_and_purge_frees_bytes(home: Path, tmp_path:
     content = victim.read_bytes()
     victim.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     damaged = modescape(home, "verify")
-    victim.write_bytes(content)
     assert damaged.returncode == 1
     assert f"damaged  {victim.stem}" in damaged.stdout
+    assert "done again: " in damaged.stdout
+    for row in laboratory.store.experiments.page().items:
+        Executor(laboratory.store, laboratory.artifacts, laboratory.settings).run_experiment(row.id)
+    assert victim.read_bytes() == content, "made again, to the bit"
+    assert modescape(home, "verify").returncode == 0
 
 
 LATER = ("torch", "scipy", "sklearn", "plotly", "alembic", "httpx", "modescape.plan", "modescape.exporting",
@@ -195,5 +200,9 @@ def test_a_bad_setting_is_named(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_migrating_to_base_and_back(tmp_path: Path) -> None:
     for target in ("head", "base", "head"):
-        done = modescape(tmp_path, "migrate", "--to", target)
+        if target == "base":
+            refused = modescape(tmp_path, "migrate", "--to", target)
+            assert refused.returncode == 1
+            assert "back to base destroys everything in it; --yes says that this is meant" in refused.stderr
+        done = modescape(tmp_path, "migrate", "--to", target, *(["--yes"] if target == "base" else []))
         assert done.returncode == 0, done.stderr

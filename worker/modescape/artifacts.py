@@ -24,10 +24,12 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache
 
 from modescape.errors import ArtifactMissing, DataCorrupt, NoRoom
 from modescape.outage import free_bytes, room_in
@@ -38,6 +40,10 @@ Array = npt.NDArray[Any]
 _SUFFIXES = (".npy", ".safetensors")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SCRATCH = "scratch"
+DAMAGED = "damaged"
+# Versions of files whose bytes were found to be what their names say.
+_SOUND: LRUCache[tuple[str, int, int, int], bool] = LRUCache(maxsize=100_000)
+_SOUND_LOCK = Lock()
 _BLOCK = 1 << 20
 _PROBE = 1 << 16  # bytes
 _DTYPES = {
@@ -160,6 +166,32 @@ class Artifacts:
                 found.update(block)
         return found.hexdigest() == digest
 
+    def sound(self, digest: str) -> Path:
+        """Where the file is, once its bytes were found to be what its name says; they are read again when it has
+        changed since. Raises ArtifactMissing."""
+        path = self.path(digest)
+        state = path.stat()
+        version = (str(path), state.st_size, state.st_mtime_ns, state.st_ino)
+        with _SOUND_LOCK:
+            if version in _SOUND:
+                return path
+        if not self.verify(digest):
+            raise ArtifactMissing(
+                f"the file {digest} in {self.folder} is damaged: its bytes are not those it was named by; `modescape "
+                "verify` sets it aside and has it made again"
+            )
+        with _SOUND_LOCK:
+            _SOUND[version] = True
+        return path
+
+    def set_aside(self, digest: str) -> Path:
+        """Move a damaged file to where nobody takes it for the one of that name; where that is. Raises
+        ArtifactMissing."""
+        path = self.path(digest)
+        aside = self.folder / DAMAGED / path.name
+        aside.parent.mkdir(exist_ok=True)
+        return path.replace(aside)
+
     def delete(self, digest: str, *, keep_since: datetime | None = None) -> int:
         """Delete a file if it is there; bytes freed. One written (or written again) at `keep_since` or later stays.
 
@@ -185,7 +217,7 @@ class Artifacts:
             if path.parent.name == _SCRATCH:
                 wanted = stages is None or path.name[:36] in stages
             else:
-                wanted = path.suffix in _SUFFIXES and path.stem in known
+                wanted = path.suffix in _SUFFIXES and path.stem in known and path.parent.name != DAMAGED
             state = path.stat()
             if not wanted and state.st_mtime <= oldest:
                 path.unlink(missing_ok=True)

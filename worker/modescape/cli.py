@@ -78,7 +78,8 @@ def parser() -> argparse.ArgumentParser:
     )
     worker.add_argument("--device", default=None, choices=("auto", "cpu", "cuda"), help="where to compute")
     migrate = command("migrate", _migrate, "bring the database to this version")
-    migrate.add_argument("--to", default="head", help="an Alembic revision; `base` empties the schema")
+    migrate.add_argument("--to", default="head", help="an Alembic revision; `base` destroys everything in the database")
+    migrate.add_argument("--yes", action="store_true", help="do not ask before something is destroyed")
     run = command("run", _run, "run a spec here and now, without any service")
     run.add_argument("spec", help="a file of JSON or YAML, `-` for standard input, or a preset")
     run.add_argument("--name", default=None, help="name of the experiment")
@@ -124,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
     spool.add_argument("action", nargs="?", default="list", choices=("list", "send", "forget"))
     spool.add_argument("id", nargs="*", help="which, as they are listed; of send, none are all")
     spool.add_argument("--token", default=None, help="the server's token; empty takes MODESCAPE_TOKEN")
-    verify = command("verify", _verify, "re-hash every artifact and recompute the list columns")
+    verify = command("verify", _verify, "check the database and every artifact; have made again what is damaged")
     verify.add_argument("--sweep", action="store_true", help="delete files that no row names")
     kept = command("backup", _backup, "copy everything into a folder, while the service runs; either database reads it")
     kept.add_argument("folder", type=Path, help="where copies are kept, each by its moment; artifacts once for all")
@@ -228,9 +229,23 @@ def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
     if parsed.to == "head":
         upgrade(settings.database)
     else:
+        _ask_before_destroying(settings, parsed)
         downgrade(settings.database, parsed.to)
     print(f"database is at {parsed.to}")
     return 0
+
+
+def _ask_before_destroying(settings: Settings, parsed: argparse.Namespace) -> None:
+    """Raises ConfigurationError where nobody says yes."""
+    if parsed.yes:
+        return
+    where = settings.database.set(username=None, password=None, query={}).render_as_string()
+    lost = "everything in it" if parsed.to == "base" else "what only newer versions keep"
+    what = f"taking {where} back to {parsed.to} destroys {lost}"
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"{what}; --yes says that this is meant")
+    if input(f"{what[0].upper()}{what[1:]}. Type {parsed.to} to do so: ").strip() != parsed.to:
+        raise ConfigurationError("nothing was changed")
 
 
 def _launch(settings: Settings, parsed: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ import fcntl
 import os
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DataError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from modescape import outage
@@ -113,6 +114,54 @@ def check_schema(url: str | URL) -> None:
     if not state.current:
         _refuse_newer(state)
         raise ConfigurationError(f"the database is at revision {state.found or 'none'}; run `modescape migrate`")
+
+
+def damage(url: str | URL) -> list[str]:
+    """What is wrong with the database itself, a line each, without writing: of SQLite its pages and indexes, of
+    PostgreSQL its indexes where the extension amcheck is; of both the rows that refer to none. Raises
+    ConfigurationError when it does not answer."""
+    with _reached(url, _answering) as connection:
+        try:
+            return list(_of_sqlite(connection) if connection.dialect.name == "sqlite" else _of_postgres(connection))
+        except DBAPIError as error:  # too damaged to be asked
+            return [first_line(error)]
+
+
+def _of_sqlite(connection: Connection) -> Iterator[str]:
+    found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    yield from () if found == ["ok"] else map(str, found)
+    lost = Counter((row[0], row[2]) for row in connection.exec_driver_sql("PRAGMA foreign_key_check"))
+    yield from (
+        f"{count} rows of {table} refer to rows of {of} that are not there" for (table, of), count in lost.items()
+    )
+
+
+def _of_postgres(connection: Connection) -> Iterator[str]:
+    if connection.execute(text("SELECT 1 FROM pg_extension WHERE extname = 'amcheck'")).scalar():
+        indexes = text(
+            "SELECT c.oid, c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = "
+            "c.relam WHERE a.amname = 'btree' AND i.indisvalid AND c.relnamespace = current_schema()::regnamespace"
+        )
+        for oid, name in connection.execute(indexes).all():
+            try:
+                with connection.begin_nested():
+                    connection.execute(text("SELECT bt_index_check(CAST(:oid AS oid))"), {"oid": oid})
+            except DBAPIError as error:
+                yield f"index {name}: {first_line(error)}"
+    for name, table, columns, of, keys in _references(connection):
+        given = " AND ".join(f'child."{column}" IS NOT NULL' for column in columns)
+        same = " AND ".join(f'child."{column}" = parent."{key}"' for column, key in zip(columns, keys, strict=True))
+        parent = f'SELECT 1 FROM "{of}" parent WHERE {same}'
+        lost = text(f'SELECT count(*) FROM "{table}" child WHERE {given} AND NOT EXISTS ({parent})')
+        if count := connection.execute(lost).scalar():
+            yield f"{count} rows of {table} refer to rows of {of} that are not there ({name})"
+
+
+def _references(connection: Connection) -> Iterator[tuple[str, str, list[str], str, list[str]]]:
+    looked = inspect(connection)
+    for table in looked.get_table_names():
+        for one in looked.get_foreign_keys(table):
+            yield str(one["name"]), table, one["constrained_columns"], one["referred_table"], one["referred_columns"]
 
 
 def upgrade(url: str | URL, revision: str = "head") -> None:

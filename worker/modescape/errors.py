@@ -7,7 +7,7 @@ ModescapeError
 ├── Forbidden           whoever asks may not do this (403)
 ├── DataMissing         data sets are not on this machine (409); says how to get them, carries the fields that name them
 ├── DataCorrupt         a file is not what its checksum or its layout promises (422); carries fields likewise
-├── ArtifactMissing     a row names a file that is not there
+├── ArtifactMissing     a row names a file that is not there, or is damaged
 ├── NoRoom              a disk is full, or may not be written (507); what does it waits, and goes on by itself
 ├── ConfigurationError  a setting, a port or a folder cannot be used; `modescape` prints it as one sentence
 │   └── ExtraMissing    what is asked for needs packages that are not installed; says the line that installs them
@@ -109,7 +109,7 @@ class DataCorrupt(_DataError):
 
 
 class ArtifactMissing(ModescapeError):
-    """A row names a file that is not there."""
+    """A row names a file that is not there, or is damaged."""
 
 
 class NoRoom(ModescapeError):

@@ -25,11 +25,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from sqlalchemy.exc import DatabaseError
+
 from modescape import extras, plugins
-from modescape.artifacts import Artifacts
+from modescape.artifacts import DAMAGED, Artifacts
 from modescape.claims.repeated_looks import Look
 from modescape.claims.telling import Told, star
-from modescape.database import check_schema, upgrade
+from modescape.database import check_schema, damage, upgrade
 from modescape.errors import (
     ArtifactMissing,
     Conflict,
@@ -49,6 +51,7 @@ from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, stored
 from modescape.spec_parts import DataSpec, WeightsSpec
 from modescape.store import Store
+from modescape.store.experiments import Remade
 from modescape.tables import Experiment, Stage, Worker
 
 if TYPE_CHECKING:
@@ -512,22 +515,33 @@ def _readme(results: Results, skipped: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found: artifacts read, those missing or changed on disk, rows repaired, files swept."""
+    """What `verify` found: what is wrong with the database itself, artifacts read, those missing or changed on disk,
+    what is done again because of them, rows repaired, files swept. aside: where the changed ones are now."""
 
+    database: tuple[str, ...]
     artifacts: int
     missing: tuple[str, ...]
     damaged: tuple[str, ...]
+    again: Remade
     repaired: int
     swept_bytes: int
+    aside: Path
 
     @property
     def sound(self) -> bool:
-        return not (self.missing or self.damaged)
+        return not (self.missing or self.damaged or self.database)
 
     def text(self) -> str:
         lines = [f"{self.artifacts} artifacts read"]
+        lines += [f"database {line}" for line in self.database]
         lines += [f"missing  {digest}" for digest in self.missing]
         lines += [f"damaged  {digest}" for digest in self.damaged]
+        if self.database:
+            return "\n".join([*lines, "nothing was changed: the database is damaged; go back to a copy of it"])
+        lines += [f"what is damaged was set aside in {self.aside}"] if self.damaged else []
+        if self.again.stages:
+            lines.append(f"done again: {self.again.stages} stages of {', '.join(self.again.experiments)}")
+        lines += [f"brought  {digest} was made elsewhere: bring it in again" for digest in self.again.given]
         lines.append(
             f"{self.repaired} list columns recomputed, {self.swept_bytes / 1e6:.1f} MB of unnamed files deleted"
         )
@@ -535,17 +549,38 @@ class Verification:
 
 
 def verify(laboratory: Laboratory, *, sweep: bool = False) -> Verification:
-    """Re-hash every artifact a row names, recompute the list columns, and on request delete what no row names."""
-    digests = laboratory.store.outputs.digests()
-    missing = [digest for digest in digests if not laboratory.artifacts.exists(digest)]
-    damaged = [digest for digest in digests if digest not in missing and not laboratory.artifacts.verify(digest)]
-    repaired = laboratory.store.experiments.recompute_list_columns()
-    swept = laboratory.artifacts.sweep(set(digests), stages=laboratory.store.stages.ids()) if sweep else 0
-    return Verification(len(digests), tuple(missing), tuple(damaged), repaired, swept)
+    """Check the database and re-hash every artifact a row names; set aside what is damaged, have it and what is missing
+    made again, recompute the list columns, and on request delete what no row names. A database that is damaged itself
+    is left as it is. Raises ConfigurationError for one of another version, which is not even read."""
+    check_schema(laboratory.settings.database)
+    artifacts, store = laboratory.artifacts, laboratory.store
+    wrong = damage(laboratory.settings.database)
+    try:
+        digests = store.outputs.digests()
+    except DatabaseError:
+        if not wrong:
+            raise
+        digests = []
+    missing = {digest for digest in digests if not artifacts.exists(digest)}
+    damaged = [digest for digest in digests if digest not in missing and not artifacts.verify(digest)]
+    again, repaired, swept = Remade(0, (), ()), 0, 0
+    if not wrong:
+        for digest in damaged:
+            artifacts.set_aside(digest)
+        if unsound := [*sorted(missing), *damaged]:
+            again = store.experiments.make_again(unsound)
+        repaired = store.experiments.recompute_list_columns()
+        swept = artifacts.sweep(set(digests), stages=store.stages.ids()) if sweep else 0
+    return Verification(
+        tuple(wrong), len(digests), tuple(sorted(missing)), tuple(damaged), again, repaired, swept,
+        artifacts.folder / DAMAGED,
+    )  # fmt: skip
 
 
 def purge(laboratory: Laboratory, reference: str) -> int:
-    """Delete an archived experiment and the files only it names; bytes freed. Raises NotFound, Conflict."""
+    """Delete an archived experiment and the files only it names; bytes freed. Raises NotFound, Conflict, and
+    ConfigurationError for a database of another version."""
+    check_schema(laboratory.settings.database)
     purged = laboratory.store.experiments.purge(reference)
     running = laboratory.store.stages.oldest_running()
     for stage_id in purged.stages:

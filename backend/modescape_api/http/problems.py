@@ -99,7 +99,8 @@ KINDS = {
             "gone",
             410,
             "The file is gone",
-            "A row names a file that is no longer in the artifact folder; `modescape verify` lists such files.",
+            "A row names a file that is no longer in the artifact folder, or damaged; `modescape verify` has it made "
+            "again.",
         ),
         Kind(
             "too-large",

@@ -24,7 +24,8 @@ ZIP = "application/zip"
 @router.get(
     "/api/artifacts/{sha256}",
     summary="A file by its digest",
-    description="Never changes: cached for ever, in ranges if asked.",
+    description="Never changes: cached for ever, in ranges if asked. One whose bytes are no longer what it is named by "
+    "is refused (410).",
     responses={
         200: {"description": "The file", "content": {"application/octet-stream": replies.BINARY}},
         206: {"description": "A range of it"},
@@ -38,7 +39,7 @@ def artifact(
     here: Here,
     sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="64 hexadecimal digits.")],
 ) -> Response:
-    path = here.artifacts.path(sha256)
+    path = here.artifacts.sound(sha256)
     kind = replies.NPY if path.suffix == ".npy" else replies.SAFETENSORS
     return replies.content(request, path, sha256, media_type=kind, name=path.name)
 

@@ -77,6 +77,7 @@ def predictions(request: Request, here: Here, experiment: str, number: Number, s
     headers = {"etag": etag, "cache-control": replies.IMMUTABLE}
     if replies.unchanged(request, etag):
         return Response(status_code=304, headers=headers)
+    here.artifacts.sound(kept["artifact"])
     logits = here.artifacts.array(kept["artifact"])[kept["index"]]
     return replies.npy(logits, name=f"{row.slug}-{number}-{split}.npy", headers=headers)
 
@@ -148,7 +149,7 @@ def weights(request: Request, here: Here, experiment: str, number: Number) -> Re
     row = here.store.experiments.get(experiment)
     found = here.store.results.solution(row.id, number)
     if found.weights is not None:
-        path = here.artifacts.path(found.weights)
+        path = here.artifacts.sound(found.weights)
         return replies.content(
             request,
             path,

@@ -57,6 +57,15 @@ class Purged:
     stages: list[str]
 
 
+@dataclass(frozen=True)
+class Remade:
+    """What is done again because of files: how many stages, of which experiments; given: files no stage can make."""
+
+    stages: int
+    experiments: tuple[str, ...]
+    given: tuple[str, ...]
+
+
 class Experiments(Subject):
     """By id or slug; archived ones are found too."""
 
@@ -336,6 +345,36 @@ class Experiments(Subject):
             settle(change, experiment)
             return experiment
 
+    def make_again(self, digests: Collection[str]) -> Remade:
+        """Have the stages done again that made or took over these files, which are gone or damaged, and later what
+        stood on them; of an archived experiment once it is retried. What a stage was given, none can make."""
+        stages, slugs, given = 0, list[str](), set[str]()
+        naming = select(Stage.experiment_id).join(ArtifactUse, ArtifactUse.stage_id == Stage.id)
+        found: set[str] = set()
+        for some in batches(sorted(digests)):
+            found.update(self.found(naming.where(ArtifactUse.digest.in_(some))))
+        for id_ in sorted(found):
+            with self.database.writing() as change:
+                experiment = find_experiment(change.session, id_, lock=True)
+                made, brought = _makers(change, experiment, digests)
+                given |= brought
+                if not made:
+                    continue
+                archived = experiment.archived_at is not None
+                state = {"state": StageState.CANCELLED} if archived else {}
+                move(change, Stage.id.in_(made), error={}, step=0, **AFRESH | state)
+                move(change, waiting_for(made), Stage.state == StageState.READY, state=StageState.BLOCKED)
+                for some in batches(sorted(digests)):
+                    of_them = ArtifactUse.stage_id.in_(made) & ArtifactUse.digest.in_(some)
+                    change.session.execute(delete(ArtifactUse).where(of_them))
+                change.event(EventKind.RETRIED, experiment.id, stages=len(made))
+                settle(change, experiment)
+                stages += len(made)
+                slugs.append(experiment.slug)
+        with self.database.writing() as change:
+            forget_files(change.session, set(digests) - given)
+        return Remade(stages, tuple(slugs), tuple(sorted(given)))
+
     def archive(self, reference: str) -> Experiment:
         """Take it out of the lists and stop what still runs of it; `purge` frees its bytes. Raises NotFound."""
         with self._changing(reference) as (change, experiment):
@@ -384,6 +423,18 @@ class Experiments(Subject):
 
 def _most_first(counts: Mapping[str, Mapping[str, int]]) -> Counts:
     return {name: sorted(found.items(), key=lambda pair: (-pair[1], pair[0])) for name, found in counts.items()}
+
+
+def _makers(change: Change, experiment: Experiment, digests: Collection[str]) -> tuple[list[str], set[str]]:
+    """Ids of the stages of an experiment that have made one of these files and could again, and the files of which a
+    stage was given one."""
+    session, lost, given = change.session, set(digests), set[str]()
+    of_it = Stage.experiment_id == experiment.id
+    for params in session.scalars(select(Stage.params).where(of_it)):
+        given |= lost & set((params.get("given") or {}).values())
+    named = select(ArtifactUse.stage_id, ArtifactUse.digest).join(Stage, Stage.id == ArtifactUse.stage_id)
+    rows = session.execute(named.where(of_it, Stage.state == StageState.SUCCEEDED)).all()
+    return sorted({stage for stage, digest in rows if digest in lost - given}), given
 
 
 def _cancel(change: Change, experiment: Experiment) -> None:
