@@ -197,7 +197,9 @@ def test_names_notes_and_tags_can_change(client: httpx.Client) -> None:
     assert ok(client.patch(f"/api/experiments/{slug}", json={}))["name"] == "new"
 
 
-def test_a_damaged_file_is_not_sent_as_what_it_is_named_by(site: Served, client: httpx.Client, done: Experiment) -> None:
+def test_a_damaged_file_is_not_sent_as_what_it_is_named_by(
+    site: Served, client: httpx.Client, done: Experiment
+) -> None:
     solution = ok(client.get(f"/api/experiments/{done.slug}/solutions?role=optimum"))["items"][0]
     base = f"/api/experiments/{done.slug}/solutions/{solution['number']}"
     found = site.laboratory.store.results.solution(done.id, solution["number"])

@@ -559,6 +559,12 @@ def test_a_worker_whose_whole_home_is_on_a_full_disk_goes_on_once_there_is_room(
         wait_until(lambda: "has no room, and work waits" in (logs / "a.log").read_text(), 30, "a word about it")
         threading.Event().wait(3 * LEASE_SECONDS)
         assert made.store.experiments.get(experiment.id).status == "running"
+        command = [sys.executable, "-m", "modescape.cli", "priority", "chains", "high"]
+        environment = {**os.environ, "MODESCAPE_HOME": str(home)}
+        told = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert (told.returncode, told.stderr) == (
+            1, "modescape: the database takes nothing more (database or disk is full)\n"
+        )  # fmt: skip
         disk.make_room()
         wait_until(lambda: made.has_ended(experiment), 120, "the end of the experiment")
         assert made.values(experiment) == expected(2, 400)

@@ -55,6 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        from modescape.database import no_room
+
+        if (lack := no_room(error)) is None:
+            raise
+        print(f"modescape: {lack}", file=sys.stderr)
+        return 1
 
 
 def parser() -> argparse.ArgumentParser:

@@ -25,8 +25,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from sqlalchemy.exc import DatabaseError
-
 from modescape import extras, plugins
 from modescape.artifacts import DAMAGED, Artifacts
 from modescape.claims.repeated_looks import Look
@@ -550,17 +548,12 @@ class Verification:
 
 def verify(laboratory: Laboratory, *, sweep: bool = False) -> Verification:
     """Check the database and re-hash every artifact a row names; set aside what is damaged, have it and what is missing
-    made again, recompute the list columns, and on request delete what no row names. A database that is damaged itself
-    is left as it is. Raises ConfigurationError for one of another version, which is not even read."""
+    made again, recompute the list columns, and on request delete what no row names. Of a database that is damaged itself
+    only that is told. Raises ConfigurationError for one of another version, which is not even read."""
     check_schema(laboratory.settings.database)
     artifacts, store = laboratory.artifacts, laboratory.store
     wrong = damage(laboratory.settings.database)
-    try:
-        digests = store.outputs.digests()
-    except DatabaseError:
-        if not wrong:
-            raise
-        digests = []
+    digests = [] if wrong else store.outputs.digests()  # rows that may not be what they were
     missing = {digest for digest in digests if not artifacts.exists(digest)}
     damaged = [digest for digest in digests if digest not in missing and not artifacts.verify(digest)]
     again, repaired, swept = Remade(0, (), ()), 0, 0
