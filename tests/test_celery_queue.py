@@ -25,6 +25,7 @@ from toy_worker import MACHINE, SAVE_EVERY, ToyRunner, start_of, step_of
 
 from modescape.artifacts import Artifacts
 from modescape.celery_queue import HANGING, TASK, dispatch, make_app, worker_main
+from modescape.cli import main
 from modescape.database import damage
 from modescape.errors import ConfigurationError
 from modescape.executor import Executor
@@ -720,6 +721,27 @@ def test_a_damaged_database_is_told_and_left_as_it_is(tmp_path: Path) -> None:
     assert not found.sound
     assert "nothing was changed" in found.text()
     assert home.store.experiments.get(row.id).stages_total == 99
+
+
+@pytest.mark.parametrize("place", ["pages", "header"])
+def test_a_database_whose_pages_are_damaged_is_told_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    home = started(tmp_path / "home", None).laboratory
+    for _ in range(20):
+        home.store.experiments.create(name="Chains", spec=SPEC, stages=chains(4, steps=1))
+    home.store.close()
+    file = tmp_path / "home" / "modescape.db"
+    content = bytearray(file.read_bytes())
+    assert len(content) > 200_000, "no log is left beside it"
+    for start in range(len(content) * 2 // 3, len(content) - 5000, 20_000) if place == "pages" else (0,):
+        content[start : start + 3000] = bytes([0xA5]) * 3000
+    file.write_bytes(content)
+    monkeypatch.setenv("MODESCAPE_HOME", str(tmp_path / "home"))
+    assert main(["verify"]) == 1
+    said = capsys.readouterr()
+    assert ("database " in said.out) if place == "pages" else ("file is not a database" in said.err), said
+    assert file.read_bytes() == content
 
 
 def test_damage_is_found_on_postgres_with_and_without_amcheck(postgres_url: str) -> None:

@@ -22,7 +22,15 @@ from typing import Any
 
 import orjson
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from modescape import outage
@@ -254,7 +262,7 @@ def _reached(url: str | URL, how: Callable[[Engine], AbstractContextManager[Conn
 def _answering(engine: Engine) -> Iterator[Connection]:
     try:
         connection = engine.connect()
-    except OperationalError as error:
+    except DatabaseError as error:
         where = engine.url.set(username=None, password=None, query={}).render_as_string()
         raise ConfigurationError(
             f"the database {where} does not answer ({first_line(error)}); check MODESCAPE_DATABASE_URL"

@@ -548,8 +548,8 @@ class Verification:
 
 def verify(laboratory: Laboratory, *, sweep: bool = False) -> Verification:
     """Check the database and re-hash every artifact a row names; set aside what is damaged, have it and what is missing
-    made again, recompute the list columns, and on request delete what no row names. Of a database that is damaged itself
-    only that is told. Raises ConfigurationError for one of another version, which is not even read."""
+    made again, recompute the list columns, and on request delete what no row names. Of a database that is damaged
+    itself only that is told. Raises ConfigurationError for one of another version, which is not even read."""
     check_schema(laboratory.settings.database)
     artifacts, store = laboratory.artifacts, laboratory.store
     wrong = damage(laboratory.settings.database)
