@@ -37,6 +37,8 @@ def upgrade() -> None:
     op.create_index("ix_stage_ready", "stage", READY, sqlite_where=ready, postgresql_where=ready)
     if op.get_bind().dialect.name == "sqlite":
         _lists_by([*LISTED, "priority"])
+    else:
+        op.create_index("ix_experiment_turn", "experiment", ["id", "priority", "created_by", "turn", "created_at"])
 
 
 def _lists_by(columns: list[str]) -> None:
@@ -47,6 +49,8 @@ def _lists_by(columns: list[str]) -> None:
 def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         _lists_by(LISTED)
+    else:
+        op.drop_index("ix_experiment_turn", "experiment")
     op.drop_index("ix_stage_ready", "stage")
     op.drop_table("turn")
     for name in ("waits", "waits_until", "room"):

@@ -147,6 +147,9 @@ class Experiment(Base):
             "priority",
             sqlite_where=_SHOWN,
         ).ddl_if(dialect="sqlite"),
+        Index(  # all that says whose turn it is; SQLite finds a row by its id alone
+            "ix_experiment_turn", "id", "priority", "created_by", "turn", "created_at"
+        ).ddl_if(dialect="postgresql"),
         Index(  # of three letters each, for the search; SQLite's is a table of its own (migration 0014)
             "ix_experiment_text",
             "name",
