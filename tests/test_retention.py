@@ -69,7 +69,7 @@ def test_old_workers_go_but_the_last_of_an_arithmetic_prices_what_comes(laborato
         aged(laboratory, Worker, Worker.seen_at, days, Worker.name == name)
     assert tidy(laboratory) == {"workers": 2}
     assert [worker.name for worker in store.workers.all()] == ["c", "d", "e"]
-    assert tidy(settings_of(laboratory, keep_days=None)) == {}
+    assert tidy(settings_of(laboratory, keep_days=0.0)) == {}
 
 
 def test_keys_of_requests_and_deeds_go_after_their_days(laboratory: Laboratory) -> None:

@@ -24,12 +24,12 @@ def tidy(laboratory: Laboratory) -> dict[str, int]:
     """Forget what is older than the settings keep it; how many of each."""
     store, settings = laboratory.store, laboratory.settings
     found = {"events": store.events.prune(settings.keep_events)}
-    if (days := settings.keep_days) is not None:
+    if days := settings.keep_days:
         found["workers"] = store.workers.forget(timedelta(days=days))
         found["requests"] = store.experiments.forget_requests(timedelta(days=days))
-    if (days := settings.keep_deeds_days) is not None:
+    if days := settings.keep_deeds_days:
         found["deeds"] = store.deeds.forget(timedelta(days=days))
-    if (days := settings.keep_archived_days) is not None:
+    if days := settings.keep_archived_days:
         found["archived"] = _purge(laboratory, timedelta(days=days))
     return {name: count for name, count in found.items() if count}
 

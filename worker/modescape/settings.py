@@ -94,15 +94,13 @@ class Settings(BaseSettings):
     keep_events: int = Field(
         20_000, ge=1000, description="How many of the last events are kept, for pages and programs that were away."
     )
-    keep_days: float | None = Field(
-        90.0, gt=0, description="Days until workers that were not heard of, and keys of requests that may be repeated, "
-        "are forgotten; empty: never.",
+    keep_days: float = Field(
+        90.0, ge=0, description="Days until workers that were not heard of, and keys of requests that may be repeated, "
+        "are forgotten; 0: never.",
     )  # fmt: skip
-    keep_deeds_days: float | None = Field(
-        None, gt=0, description="Days until it is forgotten who did what; empty: never."
-    )
-    keep_archived_days: float | None = Field(
-        None, gt=0, description="Days after which archived experiments are deleted for good; empty: never."
+    keep_deeds_days: float = Field(0.0, ge=0, description="Days until it is forgotten who did what; 0: never.")
+    keep_archived_days: float = Field(
+        0.0, ge=0, description="Days after which archived experiments are deleted for good; 0: never."
     )
     max_gigabytes: float | None = Field(
         None, ge=0, description="Gigabytes that one launch may keep; empty: what is free on the artifacts' disk, less "

@@ -1,7 +1,7 @@
 """What a ready stage waits for, the priority of experiments, and when their owners had their last turn.
 
-Revision ID: 0020
-Revises: 0019
+Revision ID: 0017
+Revises: 0016
 Create Date: 2026-11-30
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0020"
-down_revision: str | None = "0019"
+revision: str = "0017"
+down_revision: str | None = "0016"
 
 LISTED = [
     "created_at", "id", "status", "dataset", "input_scale", "architecture", "methods", "tags", "runs", "preset", "name",

@@ -1,7 +1,7 @@
 """Where it is told that experiments have ended, and what has still to be told.
 
-Revision ID: 0019
-Revises: 0017
+Revision ID: 0016
+Revises: 0015
 Create Date: 2026-11-30
 """
 
@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision: str = "0019"
-down_revision: str | None = "0017"
+revision: str = "0016"
+down_revision: str | None = "0015"
 
 
 def upgrade() -> None:

@@ -2,7 +2,7 @@
 
 Sweeps and imports say who made them, as experiments did before; of older ones nobody knows.
 
-Revision ID: 0017
+Revision ID: 0015
 Revises: 0014
 Create Date: 2026-11-30
 """
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision: str = "0017"
+revision: str = "0015"
 down_revision: str | None = "0014"
 
 
