@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import bz2
 import contextlib
 import io
+import json
 import os
+import pickle
+import platform
 import random
 import shutil
 import signal
@@ -13,22 +18,25 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import redis
 from sqlalchemy import text
 from toy_worker import MACHINE, SAVE_EVERY, ToyRunner, start_of, step_of
 
 from modescape.artifacts import Artifacts
-from modescape.celery_queue import HANGING, TASK, dispatch, make_app, worker_main
+from modescape.celery_queue import HANGING, LONGEST, TASK, _wake_up, dispatch, make_app, worker_main
 from modescape.cli import main
 from modescape.database import damage
 from modescape.errors import ConfigurationError
-from modescape.executor import Executor
+from modescape.executor import Executor, Watch
 from modescape.imported.ensemble import Recipe
 from modescape.imported.memory import from_arrays
 from modescape.importing import Answers, bring_in
@@ -83,7 +91,7 @@ class House:
     logs: Path
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, *program: str) -> None:
         environment = {
             **os.environ,
             "MODESCAPE_HOME": str(self.settings.home),
@@ -95,8 +103,9 @@ class House:
             environment["MODESCAPE_BROKER_URL"] = self.settings.broker_url.get_secret_value()
         with (self.logs / f"{name}.log").open("ab") as log:
             self.workers[name] = subprocess.Popen(
-                [sys.executable, str(TESTS / "toy_worker.py"), name], env=environment, stdout=log, stderr=log
-            )
+                [sys.executable, *(program or (str(TESTS / "toy_worker.py"), name))], env=environment,
+                stdout=log, stderr=log,
+            )  # fmt: skip
 
     def kill(self, name: str) -> None:
         self.workers[name].kill()
@@ -281,6 +290,200 @@ def test_a_redis_that_hangs_stops_neither_launches_nor_workers(either: House, mo
     for worker in either.workers.values():
         worker.send_signal(signal.SIGTERM)
     assert [worker.wait(40) for worker in either.workers.values()] == [0, 0, 0]
+
+
+def real_message(folder: Path, stage_id: str) -> dict[str, Any]:
+    """What Celery itself puts into a queue."""
+    make_app("filesystem://", folder).send_task(TASK, args=[stage_id], queue="cpu")
+    [file] = (folder / "queue").iterdir()
+    found: dict[str, Any] = json.loads(file.read_bytes())
+    file.unlink()
+    return found
+
+
+def foreign_messages(folder: Path) -> dict[str, bytes]:
+    """All that may lie in a queue and is no wake-up: malformed, cut off, packed, of others, of other times."""
+    real = real_message(folder, "a stage")
+    whole = json.dumps(real).encode()
+
+    def packed(kind: str, body: bytes, **headers: object) -> bytes:
+        told = {**real, "content-type": kind, "body": base64.b64encode(body).decode()}
+        return json.dumps({**told, "headers": {**real["headers"], **headers}}).encode()
+
+    def called(body: object) -> bytes:
+        return packed("application/json", json.dumps(body).encode())
+
+    arguments = base64.b64decode(real["body"])
+    first_protocol = {"task": TASK, "id": "1", "args": ["a stage"], "kwargs": {}}
+    return {
+        "empty": b"", "half of one": whole[: len(whole) // 2], "one letter less": whole[:-1],
+        "not text": b"\xff\xfe\x00", "null": b"null", "a list": b"[]", "a number": b"1", "an empty object": b"{}",
+        "deep": b"[" * 30_000, "a type of kombu's": b'{"__type__": "decimal", "__value__": "x"}',
+        "no headers": json.dumps({**real, "headers": None}).encode(),
+        "no properties": json.dumps({**real, "properties": None}).encode(),
+        "no body": json.dumps({**real, "body": None}).encode(),
+        "a body that is not base64": json.dumps({**real, "body": "*"}).encode(),
+        "zlib": packed("application/json", zlib.compress(arguments), compression="application/x-gzip"),
+        "bzip2": packed("application/json", bz2.compress(arguments), compression="application/x-bz2"),
+        "broken zlib": packed("application/json", b"x", compression="application/x-gzip"),
+        "an unknown compression": packed("application/json", arguments, compression="application/x-none"),
+        "a bomb": packed("application/json", zlib.compress(b"0" * 20_000_000), compression="zlib"),
+        "pickle": packed("application/x-python-serialize", pickle.dumps((["a stage"], {}, {}))),
+        "yaml": packed("application/x-yaml", b"[[a stage], {}, {}]"),
+        "another task": packed("application/json", arguments, task="celery.backend_cleanup"),
+        "no task": packed("application/json", arguments, task=None),
+        "the first protocol": json.dumps({**real, "headers": {}, "body": base64.b64encode(
+            json.dumps(first_protocol).encode()).decode()}).encode(),
+        "no arguments": called([[], {}, {}]), "too many arguments": called([["a", "b"], {}, {}]),
+        "a number as stage": called([[1], {}, {}]), "arguments by name": called([{"stage_id": "a"}, {}, {}, {}]),
+        "a NUL": called([["a\0b"], {}, {}]), "not ASCII": called([["\ud800"], {}, {}]),
+        "long": json.dumps({**real, "more": "0" * LONGEST}).encode(),
+    }  # fmt: skip
+
+
+def put(made: House, raw: list[bytes]) -> None:
+    """Put something into the queue as it is, before what is there."""
+    if made.settings.broker.startswith("redis"):
+        with redis.Redis.from_url(made.settings.broker) as client:
+            client.rpush("cpu", *raw)
+            client.sadd("_kombu.binding.cpu", "no binding")
+        return
+    queue = made.settings.home / "queue"
+    for folder in (queue / "0_folder.cpu.msg", made.settings.home / "control"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for number, one in enumerate(raw):
+        (queue / "new").write_bytes(one)
+        (queue / "new").rename(queue / f"0_{number}.cpu.msg")
+    (made.settings.home / "control" / "cpu.exchange").touch()
+
+
+@pytest.mark.slow
+def test_no_message_stops_a_worker(either: House, tmp_path: Path, wait_until) -> None:
+    foreign = foreign_messages(tmp_path)
+    before = {name: len((either.logs / f"{name}.log").read_text()) for name in either.workers}
+    put(either, list(foreign.values()))
+
+    def said() -> str:
+        return "".join((either.logs / f"{name}.log").read_text()[begin:] for name, begin in before.items())
+
+    wait_until(lambda: said().count("dropped a message") == len(foreign), 60, "a line for each")
+    experiment = either.launch(chains(2, steps=5))
+    wait_until(lambda: either.has_ended(experiment), 60, "work after them")
+    assert either.values(experiment) == expected(2, 5)
+    assert [either.workers[name].poll() for name in before] == [None] * len(before)
+    assert "Traceback" not in said()
+    assert said().count("dropped a message") == len(foreign), "each once"
+
+
+def test_a_wake_up_is_made_anew_of_its_stage_alone(tmp_path: Path) -> None:
+    real = real_message(tmp_path, "a stage")
+    held = {"eta": "9999-01-01T00:00:00", "expires": "never", "timelimit": ["x", -1], "retries": "many"}
+    linked = base64.b64encode(json.dumps([["a stage"], {"more": 1}, {"callbacks": [{"task": TASK}]}]).encode()).decode()
+    for told in (real, {**real, "headers": {**real["headers"], **held}}, {**real, "body": linked}):
+        made = _wake_up(json.dumps(told).encode(), "cpu")
+        assert made is not None
+        assert json.loads(base64.b64decode(made["body"])) == [["a stage"], {}, {}]
+        assert not held.items() & made["headers"].items()
+        assert "eta" not in made["headers"]
+    whole = json.dumps(real).encode()
+    assert [cut for cut in range(len(whole)) if _wake_up(whole[:cut], "cpu") is not None] == []
+    assert [name for name, raw in foreign_messages(tmp_path).items() if _wake_up(raw, "cpu") is not None] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("either", ["embedded", "servers"], indirect=True)
+def test_a_family_that_sleeps_longer_than_its_leases_goes_on_where_it_was(either: House, wait_until) -> None:
+    """A laptop's lid, three times, at one step; the one who has nothing to do wakes first, and judges nobody."""
+    either.start("idle")
+    wait_until(lambda: any(worker.name == "idle" for worker in either.store.workers.living()), 40, "a third worker")
+    experiment = either.launch([
+        PlannedStage("train", str(run), params={"run": run, "steps": 2, "seconds": 4 * LEASE_SECONDS}) for run in (0, 1)
+    ])  # fmt: skip
+
+    def running() -> set[str | None]:
+        return {stage.lease_owner for stage in either.store.stages.of(experiment.id) if stage.state == "running"}
+
+    wait_until(lambda: len(running()) == 2, 30, "both begun")
+    busy = running()
+    first = sorted(either.workers, key=lambda name: name in busy)
+    for _ in range(3):
+        time.sleep(0.75 * LEASE_SECONDS)  # rounds, as when nobody sleeps
+        for name in either.workers:
+            either.workers[name].send_signal(signal.SIGSTOP)
+        time.sleep(1.5 * LEASE_SECONDS)
+        for name in first:
+            either.workers[name].send_signal(signal.SIGCONT)
+            time.sleep(0.3)
+    wait_until(lambda: either.has_ended(experiment), 60, "the end of the experiment")
+    for stage in either.store.stages.of(experiment.id):
+        assert (stage.state, stage.losses, stage.attempt) == ("succeeded", 0, 1), stage.history
+    either.workers["idle"].send_signal(signal.SIGTERM)
+    assert either.workers.pop("idle").wait(20) == 0
+
+
+@pytest.mark.slow
+def test_who_is_only_asleep_is_charged_with_nothing(embedded: House, wait_until) -> None:
+    """On another machine, where others are awake and take what its worker had."""
+    embedded.start("a")
+    experiment = embedded.launch([PlannedStage("train", "0", params={"run": 0, "steps": 2, "seconds": 2.0})])
+    stage_id = embedded.store.stages.of(experiment.id)[0].id
+    for round_ in range(3):
+        wait_until(lambda: embedded.store.stages.get(stage_id).state == "running", 30, "a begin")
+        embedded.workers["a"].send_signal(signal.SIGSTOP)
+        assert embedded.store.leases.reap(datetime.now(UTC) + timedelta(hours=1)) == [stage_id]
+        assert embedded.store.stages.get(stage_id).losses == 1
+        embedded.workers["a"].send_signal(signal.SIGCONT)
+        wait_until(lambda: embedded.store.stages.get(stage_id).losses == 0, 30, "that it is taken back")
+        history = embedded.store.stages.get(stage_id).history
+        assert [entry["how"] for entry in history if "how" in entry][: round_ + 1] == ["outlived"] * (round_ + 1)
+    wait_until(lambda: embedded.has_ended(experiment), 30, "the end of the experiment")
+    assert embedded.store.stages.get(stage_id).state == "succeeded"
+
+
+def test_who_has_slept_or_sees_the_clock_jump_waits_a_lease_before_it_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, at = [100.0], datetime(2026, 1, 1, tzinfo=UTC)
+    monkeypatch.setattr("modescape.executor.time.monotonic", lambda: clock[0])
+    watch = Watch(30.0)
+
+    def later(seconds: float, told: float | None = None) -> bool:
+        nonlocal at
+        clock[0] += seconds
+        at += timedelta(seconds=seconds if told is None else told)
+        return watch.is_fit(at)
+
+    assert [later(10) for _ in range(5)] == [True] * 5
+    for seconds, told in ((100, 100), (10, 100), (10, -3600), (100, 10)):  # stopped; in a sleep; a clock put right
+        assert not later(seconds, told)
+        assert [later(10) for _ in range(4)] == [False, False, True, True]
+    watch.begin()
+    assert [later(10) for _ in range(4)] == [False, False, True, True]
+
+
+@pytest.mark.slow
+def test_a_command_says_whether_a_worker_answers(embedded: House, wait_until) -> None:
+    environment = {**os.environ, "MODESCAPE_HOME": str(embedded.settings.home),
+                   "MODESCAPE_LEASE_SECONDS": str(LEASE_SECONDS)}  # fmt: skip
+    name = f"{platform.node()}-1"
+
+    def check(*which: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "modescape.cli", "worker", "--check", *which]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        return done.returncode, (done.stdout or done.stderr).removeprefix("modescape: ").strip()
+
+    assert check() == (1, f"no worker runs on {platform.node()}")
+    assert check("none") == (1, "there is no worker none")
+    embedded.start(name)
+    wait_until(lambda: embedded.store.workers.all(), 30, "a worker")
+    assert check() == check(name) == (0, f"{name} waits for work")
+    embedded.workers[name].send_signal(signal.SIGSTOP)
+    time.sleep(2 * LEASE_SECONDS + 1)
+    status, words = check(name)
+    assert (status, words.startswith(f"{name} has not been heard of for ")) == (1, True), words
+    embedded.workers[name].send_signal(signal.SIGCONT)
+    wait_until(lambda: check()[0] == 0, 20, "its next round")
+    embedded.workers[name].send_signal(signal.SIGTERM)
+    assert embedded.workers[name].wait(20) == 0
+    assert check(name) == (1, f"{name} has stopped")
 
 
 @pytest.mark.slow

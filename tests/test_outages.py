@@ -10,6 +10,7 @@ import resource
 import select
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import postgres
 import pytest
 from serving import SPEC, finished, served
 from sqlalchemy import event as listening
@@ -33,7 +35,7 @@ from toy_worker import MACHINE, ToyRunner
 from modescape import celery_queue, outage, supervisor
 from modescape.artifacts import Artifacts
 from modescape.client.here import Here
-from modescape.database import is_away, open_database
+from modescape.database import is_away, open_database, upgrade
 from modescape.errors import ConfigurationError
 from modescape.executor import Executor
 from modescape.laboratory import Laboratory
@@ -168,6 +170,220 @@ def test_workers_outlive_a_database_that_was_away(wire: Wire, tmp_path: Path, po
     finally:
         made.close()
         direct.close()
+
+
+@contextlib.contextmanager
+def read_only(server: str, *, cut: bool) -> Iterator[None]:
+    """A PostgreSQL that answers and takes no writes, as in a fail-over; cut: connections break at both ends of it."""
+
+    def told(setting: str) -> None:
+        postgres.command(server, f"ALTER SYSTEM {setting}")
+        postgres.command(server, "SELECT pg_reload_conf()")
+        if cut:
+            postgres.command(
+                server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' "
+                "AND pid <> pg_backend_pid()")  # fmt: skip
+
+    told("SET default_transaction_read_only = on")
+    try:
+        yield
+    finally:
+        told("RESET default_transaction_read_only")
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[str]:
+    """A server of this test alone: what is set in it is set for all its databases."""
+    with postgres.running("fsync=off") as url:
+        postgres.command(url, "CREATE DATABASE house")
+        upgrade(url.format(database="house"))
+        yield url
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", [False, True])
+def test_work_waits_for_a_database_that_takes_no_writes_and_goes_on(
+    own_postgres: str, cut: bool, tmp_path: Path, wait_until
+) -> None:
+    url = own_postgres.format(database="house")
+    made = house(tmp_path, url, None)
+    try:
+        for name in ("a", "b"):
+            made.start(name)
+        experiment = made.launch(chains(3, steps=60, seconds=0.03))
+        wait_until(lambda: any(stage.step for stage in made.store.stages.of(experiment.id)), 60, "progress")
+        with read_only(own_postgres, cut=cut):
+            threading.Event().wait(4 * LEASE_SECONDS)
+        wait_until(lambda: made.has_ended(experiment), 120, "the end of the experiment")
+        assert made.values(experiment) == expected(3, 60)
+        stages = made.store.stages.of(experiment.id)
+        assert [stage.losses for stage in stages] == [0] * 7
+        assert {entry["how"] for stage in stages for entry in stage.history} == {"succeeded"}
+        assert [worker.poll() for worker in made.workers.values()] == [None, None]
+        for name in made.workers:
+            said = (tmp_path / f"{name}.log").read_text()
+            assert "read-only transaction); trying again" in said or cut, said
+            assert "the database answers again" in said
+            assert "Traceback" not in said, said
+    finally:
+        made.close()
+
+
+@pytest.mark.slow
+def test_the_web_reads_on_and_says_that_it_cannot_write(own_postgres: str, tmp_path: Path) -> None:
+    with served(tmp_path, database_url=own_postgres.format(database="house")) as site, site.client() as client:
+        row = finished(site.laboratory)
+        assert client.get("/readyz").status_code == 200
+        with read_only(own_postgres, cut=False):
+            assert client.get("/api/experiments").json()["total"] == 1
+            assert client.get(f"/experiments/{row.slug}", headers={"Accept": "text/html"}).status_code == 200
+            posted = client.post("/api/experiments", json={"spec": SPEC})
+            assert (posted.status_code, posted.json()["type"]) == (503, "/api/docs#unavailable")
+            assert posted.headers["retry-after"] == "5"
+            ready = client.get("/readyz")
+            assert (ready.status_code, ready.json()["database"]) == (503, "takes no writes")
+        assert client.post("/api/experiments", json={"spec": SPEC}).status_code in (201, 409, 422)
+        assert client.get("/readyz").json() == {"status": "ok", "database": "ok", "artifacts": "ok"}
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Another process writes and does not end."""
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
+
+
+@pytest.mark.slow
+def test_a_sqlite_that_another_process_locks_again_and_again_stops_no_work(
+    tmp_path: Path, sqlite_url: str, wait_until
+) -> None:
+    """For longer than a statement waits (here 0.2 s), at whatever line: while workers start, work, and have ended."""
+    made = house(tmp_path, f"{sqlite_url}?timeout=0.2", None)
+    file = tmp_path / "modescape.db"
+    try:
+        experiment = made.launch(chains(3, steps=40, seconds=0.02))
+        with locked(file):
+            for name in ("a", "b"):
+                made.start(name)
+            threading.Event().wait(4)
+        while not made.has_ended(experiment):
+            with contextlib.suppress(sqlite3.OperationalError), locked(file):
+                threading.Event().wait(1.5)
+            threading.Event().wait(0.7)
+        assert made.values(experiment) == expected(3, 40)
+        stages = made.store.stages.of(experiment.id)
+        assert [stage.losses for stage in stages] == [0] * 7
+        assert [worker.poll() for worker in made.workers.values()] == [None, None]
+        assert "Traceback" not in (tmp_path / "a.log").read_text() + (tmp_path / "b.log").read_text()
+    finally:
+        made.close()
+
+
+@pytest.mark.slow
+def test_no_loop_of_a_worker_dies_of_what_the_database_says(tmp_path: Path, sqlite_url: str, wait_until) -> None:
+    """Of six statements one raises what nobody has thought of, in every thread of a worker."""
+    odd = f"""
+import itertools, sys, threading
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from sqlalchemy import Engine, event
+from toy_worker import MACHINE, ToyRunner
+from modescape.celery_queue import worker_main
+from modescape.settings import Settings
+
+counts = itertools.count()
+
+@event.listens_for(Engine, "before_cursor_execute")
+def odd(*_):
+    if threading.current_thread().name in ("heart", "reaper", "counter") and next(counts) % 6 == 0:
+        raise RuntimeError("what nobody has thought of")
+
+worker_main(Settings(), "a", runner=ToyRunner(), machine=MACHINE)
+"""
+    made = house(tmp_path, sqlite_url, None)
+    try:
+        made.start("a", "-c", odd)
+        experiment = made.launch(chains(3, steps=100, seconds=0.02))
+        wait_until(lambda: made.has_ended(experiment), 90, "the end of the experiment")
+        assert made.values(experiment) == expected(3, 100)
+        assert [stage.losses for stage in made.store.stages.of(experiment.id)] == [0] * 7
+        said = (tmp_path / "a.log").read_text()
+        assert 1 <= said.count("what nobody has thought of") <= 3, "once a minute"
+        [before] = made.store.workers.all()
+        wait_until(lambda: made.store.workers.all()[0].seen_at > before.seen_at, 20, "another round of the reaper")
+    finally:
+        made.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", ["reaper", "consumer"])
+def test_a_worker_whose_loop_is_dead_ends_with_a_message(loop: str, tmp_path: Path, sqlite_url: str) -> None:
+    patch = {
+        "reaper": "celery_queue._Reaper._round = lambda *_, **__: sys.exit('ended')",
+        "consumer": "celery_queue._FolderChannel._get = lambda *_, **__: {}[0]",
+    }[loop]
+    code = (
+        f"import sys; from modescape import celery_queue, cli; {patch}; sys.exit(cli.main(['worker', '--name', 'a']))"
+    )
+    environment = {**os.environ, "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_DEVICE": "cpu"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1] == "modescape: the worker a could not go on; what is above says why"
+    assert "the reaper has ended" in done.stderr or loop == "consumer"
+
+
+def test_a_child_that_cannot_be_started_is_started_later(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The system has no process or no memory to give just now; the others go on, and so does the one that watches."""
+    clock, failures = [1000.0], [BlockingIOError(11, "no"), OSError(12, "no"), subprocess.SubprocessError("no")]
+    family = supervisor._Family.__new__(supervisor._Family)  # without its signals
+    family.children, family.stopping = {}, False
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    family.children["server"] = supervisor._Child([sys.executable, "-c", ""], {}, dead, clock[0])
+    spawn = supervisor.subprocess.Popen
+
+    def scarce(*args: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop(0)
+        return spawn(*args, **options)
+
+    monkeypatch.setattr(supervisor.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(supervisor.subprocess, "Popen", scarce)
+    for _ in range(100):
+        family.restart_dead()
+        if family.children["server"].process is not dead:
+            break
+        clock[0] += 1
+    assert (failures, family.children["server"].process is dead) == ([], False)
+    assert family.children["server"].restart_at is None
+    family.children["server"].process.wait()
+    assert capsys.readouterr().err.count("could not be started") == 3
+
+
+@pytest.mark.parametrize("free", [1, 2**40])
+def test_a_server_whose_disk_is_full_is_not_ready(free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    with served(tmp_path) as site, site.client() as client:
+        monkeypatch.setattr("modescape.database.shutil.disk_usage", lambda _: usage._replace(free=free))
+        ready = client.get("/readyz")
+        said = "the disk is full" if free == 1 else "ok"
+        assert (ready.status_code, ready.json()["artifacts"]) == (503 if free == 1 else 200, said)
+        assert ready.json()["database"] == said
+        monkeypatch.undo()
+        with locked(tmp_path / "modescape.db"):  # somebody writes: whoever waits, writes
+            assert client.get("/readyz").status_code == 200
+        shutil.rmtree(site.settings.artifact_folder)
+        gone = client.get("/readyz")
+        assert (gone.status_code, gone.json()["artifacts"]) == (503, "the folder is not there")
+        before = (tmp_path / "modescape.db-wal").stat().st_size
+        for _ in range(20):
+            client.get("/readyz")
+        assert (tmp_path / "modescape.db-wal").stat().st_size == before, "asking writes nothing"
 
 
 def test_a_statement_that_is_wrong_is_not_a_database_that_is_away(postgres_url: str, sqlite_url: str) -> None:

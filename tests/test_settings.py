@@ -13,9 +13,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis
 import yaml
 from conftest import RedisServer
 from pydantic import SecretStr
+from serving import free_port
 from sqlalchemy import make_url
 from test_celery_queue import chains, expected, house
 
@@ -179,6 +181,37 @@ def test_any_password_works_in_compose_and_is_shown_nowhere(guarded: str, tmp_pa
     for _, said in (migrated, settings, wrong):
         assert not leaks(said)
         assert not leaks(said, PASSWORD[::-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("password", [PASSWORD, """a "b" \\ 'c' $d #e"""])
+def test_redis_in_compose_wants_its_password_whatever_it_is(password: str, tmp_path: Path, wait_until) -> None:
+    told = compose("redis", REDIS_PASSWORD=password)
+    assert told == {"REDIS_PASSWORD": password}
+    assert compose("worker-cpu", REDIS_PASSWORD=password)["MODESCAPE_BROKER_PASSWORD"] == password
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    command = [part.replace("$$", "$") for part in services["redis"]["command"]]
+    port = free_port()
+    command[-1] = command[-1].replace('save ""', f'save ""\nport {port}')
+    process = subprocess.Popen(command, env={**os.environ, **told}, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        settings = Settings(broker_url=f"redis://127.0.0.1:{port}/0", broker_password=password)
+
+        def answers(url: str) -> bool:
+            try:
+                return bool(redis.Redis.from_url(url).ping())
+            except redis.AuthenticationError:
+                return False
+            except redis.ConnectionError:
+                return False
+
+        wait_until(lambda: answers(settings.broker), 20, "an answer to whom it knows")
+        assert not answers(f"redis://127.0.0.1:{port}/0")
+        assert not answers(f"redis://:x@127.0.0.1:{port}/0")
+    finally:
+        process.kill()
+        said = process.communicate()[0]
+    assert not leaks(said, password)
 
 
 @pytest.mark.slow

@@ -6,13 +6,15 @@
 Messages may be lost, doubled or late without harm: the store says what is ready and who has it, a wake-up only makes a
 worker look at once, and then it goes on until nothing is ready. In every worker a reaper frees what dead workers held
 and rings again for what nobody came for. While the broker is away (refusing, or silent, which costs a time-out) nobody
-waits for it: launches and stages go on without a wake-up, and workers look by themselves. Measured choices: filesystem
+waits for it: launches and stages go on without a wake-up, and workers look by themselves. Whatever else lies in the
+queue is dropped with a line in the log before Celery sees it (`_wake_up`). Measured choices: filesystem
 queue polled every 0.25 s when nothing else is installed, Redis otherwise; pool `solo`, because torch hangs after a
 fork.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
@@ -21,23 +23,30 @@ import signal
 import sys
 import threading
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 from celery import Celery, signals
-from celery.platforms import SecurityWarning
+from celery.app.amqp import AMQP
+from celery.platforms import EX_FAILURE, SecurityWarning
+from celery.worker import state as celery_state
+from kombu.connection import Connection
 from kombu.exceptions import KombuError, OperationalError
+from kombu.transport import filesystem
 
 from modescape import kept_counts, logs, plugins, published_entries
 from modescape.artifacts import Artifacts
-from modescape.database import UNAVAILABLE, check_schema
-from modescape.errors import ConfigurationError
+from modescape.database import UNAVAILABLE, check_schema, patiently
+from modescape.errors import ConfigurationError, ModescapeError
 from modescape.executor import Executor, Machine, Runner
-from modescape.outage import BROKER, DATABASE, OnceAMinute
+from modescape.outage import BROKER, DATABASE, LOOPS, OnceAMinute, first_line
+from modescape.records import Json
 from modescape.settings import Settings
 from modescape.store import Store
 
@@ -47,14 +56,136 @@ TASK = "modescape.run_stage"
 HANGING = 70  # status of a worker that has ended itself, because its stage made no step any more
 PRUNE_EVERY = 100  # reaper rounds
 BROKER_SECONDS = 2.0  # for the broker to accept a connection, and to answer a command
+REDIS = "kombu.transport.redis"
+LONGEST = 65_536  # bytes of a message
 NOTIFY_SECONDS = 3.0  # for the wake-ups of one launch, or for another thread's to be through
 RESTED = "MODESCAPE_RESTED_MACHINE"  # what a worker that begins afresh knows of its machine, without looking
 PAUSES = (5.0, 30.0)  # seconds a broker that did not answer is left alone: at first, and at most
 
 
+def _wake_up(raw: bytes, queue: str) -> Json | None:
+    """The message of a wake-up, made anew of the only thing that it says, as Celery takes it; None, with a line in the
+    log, of anything else. Who can write to the broker may write anything: to be unpacked, executed, or done next year.
+    """
+    try:
+        stage_id = _stage_of(raw)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        log.warning("dropped a message in the queue %s that is no wake-up: %s", queue, first_line(error))
+        return None
+    id_ = str(uuid.uuid4())
+    return {
+        "body": base64.b64encode(json.dumps([[stage_id], {}, {}]).encode()).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"lang": "py", "task": TASK, "id": id_, "root_id": id_, "retries": 0, "timelimit": [None, None]},
+        "properties": {
+            "correlation_id": id_, "reply_to": "", "delivery_tag": id_, "delivery_mode": 2, "priority": 0,
+            "body_encoding": "base64", "delivery_info": {"exchange": queue, "routing_key": queue},
+        },
+    }  # fmt: skip
+
+
+def _stage_of(raw: bytes) -> str:
+    """Raises ValueError, or what Python says of a document that is made otherwise."""
+    if len(raw) > LONGEST:
+        raise ValueError(f"it has more than {LONGEST} bytes")
+    message = json.loads(raw)
+    headers, kind = message["headers"], message["content-type"]
+    if headers.get("task") != TASK:
+        raise ValueError(f"its task is {str(headers.get('task'))[:80]!r}")
+    if kind != "application/json" or headers.get("compression") is not None:
+        raise ValueError(f"its body is {str(headers.get('compression') or kind)[:80]!r}")
+    body = message["body"]
+    if message["properties"].get("body_encoding") == "base64":
+        body = base64.b64decode(body, validate=True)
+    [stage_id], _, _ = json.loads(body)
+    if not (isinstance(stage_id, str) and stage_id.isascii() and stage_id.isprintable()):
+        raise ValueError("it names no stage")
+    return stage_id
+
+
+class _Bell:
+    """What a channel is here: each queue has an exchange of its name, and nothing has to be looked up for that."""
+
+    def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
+        return [(exchange, "", exchange)]
+
+    def _queue_bind(self, *_: object) -> None:
+        pass
+
+
+class _FolderChannel(_Bell, filesystem.Channel):
+    """Messages as files that are there as a whole or not at all, and are taken by whoever deletes them."""
+
+    def _put(self, queue: str, payload: Json, **_: object) -> None:  # type: ignore[override]
+        folder = Path(self.data_folder_out)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{round(time.time() * 1000)}_{uuid.uuid4()}"
+        (folder / name).write_text(json.dumps(payload), encoding="utf-8")
+        (folder / name).rename(folder / f"{name}.{queue}.msg")
+
+    def _get(self, queue: str, timeout: float | None = None) -> Json:
+        for file in sorted(Path(self.data_folder_in).glob(f"*.{queue}.msg")):
+            if file.name.partition(".")[2] != f"{queue}.msg" or not file.is_file():
+                continue
+            try:
+                with file.open("rb") as opened:
+                    raw = opened.read(LONGEST + 1)
+                file.unlink()
+            except FileNotFoundError:  # another worker was first
+                continue
+            if (found := _wake_up(raw, queue)) is not None:
+                return found
+        raise Empty
+
+
+class _FolderTransport(filesystem.Transport):
+    Channel = _FolderChannel
+
+
+@lru_cache(maxsize=1)
+def _redis_transport() -> type:
+    """Of Redis, whose driver is loaded by who uses it."""
+    from kombu.transport import redis
+
+    class Channel(_Bell, redis.Channel):
+        def _create_client(self, asynchronous: bool = False) -> Any:
+            client = super()._create_client(asynchronous)  # type: ignore[no-untyped-call]
+            client.set_response_callback("BRPOP", self._heard)
+            return client
+
+        def _heard(self, answer: Sequence[bytes] | None, **_: object) -> tuple[bytes, bytes] | None:
+            """None: the queue was empty, as far as Celery is told."""
+            if not answer:
+                return None
+            key, raw = answer
+            queue = key.decode(errors="replace").rpartition(self.sep)[0] or key.decode(errors="replace")
+            message = _wake_up(raw, queue)
+            return None if message is None else (key, json.dumps(message).encode())
+
+    class Transport(redis.Transport):
+        pass
+
+    Transport.Channel = Channel
+    return Transport
+
+
+class _Line(Connection):
+    def get_transport_cls(self) -> type:
+        """Ours of what kombu would take. Of brokers that are neither, Celery itself leaves aside what is not JSON."""
+        found: type = super().get_transport_cls()  # type: ignore[no-untyped-call]
+        if found is filesystem.Transport:
+            return _FolderTransport
+        return _redis_transport() if (found.__module__, found.__name__) == (REDIS, "Transport") else found
+
+
+class _Lines(AMQP):  # type: ignore[misc]
+    Connection = _Line
+
+
 def make_app(broker: str, home: Path) -> Celery:
     """The Celery application for a broker. Raises ConfigurationError when the queue's folder cannot be made."""
-    app = Celery("modescape", set_as_current=False)
+    app = Celery("modescape", set_as_current=False, amqp=_Lines)
     app.conf.update(
         broker_url="filesystem://localhost/" if broker == "filesystem://" else broker,  # kombu warns without a host
         broker_transport_options=_transport_options(broker, home),
@@ -88,21 +219,15 @@ def _transport_options(broker: str, home: Path) -> dict[str, Any]:
             "socket_timeout": BROKER_SECONDS,  # without it a broker that hangs holds whoever asks it for ever
             **keepalive,
         }
-    folders = {name: home / name for name in ("queue", "control")}
+    folder = home / "queue"
     try:
-        for folder in folders.values():
-            folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
             f"the queue's folder {error.filename} cannot be made ({error.strerror}); set MODESCAPE_HOME to one that can"
         ) from None
-    return {
-        "data_folder_in": str(folders["queue"]),
-        "data_folder_out": str(folders["queue"]),  # the same: what one process puts out another takes in
-        "control_folder": str(folders["control"]),
-        "store_processed": False,
-        "polling_interval": 0.25,
-    }
+    # the same: what one process puts out another takes in
+    return {"data_folder_in": str(folder), "data_folder_out": str(folder), "polling_interval": 0.25}
 
 
 class Notifier:
@@ -182,7 +307,7 @@ class _Reaper:
         self._work = work
         self._idle = idle
         self._working: threading.Thread | None = None
-        self._is_away = False  # the database, at the last round
+        self._was_away = self._is_away = False  # the database, at the round before and at this one
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
 
@@ -196,35 +321,55 @@ class _Reaper:
             self._working.join()
 
     def _run(self) -> None:
+        """A worker without this thread would pass for dead: it ends with it, to be started again."""
         seconds, rounds = self._executor.settings.lease_seconds, 0
-        self._round(0.0)  # wake-ups that went to this worker's predecessor are lost: send all again
-        while not self._over.wait(seconds / 3):
-            rounds += 1
-            self._round(2 * seconds, prune=rounds % PRUNE_EVERY == 0)
+        try:
+            self._round(0.0)  # wake-ups that went to this worker's predecessor are lost: send all again
+            while not self._over.wait(seconds / 3):
+                rounds += 1
+                self._round(2 * seconds, prune=rounds % PRUNE_EVERY == 0)
+        finally:
+            if not self._over.is_set():
+                log.critical("the reaper has ended, and this worker does with it")
+                self._executor.stop()
+                celery_state.should_stop = EX_FAILURE
 
     def _round(self, older_than_seconds: float, *, prune: bool = False) -> None:
-        executor = self._executor
-        current = executor.current
-        try:
-            executor.settle_owed()
-            executor.store.workers.seen(executor.name, stage_id=current[0].lease.stage.id if current else None)
-            was_away, self._is_away = self._is_away, False
-            # when the database is there again, all workers are silent until they have had time to speak
-            for stage_id in () if was_away else executor.store.leases.reap():
-                log.warning("freed stage %s: its worker stopped answering", stage_id)
-            dispatch(executor.settings, executor.store, older_than_seconds=older_than_seconds)
-            if prune:
-                _tidy(executor)
-        except UNAVAILABLE as error:
-            self._is_away = True
-            DATABASE.away(error)
-        except Exception:  # whatever it is: a worker without a reaper would pass for dead
-            log.exception("a round of the reaper failed")
-        if executor.lacks_room or notifier_of(executor.settings.broker, executor.settings.home).is_silent:
-            self._look()  # nobody rings when there is room again
-        self._idle()
+        """One after another, whatever becomes of those before."""
+        executor, settings = self._executor, self._executor.settings
+        self._was_away, self._is_away = self._is_away, False
+        parts = [
+            executor.settle_owed,
+            self._tell_of_itself,
+            self._free,
+            lambda: dispatch(settings, executor.store, older_than_seconds=older_than_seconds),
+            *([lambda: _tidy(executor)] if prune else []),
+            self._look,
+            self._idle,
+        ]
+        for part in parts:
+            try:
+                part()
+            except UNAVAILABLE as error:
+                self._is_away = True
+                DATABASE.away(error)
+            except Exception:
+                LOOPS.exception("a part of the reaper's round failed")
+
+    def _tell_of_itself(self) -> None:
+        executor, current = self._executor, self._executor.current
+        executor.store.workers.seen(executor.name, stage_id=current[0].lease.stage.id if current else None)
+
+    def _free(self) -> None:
+        if self._was_away:  # all workers are silent until they have had time to speak
+            return
+        for stage_id in self._executor.reap():
+            log.warning("freed stage %s: its worker stopped answering", stage_id)
 
     def _look(self) -> None:
+        settings = self._executor.settings
+        if not (self._executor.lacks_room or notifier_of(settings.broker, settings.home).is_silent):
+            return  # somebody rings; nobody does when there is room again
         if not self._executor.current and (self._working is None or not self._working.is_alive()):
             self._working = threading.Thread(target=self._work, name="without a bell", daemon=True)
             self._working.start()
@@ -248,7 +393,8 @@ def worker_main(
     and plug-ins again when there is a stage.
 
     name: the same again after a crash frees at once what the crashed one held; so it must be unique among the
-    living. runner and machine are the real ones unless a test says otherwise. Raises ConfigurationError.
+    living. runner and machine are the real ones unless a test says otherwise. Raises ConfigurationError, and
+    ModescapeError where one of its loops has ended by itself.
     """
     _set_up_logging(settings)
     check_schema(settings.database)
@@ -285,14 +431,18 @@ def worker_main(
     def run_stage(stage_id: str) -> None:  # whose turn it is by now, the store says
         work()
 
-    for stage_id in store.leases.release_owner(name):
-        log.warning("freed stage %s: this worker was killed while it had it", stage_id)
-    if rested is None:
-        _register(store, name, here)
-        living = [worker.name for worker in store.workers.living()]
-        published_entries.publish(store.catalogue, name, living)
-        if runner is None:
-            _calibrate(store, name, here.device)
+    def begin() -> None:
+        for stage_id in store.leases.release_owner(name):
+            log.warning("freed stage %s: this worker was killed while it had it", stage_id)
+        if rested is None:
+            _register(store, name, here)
+            living = [worker.name for worker in store.workers.living()]
+            published_entries.publish(store.catalogue, name, living)
+            if runner is None:
+                _calibrate(store, name, here.device)
+
+    patiently(begin, until=threading.Event())
+    executor.watch.begin()
     rest = _Rest(executor)
     reaper, counter = _Reaper(executor, work, rest.when_idle), kept_counts.Counter(store, name)
     signals.worker_shutting_down.connect(lambda **_: executor.stop(), weak=False)
@@ -319,6 +469,8 @@ def worker_main(
         store.close()
     if begins_afresh:
         _begin_afresh(name, settings, executor.machine)
+    if worker.exitcode:  # Celery has caught what it was
+        raise ModescapeError(f"the worker {name} could not go on; what is above says why")
 
 
 def _end_process() -> None:
@@ -339,11 +491,9 @@ class _Rest:
         self._never = True
 
     def when_idle(self) -> None:
-        from celery.worker import state
-
         executor = self._executor
         if "torch" in sys.modules and executor.idle_seconds > executor.settings.rest_seconds:
-            self._asked, state.should_stop = True, 0  # an orderly end, at the next turn of Celery's loop
+            self._asked, celery_state.should_stop = True, 0  # an orderly end, at the next turn of Celery's loop
 
     def is_due(self) -> bool:
         """Asked once the worker has ended; from here on a signal ends the process as it would any other."""

@@ -83,6 +83,10 @@ def parser() -> argparse.ArgumentParser:
     worker.add_argument(
         "--name", default=None, help="name of the worker; a restarted one of the same name resumes at once"
     )
+    worker.add_argument(
+        "--check", nargs="?", const="", default=None, metavar="NAME",
+        help="run none, but say whether that one answers (without NAME: those of this machine); status 0 if so, else 1",
+    )  # fmt: skip
     worker.add_argument("--device", default=None, choices=("auto", "cpu", "cuda"), help="where to compute")
     migrate = command("migrate", _migrate, "bring the database to this version")
     migrate.add_argument("--to", default="head", help="an Alembic revision; `base` destroys everything in the database")
@@ -219,6 +223,8 @@ def _one_thread() -> None:
 
 
 def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
+    if parsed.check is not None:
+        return _check_worker(settings, parsed.check)
     os.umask(0o077)
     _one_thread()
     extras.require("worker", "modescape worker")
@@ -228,6 +234,22 @@ def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
         settings = settings.model_copy(update={"device": parsed.device})
     worker_main(settings, parsed.name)
     return 0
+
+
+def _check_worker(settings: Settings, name: str) -> int:
+    from modescape.database import UNAVAILABLE
+    from modescape.outage import first_line
+    from modescape.store import Store
+
+    store = Store(settings.database)
+    try:
+        answers, words = store.workers.heard_of(name, lease_seconds=settings.lease_seconds)
+    except UNAVAILABLE as error:
+        answers, words = False, f"the database does not answer ({first_line(error)})"
+    finally:
+        store.close()
+    print(f"modescape: {words}", file=sys.stdout if answers else sys.stderr)
+    return 0 if answers else 1
 
 
 def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:

@@ -3,25 +3,29 @@
     upgrade(settings.database)         # creates what is missing; safe to call from several processes at once
     engine = open_database(settings.database)
 
-SQLite runs in WAL mode with a 30 s busy timeout; a transaction that may write must begin IMMEDIATE (the option
-`sqlite_begin`), because the timeout does not apply to a read lock that is being upgraded.
+SQLite runs in WAL mode with a 30 s busy timeout (`?timeout=` in the URL: another one); a transaction that may write
+must begin IMMEDIATE (the option `sqlite_begin`), because the timeout does not apply to a read lock that is being
+upgraded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
+import shutil
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
@@ -36,6 +40,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from modescape import outage
 from modescape.errors import ConfigurationError, NoRoom
 from modescape.outage import DATABASE, first_line
+
+T = TypeVar("T")
 
 _MIGRATION_LOCK = 0x6D6F6465  # any fixed number: PostgreSQL's advisory lock of whoever migrates
 
@@ -56,10 +62,30 @@ def open_database(url: str | URL) -> Engine:
     """An engine with our conventions. Raises ConfigurationError for a URL that cannot work here."""
     parsed = parse_url(url)
     engine = _open_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _open_postgres(parsed)
-    event.listen(engine, "connect", lambda *_: DATABASE.back())
+    event.listen(engine, "connect", _connected)
+    event.listen(engine, "handle_error", _only_reads)
     return engine
 
 
+def _connected(connection: Any, _: object) -> None:
+    told = getattr(getattr(connection, "info", None), "parameter_status", lambda name: None)
+    if "on" not in [told(name) for name in ("default_transaction_read_only", "in_hot_standby")]:
+        DATABASE.back()
+
+
+def _only_reads(context: ExceptionContext) -> None:
+    """A PostgreSQL that takes no writes is on its way to or from a fail-over: another connection may reach the one that
+    takes them. The driver calls it an internal error; it is one of those that pass."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
+        raise OperationalError(
+            context.statement, None, context.original_exception, hide_parameters=True, connection_invalidated=True
+        )
+
+
+READ_ONLY = "25006"  # PostgreSQL's state for a write where only reading is possible
+LEAST_FREE = 16 * 2**20  # bytes: a disk with less has none for what comes next
+AGAIN_SECONDS = 1.0  # between two tries of what waits for it
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)  # the database does not answer, or is busy for too long
 
 
@@ -80,10 +106,11 @@ def is_away(error: BaseException | None) -> bool:
     if not isinstance(error, OperationalError | InterfaceError):
         return False
     if isinstance(error.orig, sqlite3.Error):
-        return any(words in str(error.orig) for words in ("unable to open", "disk I/O error"))
+        return any(words in str(error.orig) for words in ("unable to open", "disk I/O error", "readonly database"))
     # No state: the connection broke or was never made; 08 connection, 53 resources, 57P it is stopping or starting.
     state = getattr(error.orig, "sqlstate", None)
-    return error.connection_invalidated or state is None or state[:2] in ("08", "53") or state[:3] == "57P"
+    passing = state is None or state[:2] in ("08", "53") or state[:3] == "57P" or state == READ_ONLY
+    return error.connection_invalidated or passing
 
 
 def is_unfit(error: BaseException | None) -> bool:
@@ -94,6 +121,54 @@ def is_unfit(error: BaseException | None) -> bool:
 def is_busy(error: BaseException | None) -> bool:
     """Whether SQLite was being written by others for as long as we wait."""
     return isinstance(error, OperationalError) and "locked" in str(error.orig).lower()
+
+
+def patiently(do: Callable[[], T], *, until: threading.Event) -> T:
+    """Do it as soon as the database lets it be done: what is written late is written all the same. It must bear being
+    done twice, for an answer may be what was lost. Raises what was in the way once `until` is set, or a disk is full."""
+    while True:
+        try:
+            return do()
+        except UNAVAILABLE as error:
+            if until.is_set() or no_room(error) is not None or not (is_away(error) or is_busy(error)):
+                raise
+            DATABASE.away(error)
+        until.wait(AGAIN_SECONDS)
+
+
+def why_not_written(engine: Engine) -> str | None:
+    """What keeps a database from being written now, in words; None when nothing does. Nothing is written for it."""
+    if engine.dialect.name == "sqlite":
+        return _why_not_written_sqlite(Path(str(engine.url.database)))
+    told = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
+    try:
+        with engine.connect() as connection:
+            return "takes no writes" if connection.execute(text(told)).scalar_one() else None
+    except UNAVAILABLE as error:
+        DATABASE.away(error)
+        return "does not answer"
+
+
+def _why_not_written_sqlite(file: Path) -> str | None:
+    """By a transaction that may write and is taken back. Somebody else's is waited for by whoever writes."""
+    if (full := why_full(file.parent)) is not None:
+        return full
+    try:
+        found = sqlite3.connect(f"{file.resolve().as_uri()}?mode=rw", uri=True, timeout=0.1, isolation_level=None)
+        with contextlib.closing(found) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        if "locked" in str(error):
+            return None
+        DATABASE.away(error)
+        return "takes no writes" if "readonly" in str(error) else "does not answer"
+    return None
+
+
+def why_full(folder: Path) -> str | None:
+    """That a folder's disk has no room to speak of, in words; None when it has."""
+    return "the disk is full" if shutil.disk_usage(folder).free < LEAST_FREE else None
 
 
 def migrations_folder() -> Path:
@@ -336,15 +411,14 @@ def _open_sqlite(url: URL) -> Engine:
         raise ConfigurationError(f"the folder {folder} of the database is not there or cannot be written")
     engine = create_engine(
         url, pool_size=20, max_overflow=20, hide_parameters=True, json_serializer=_dump, json_deserializer=orjson.loads,
-        connect_args={"check_same_thread": False},
+        connect_args={"check_same_thread": False} | ({} if "timeout" in url.query else {"timeout": 30}),
     )  # fmt: skip
 
     @event.listens_for(engine, "connect")
-    def _connected(connection: sqlite3.Connection, _: object) -> None:
+    def _prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # we say BEGIN, not the driver
         for pragma in (
-            "busy_timeout=30000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON",
-            "temp_store=MEMORY", "cache_size=-65536",
+            "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-65536",
         ):  # fmt: skip
             connection.execute(f"PRAGMA {pragma}")
 

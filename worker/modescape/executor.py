@@ -5,6 +5,8 @@
 A worker process (`celery_queue`) does the same in answer to wake-ups. While a stage runs, a second thread keeps its
 lease, tells its progress and reads the user's wish; the stage itself only looks at a flag at every step. Stages that
 train members of one ensemble may be claimed and done together (`stages.grouping`): each keeps its row, lease and files.
+While the database is away or takes no writes, what is computed goes on and what must be written waits: nobody else
+could write that the stage is theirs, and who can is told apart by the token.
 """
 
 from __future__ import annotations
@@ -19,18 +21,19 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from modescape import extras, heap, logs
 from modescape.artifacts import Artifacts
-from modescape.database import UNAVAILABLE, is_away, is_busy, no_room
+from modescape.database import AGAIN_SECONDS, UNAVAILABLE, is_away, is_busy, no_room, patiently
 from modescape.drawing.words import duration
 from modescape.errors import ConfigurationError, LeaseLost, ModescapeError, NoRoom, StageInterrupted
-from modescape.outage import DATABASE, DISK
+from modescape.outage import DATABASE, DISK, LOOPS
 from modescape.records import Json, StageKind, StageOutput, Status
 from modescape.settings import Settings
 from modescape.stages.control import StageControl
@@ -38,6 +41,8 @@ from modescape.stages.grouping import Group
 from modescape.stages.together import Together
 from modescape.store import Store
 from modescape.store.leases import Lease
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +126,31 @@ class Machine:
         return cls(device, title, numerics, ("gpu", "cpu") if cuda else ("cpu",))
 
 
+class Watch:
+    """Whether the silence of others may be judged. Not by who has slept itself (a laptop's lid, a stopped process), not
+    after a jump of the clock by which leases expire, and not just after an outage: then everybody has been silent, and
+    a lease must pass in which those who live can beat."""
+
+    def __init__(self, lease_seconds: float) -> None:
+        self._lease = lease_seconds
+        self._looked: tuple[float, datetime] | None = None
+        self._fit_from = 0.0
+
+    def begin(self) -> None:
+        """From here on a lease must pass, as after a sleep: whoever starts may have been started by a lid."""
+        self._fit_from = time.monotonic() + self._lease
+
+    def is_fit(self, at: datetime) -> bool:
+        """Ask it at every round, with the time read before: who falls asleep in between judges by an old clock."""
+        now, before = time.monotonic(), self._looked
+        self._looked = now, at
+        if before is not None:
+            passed = max(now - before[0], abs((at - before[1]).total_seconds()))  # some clocks stand still in a sleep
+            if passed > self._lease * 2 / 3:  # twice what lies between two rounds
+                self.begin()
+        return now >= self._fit_from
+
+
 class Executor:
     """Takes stages one after another, or several that belong together. Not thread-safe, except `stop`.
 
@@ -162,6 +192,7 @@ class Executor:
         self._ended = time.monotonic()
         self._after = after
         self._hangs = hangs
+        self.watch = Watch(settings.lease_seconds)
         self._stopping = threading.Event()
 
     @property
@@ -202,24 +233,37 @@ class Executor:
                 if lease is not None:
                     moved(f"{lease.stage.kind} {lease.stage.key}")
                     self._take(lease)
-                elif (status := self.store.experiments.get(experiment_id).status).has_ended or status is Status.PAUSED:
+                elif (status := self._status(experiment_id)).has_ended or status is Status.PAUSED:
                     heap.give_back()
                     return
                 else:  # another worker has the rest, or there is no room for it
                     if self.lacks_room is None:
-                        self.store.leases.reap()
+                        self._patiently(self.reap)
                     time.sleep(TICK_SECONDS)
                 moved("")
+
+    def reap(self) -> list[str]:
+        """Free the stages of workers that stopped answering; their ids."""
+        at = self.store.leases.clock()
+        return self.store.leases.reap(at) if self.watch.is_fit(at) else []
+
+    def _status(self, experiment_id: str) -> Status:
+        return self._patiently(lambda: self.store.experiments.get(experiment_id).status)
+
+    def _patiently(self, do: Callable[[], T]) -> T:
+        """Do it once the database lets it be done, or raise what is in the way when this executor is to stop, or there
+        is no room for it."""
+        return patiently(do, until=self._stopping)
 
     def _claim(self, queues: Sequence[str], experiment_id: str | None, kind: str | None = None) -> Lease | None:
         """None when nothing is ready, or what it makes could not be kept."""
         try:
-            self.settle_owed()
+            self._patiently(self.settle_owed)
             self.artifacts.check_room()
-            lease = self.store.leases.claim(
+            lease = self._patiently(lambda: self.store.leases.claim(
                 self.name, queues=queues, experiment_id=experiment_id, kind=kind,
                 lease_seconds=self.settings.lease_seconds, room=self.artifacts.free,
-            )  # fmt: skip
+            ))  # fmt: skip
         except (NoRoom, *UNAVAILABLE) as error:
             self.lacks_room = no_room(error)
             if self.lacks_room is None:
@@ -255,7 +299,7 @@ class Executor:
         """Run a claimed stage, together with others where its experiment trains several members at once; how many."""
         with self._heart([lease]) as (control,):
             if self._wake is not None:
-                self.machine, self._wake = self._wake(), None
+                self.machine, self._wake = self._awoken(lease, self._wake), None
             group = self._group(control)
             if group is None:
                 self._one(control)
@@ -266,6 +310,13 @@ class Executor:
         with self._heart(leases, together) as controls:
             together.run([partial(self._one, control, share=len(leases)) for control in controls])
         return len(leases)
+
+    def _awoken(self, lease: Lease, wake: Callable[[], Machine]) -> Machine:
+        try:
+            return self._patiently(wake)
+        except BaseException:  # what this machine lacks is no fault of the stage
+            self._patiently(lambda: self.store.leases.give_back(lease))
+            raise
 
     def _group(self, control: StageControl) -> Group | None:
         if self._group_of is None:
@@ -282,8 +333,9 @@ class Executor:
     def _company(self, lease: Lease, group: Group) -> Iterator[Lease]:
         """Leases of stages of the same kind and experiment: as many as go together, and no more than this worker's
         share of those that are ready."""
-        alike = {one.name for one in self.store.workers.living() if one.queue == self.machine.queues[0]}
-        ready = 1 + self.store.leases.ready(lease.experiment.id, lease.stage.kind)
+        living = self._patiently(self.store.workers.living)
+        alike = {one.name for one in living if one.queue == self.machine.queues[0]}
+        ready = 1 + self._patiently(lambda: self.store.leases.ready(lease.experiment.id, lease.stage.kind))
         for _ in range(min(group.members, -(-ready // len(alike | {self.name}))) - 1):
             other = self._claim((lease.stage.queue,), lease.experiment.id, kind=lease.stage.kind)
             if other is None:
@@ -303,7 +355,8 @@ class Executor:
             outcome = "lost"
             self._owed.append((lease, None))  # it may be ours all the same: the database was silent for too long
             log.warning("%s", lost)
-        except UNAVAILABLE as error:  # nothing can be told now; if nobody does soon, it goes on elsewhere
+            self._outlived(lease)
+        except UNAVAILABLE as error:  # told to stop meanwhile, or no room; if nobody tells soon, it goes on elsewhere
             outcome = "lost"
             self._owed.append((lease, no_room(error)))
             DATABASE.away(error)
@@ -311,47 +364,64 @@ class Executor:
             self.current = tuple(one for one in self.current if one is not control)
         seconds = time.monotonic() - started
         log.info("%s %s: %s in %.1f s", lease.experiment.slug, lease.name, outcome, seconds)
-        self._after()
+        try:
+            self._after()
+        except UNAVAILABLE as error:  # a reaper rings later
+            DATABASE.away(error)
         return outcome
+
+    def _outlived(self, lease: Lease) -> None:
+        try:
+            self._patiently(lambda: self.store.leases.outlived(lease))
+        except UNAVAILABLE as error:  # told to stop
+            DATABASE.away(error)
 
     def _work(self, control: StageControl, share: int) -> str:
         lease, started = control.lease, time.monotonic()
         try:
             control.check()
             memo = self._runner.stage_key(lease, self._numerics(control))
-            if self.store.leases.reuse(
+            if self._patiently(lambda: self.store.leases.reuse(
                 lease, memo, exists=self.artifacts.exists,
                 renew=lambda output: self._runner.renewed(lease, output, self.artifacts),
-            ):  # fmt: skip
+            )):  # fmt: skip
                 return "reused"
-            if not self.store.leases.begin(lease, memo):
+            if not self._patiently(lambda: self.store.leases.begin(lease, memo)):
                 return "waiting"
             control.begin(memo)
             with extras.said():
                 output = self._runner.run_stage(
                     lease, self.store, self.artifacts, self.settings, control, device=self.machine.device
                 )
-            self.store.leases.finish(lease, output, memo, control.untold())
+            told = control.untold()
+            self._patiently(lambda: self.store.leases.finish(lease, output, memo, told))
         except LeaseLost:
             raise
         except StageInterrupted:
-            return self.store.leases.give_back(lease)
+            return self._patiently(lambda: self.store.leases.give_back(lease))
         except Exception as error:
             if (lack := no_room(error)) is not None:
                 DISK.away(lack)
-                self.store.leases.wait(lease, str(lack), room=lack.bytes)
+                why, room = str(lack), lack.bytes
+                self._patiently(lambda: self.store.leases.wait(lease, why, room=room))
                 return "waiting for room"
-            if is_away(error) or is_busy(error):
-                raise
+            if is_away(error) or is_busy(error):  # it could not read: it begins anew, from what was saved
+                DATABASE.away(error)
+                self._stopping.wait(AGAIN_SECONDS)
+                return self._patiently(lambda: self.store.leases.give_back(lease))
             expected = isinstance(error, ModescapeError)  # its words are for the user; where it was raised is kept
             log.error("%s %s failed: %s", lease.experiment.slug, lease.name, error, exc_info=not expected)
-            self.store.leases.fail(lease, _record(error, lease))
+            record = _record(error, lease)
+            self._patiently(lambda: self.store.leases.fail(lease, record))
             return "failed"
         except BaseException:  # Ctrl-C in a notebook: the stage can go on later
             self.store.leases.give_back(lease)
             raise
         DISK.back()
-        self._learn_speed(lease, output, (time.monotonic() - started) / share)
+        try:
+            self._learn_speed(lease, output, (time.monotonic() - started) / share)
+        except UNAVAILABLE as error:  # the stage is done; other stages say how fast it goes
+            DATABASE.away(error)
         return "succeeded"
 
     def _numerics(self, control: StageControl) -> str:
@@ -370,7 +440,7 @@ class Executor:
     @contextmanager
     def _heart(self, leases: Sequence[Lease], together: Together | None = None) -> Iterator[list[StageControl]]:
         """Beat leases from a second thread until their stages are over."""
-        controls = [StageControl(self.store, lease, together) for lease in leases]
+        controls = [StageControl(self.store, lease, together, self._stopping) for lease in leases]
         self.current, over = tuple(controls), threading.Event()
         if self._stopping.is_set():
             self.stop()
@@ -407,10 +477,8 @@ class Executor:
                         one.look()
             except UNAVAILABLE as error:
                 DATABASE.away(error)
-                if now - beaten > seconds:
-                    for one in controls:
-                        one.stop(LeaseLost("the database did not answer for a whole lease"))
-                    return
+            except Exception:  # whatever it is: without this loop a stage would be worked on without its lease
+                LOOPS.exception("a beat failed; the next comes in a moment")
 
     def _end_hanging(self, controls: Sequence[StageControl], silent: float) -> None:
         """Tell the store, then whoever can end this process: nothing else ends a call that never returns."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from modescape.architectures import counting
 from modescape.architectures.counting import Count, Question
 from modescape.database import UNAVAILABLE
+from modescape.outage import LOOPS
 from modescape.registry import architectures
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Counter:
             except UNAVAILABLE:  # whoever needs it next says so
                 continue
             except Exception:  # a question is no reason to stop answering others
-                log.exception("sizes of networks could not be counted")
+                LOOPS.exception("sizes of networks could not be counted")
 
 
 def answer(catalogue: Catalogue, worker: str) -> int:

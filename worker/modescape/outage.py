@@ -3,6 +3,7 @@
 BROKER.away(error)      # a warning, at most once a minute
 BROKER.back()           # one line if it was away
 with room_in(folder, 40_000_000): ...       # a full disk is NoRoom: "the disk of … is full (2 MB free, needs 40 MB)"
+LOOPS.exception(...)    # what a loop met that nobody thought of, at most once a minute: the loop goes on
 """
 
 from __future__ import annotations
@@ -125,6 +126,8 @@ def megabytes(bytes: float) -> str:
     return f"{bytes / 1e3:.0f} kB"
 
 
+LOOPS = logging.getLogger("modescape.loops")
+LOOPS.addFilter(OnceAMinute())
 BROKER = Outage("broker")
 DATABASE = Outage("database")
 DISK = Outage("disk", away="has no room, and work waits", back="has room again")

@@ -6,6 +6,7 @@ it ends, for whatever reason, the kernel ends them (Linux), and SIGINT and SIGTE
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -195,6 +196,12 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+def _say(line: str) -> None:
+    """To whom it may concern: a terminal that is gone is no reason to end everything."""
+    with contextlib.suppress(OSError):
+        print(f"modescape: {line}", file=sys.stderr, flush=True)
+
+
 @dataclass
 class _Child:
     command: list[str]
@@ -248,17 +255,16 @@ class _Family:
             if child.restart_at is None:
                 child.failures = 0 if now - child.started > 60 else child.failures + 1
                 child.restart_at = now + min(30.0, 0.5 * 2**child.failures)
-                print(
-                    f"modescape: {name} ended with {child.process.returncode}; starting it again",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                _say(f"{name} ended with {child.process.returncode}; starting it again")
             elif now >= child.restart_at:
-                child.process, child.started, child.restart_at = (
-                    self._spawn(child.command, child.environment),
-                    now,
-                    None,
-                )
+                try:
+                    child.process = self._spawn(child.command, child.environment)
+                except (OSError, subprocess.SubprocessError) as error:  # no memory, or no process, to be had just now
+                    child.failures += 1
+                    child.restart_at = now + min(30.0, 0.5 * 2**child.failures)
+                    _say(f"{name} could not be started ({error}); trying again")
+                else:
+                    child.started, child.restart_at = now, None
 
     def stop(self) -> None:
         """End every child: SIGTERM, and SIGKILL to those that do not listen."""

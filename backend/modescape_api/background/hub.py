@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 
 from modescape.database import UNAVAILABLE
-from modescape.outage import DATABASE
+from modescape.outage import DATABASE, LOOPS
 from modescape.store import Store
-
-log = logging.getLogger("modescape.api")
 
 POLL_SECONDS = 0.5
 
@@ -35,7 +32,7 @@ class Hub:
             except UNAVAILABLE as error:
                 DATABASE.away(error)
             except Exception:  # whatever it was, live pages need this loop
-                log.exception("the newest event could not be read; asked again in a moment")
+                LOOPS.exception("the newest event could not be read; asked again in a moment")
             await asyncio.sleep(POLL_SECONDS)
 
     def _tell(self, newest: int) -> None:

@@ -224,7 +224,7 @@ class Courier:
         raise self._refused
 
     def _run(self) -> None:
-        waits, pause, is_away = pauses(math.inf), _EVERY, False
+        waits, pause, is_away, odd = pauses(math.inf), _EVERY, False, ""
         while not self._stop.wait(pause):
             try:
                 self.delivery.run()
@@ -238,6 +238,8 @@ class Courier:
                 log.error("%s; what is logged is kept in %s", refused, self.delivery.spool.folder)
                 self._refused = refused
                 return
-            except Exception:  # a loop that trains must not end of it, nor of what it did not see
-                log.exception("what is logged could not be sent; it is kept in %s", self.delivery.spool.folder)
-                return
+            except Exception as error:  # a loop that trains must not end of it, nor what comes later go unsent
+                pause = next(waits)
+                if repr(error) != odd:
+                    odd = repr(error)
+                    log.exception("what is logged could not be sent; it is kept in %s", self.delivery.spool.folder)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from modescape.database import patiently
 from modescape.errors import CancelRequested, LeaseLost, PauseRequested, StageInterrupted
 from modescape.records import ArtifactInfo, Json, Point, Progress, Wish
 from modescape.stages.together import Together
@@ -16,11 +17,15 @@ from modescape.store.leases import Lease
 class StageControl:
     """A running stage's way out: stop when told, tell how far it is, save what a later attempt resumes from.
 
-    together: with whom its member is trained; None where it is trained alone.
+    together: with whom its member is trained; None where it is trained alone; stopping: set once the worker is to end,
+    which then waits for no database.
     """
 
-    def __init__(self, store: Store, lease: Lease, together: Together | None = None) -> None:
+    def __init__(
+        self, store: Store, lease: Lease, together: Together | None = None, stopping: threading.Event | None = None
+    ) -> None:
         self._store = store
+        self._stopping = stopping or threading.Event()
         self.lease = lease
         self.together = together
         self._stop: StageInterrupted | None = None
@@ -65,18 +70,22 @@ class StageControl:
         artifacts: Iterable[ArtifactInfo] = (),
         step: int | None = None,
     ) -> None:
-        """`Store.leases.save_partial` with this stage's lease. Raises LeaseLost."""
+        """`Store.leases.save_partial` with this stage's lease, once the database answers. Raises LeaseLost."""
         self.signs += 1
-        wish = self._store.leases.save_partial(
-            self.lease, {**partial, "memo": self._memo}, points=points, run=run, drop_after_step=drop_after_step,
-            artifacts=artifacts, step=step,
-        )  # fmt: skip
-        self.stop_if_asked(wish)
+        kept = list(artifacts)
+
+        def save() -> Wish | None:
+            return self._store.leases.save_partial(
+                self.lease, {**partial, "memo": self._memo}, points=points, run=run, drop_after_step=drop_after_step,
+                artifacts=kept, step=step,
+            )  # fmt: skip
+
+        self.stop_if_asked(patiently(save, until=self._stopping))
 
     def note(self, kind: str, payload: Json) -> None:
-        """An event of the stage's own. Raises LeaseLost."""
+        """An event of the stage's own, once the database answers. Raises LeaseLost."""
         self.signs += 1
-        self._store.leases.note(self.lease, kind, payload)
+        patiently(lambda: self._store.leases.note(self.lease, kind, payload), until=self._stopping)
 
     def look(self) -> None:
         """Stop if that is wished, or the stage is another worker's now. Only reads."""

@@ -18,8 +18,9 @@ What becomes of a stage when others end, and of an experiment by its stages, is 
 
 from __future__ import annotations
 
-from sqlalchemy import URL, text
+from sqlalchemy import URL
 
+from modescape.database import why_not_written
 from modescape.store.catalogue import Catalogue
 from modescape.store.curves import Curves
 from modescape.store.deeds import Deeds
@@ -65,7 +66,6 @@ class Store:
     def close(self) -> None:
         self._database.engine.dispose()
 
-    def ping(self) -> None:
-        """Raises when the database does not answer."""
-        with self._database.reading() as session:
-            session.execute(text("SELECT 1"))
+    def why_not_written(self) -> str | None:
+        """What keeps anything from being written now, in words; None when nothing does. Writes nothing itself."""
+        return why_not_written(self._database.engine)

@@ -284,13 +284,29 @@ class Leases(Subject):
         """Free at once what a worker of this name held before it was killed; the stages' ids. Call at worker start."""
         return self._lose(Stage.lease_owner == owner)
 
+    def clock(self) -> datetime:
+        """The time by which leases expire."""
+        with self.database.reading() as session:
+            return now(session)
+
     def reap(self, at: datetime | None = None) -> list[str]:
         """Free the stages whose lease has expired, settle what a crash left half done; ids of the stages freed."""
-        with self.database.reading() as session:
-            at = at or now(session)
-        lost = self._lose(Stage.lease_expires < at)
+        lost = self._lose(Stage.lease_expires < (at or self.clock()))
         self._settle_waiting()
         return lost
+
+    def outlived(self, lease: Lease) -> None:
+        """A worker that has lost its lease lives: it slept, or could not reach the database. What its stage was charged
+        with is taken back, for only those that are gone say something about a stage."""
+        with self.database.writing() as change:
+            experiment = lock_experiment_of(change.session, lease.stage.id)
+            if experiment is None:
+                return
+            stage = change.session.get_one(Stage, lease.stage.id, populate_existing=True)
+            attempt = {"attempt": lease.stage.attempt, "how": "lost"}
+            told = [{**one, "how": "outlived"} if attempt.items() <= one.items() else one for one in stage.history]
+            if told != stage.history:
+                stage.history, stage.losses = told, max(0, stage.losses - 1)
 
     def _lose(self, *where: ColumnElement[bool]) -> list[str]:
         with self.database.reading() as session:

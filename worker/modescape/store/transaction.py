@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from modescape.acting import actor
 from modescape.database import open_database
+from modescape.outage import DATABASE
 from modescape.records import EventKind, Json
 from modescape.store.lookup import batches
 from modescape.tables import Base, Deed, Event, Experiment, Stage, utcnow
@@ -117,6 +118,7 @@ class Database:
             change = Change(session, now(session))
             yield change
             change.write_events()
+        DATABASE.back()
 
 
 class Subject:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from datetime import timedelta
 
 from sqlalchemy import delete, select, update
 
 from modescape.prices import Finished, Work
 from modescape.records import EventKind, Json
-from modescape.store.transaction import Subject
+from modescape.store.transaction import Subject, now
 from modescape.tables import Stage, Throughput, Worker
 
 REMEMBERED = 0.98  # of what earlier stages of a kind say about its speed, at each new one: the last fifty or so
@@ -60,6 +61,27 @@ class Workers(Subject):
 
     def all(self) -> list[Worker]:
         return self.found(select(Worker).order_by(Worker.name))
+
+    def heard_of(self, name: str = "", *, lease_seconds: float) -> tuple[bool, str]:
+        """Whether a worker answers, and a sentence that says so; without a name, all that this machine began and did
+        not end."""
+        with self.database.reading() as session:
+            at, rows = now(session), session.scalars(select(Worker).order_by(Worker.name)).all()
+        asked = [row for row in rows if row.name == name] if name else [
+            row for row in rows if row.stopped_at is None and row.name.startswith(f"{platform.node()}-")
+        ]  # fmt: skip
+        if not asked:
+            return False, f"there is no worker {name}" if name else f"no worker runs on {platform.node()}"
+        said = []
+        for row in asked:
+            silent = (at - row.seen_at).total_seconds()
+            if row.stopped_at is not None:
+                said.append((False, f"{row.name} has stopped"))
+            elif silent > 2 * lease_seconds:
+                said.append((False, f"{row.name} has not been heard of for {silent:.0f} s"))
+            else:
+                said.append((True, f"{row.name} is at work" if row.stage_id else f"{row.name} waits for work"))
+        return all(answers for answers, _ in said), "; ".join(words for _, words in said)
 
     def living(self) -> list[Worker]:
         """Those that have not said that they stopped."""
