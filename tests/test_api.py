@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio.to_thread
@@ -49,6 +50,7 @@ from modescape_api.http.site import WAITS
 from modescape_api.pages import importing
 from modescape_api.pages import reference as reference_pages
 from modescape_api.resources import data, imports
+from modescape_api.resources import events as event_streams
 
 
 @pytest.fixture(scope="module")
@@ -935,4 +937,58 @@ def test_the_poller_survives_whatever_the_database_says(sqlite_url: str, monkeyp
         return heard
 
     assert asyncio.run(live())
+    store.close()
+
+
+@pytest.mark.slow
+def test_streams_left_at_whatever_moment_leave_all_later_ones_whole(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same of whole streams, a hundred at a time: while they begin, read, wait and write."""
+    store = Store(sqlite_url)
+    row = store.experiments.create(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
+    monkeypatch.setattr(hub, "POLL_SECONDS", 0.01)
+    drawn = random.Random(0)
+
+    async def live() -> list[list[str]]:
+        here: Any = SimpleNamespace(hub=Hub(store), store=store)  # what of the site a stream knows
+        polling = asyncio.create_task(here.hub.run())
+
+        async def read(got: list[str]) -> None:
+            async for chunk in event_streams._stream(here, None, None, 0, False):
+                got.extend(re.findall(r"^id: (\d+)$", chunk.decode(), re.MULTILINE))
+                await asyncio.sleep(drawn.uniform(0, 0.001))  # where it may be left, too
+
+        streams = [asyncio.create_task(read([])) for _ in range(100)]
+        for leave in range(1000):
+            await asyncio.sleep(drawn.uniform(0, 0.002))
+            left = drawn.randrange(len(streams))
+            streams[left].cancel()
+            streams[left] = asyncio.create_task(read([]))
+            if leave % 100 == 0:
+                await asyncio.to_thread(store.experiments.patch, row.id, notes=str(leave))
+        for stream in streams:
+            stream.cancel()
+        await asyncio.gather(*streams, return_exceptions=True)
+        found: list[list[str]] = [[] for _ in range(100)]
+        later = [asyncio.create_task(read(got)) for got in found]
+        async with asyncio.timeout(30):
+            while here.hub._listeners < 100:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            since = store.events.last_id()
+            for note in "abc":
+                await asyncio.to_thread(store.experiments.patch, row.id, notes=note)
+            last = str(store.events.last_id())
+            while not all(last in got for got in found):
+                await asyncio.sleep(0.01)
+        for task in (polling, *later):
+            task.cancel()
+        await asyncio.gather(*later, return_exceptions=True)
+        assert here.hub._listeners == 0, "nobody is counted for ever"
+        return [[id_ for id_ in got if int(id_) > since] for got in found]
+
+    heard = asyncio.run(live())
+    assert len(heard[0]) == 3
+    assert all(got == heard[0] for got in heard)
     store.close()

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urljoin
 from xml.etree import ElementTree
 
 import pytest
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 from serving import Served, served
 
 from modescape.drawing.style import look
 from modescape.registry import methods
 from modescape_api.http import assets
+from modescape_api.resources import events
 
 STATIC = assets.frontend() / "static"
 SCRIPTS = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.js"))
@@ -70,7 +75,7 @@ def test_a_module_has_another_address_when_one_below_it_changes(
 
 def test_pages_name_every_module_beforehand() -> None:
     assert len(assets.imported("figure/page.js")) == len(
-        {*SCRIPTS} - {"live.js", "launch.js", "examples.js", "figure/page.js", "import.js", "sha256.js"}
+        {*SCRIPTS} - {"live.js", "stream.js", "launch.js", "examples.js", "figure/page.js", "import.js", "sha256.js"}
     )
 
 
@@ -134,5 +139,169 @@ def test_static_files_stay_within_their_budget(site: Served) -> None:
 
         assert packed("style.css") <= 12_000
         importing = ["import.js", "sha256.js"]  # of one page, which loads no others but app.js
-        assert packed(*{*SCRIPTS} - {*importing}) <= 33_000
+        assert packed(*{*SCRIPTS} - {*importing}) <= 35_200
         assert packed(*importing) <= 4_200
+
+
+# -- many tabs --------------------------------------------------------------------------------------------------------
+
+
+class Wire:
+    """Between a browser and a server: it can be held, so that nothing comes through and nothing breaks."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._flows = threading.Event()
+        self._flows.set()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=50)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._port))
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self._flows.wait()
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        self._flows.clear()
+        try:
+            yield
+        finally:
+            self._flows.set()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def chromium() -> Iterator[Browser]:
+    program = shutil.which("chromium")
+    assert program is not None, "sudo apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def listeners(site: Served) -> int:
+    count: int = site.app.state.site.hub._listeners
+    return count
+
+
+SMALL = {"data": {"dataset": "digits"}, "network": {"architecture": "mlp"}, "ensemble": {"runs": 2}}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_ten_tabs_of_a_browser_hear_of_everything_over_one_stream(
+    chromium: Browser, tmp_path: Path, wait_until
+) -> None:
+    """Browsers open six connections to a server, over HTTP/1.1: ten streams would leave none to ask anything else."""
+    with served(tmp_path) as site:
+        rows = [site.laboratory.create(SMALL, name=f"number {number}") for number in range(3)]
+        context = chromium.new_context()
+        context.set_default_timeout(30_000)
+        tabs: list[tuple[Page, str | None]] = []
+        for number in range(10):
+            page = context.new_page()
+            about = None if number % 4 == 3 else rows[number % 4]
+            page.goto(site.url if about is None else f"{site.url}/experiments/{about.slug}")
+            if about is not None:
+                expect(page.locator("[data-connection]")).to_have_text("live")
+            tabs.append((page, about.id if about is not None else None))
+        assert listeners(site) == 1
+
+        def hear(verb: str, word: str, now: list[tuple[Page, str | None]]) -> None:
+            """Each tab is told of what it shows: of one experiment, or of all in the list."""
+            for row in rows:
+                getattr(site.laboratory.store.experiments, verb)(row.id)
+            for page, about in now:
+                for row in rows:
+                    if about is None:
+                        line = page.locator("main tr", has_text=row.name).first
+                        expect(line).to_contain_text(word, timeout=30_000)
+                    elif about == row.id:
+                        expect(page.locator("#live-status")).to_contain_text(word, timeout=30_000)
+
+        hear("pause", "paused", tabs)
+        tabs.pop(0)[0].close()  # the first, which had begun the stream
+        hear("resume", "queued", tabs)
+        crashed = tabs.pop(0)[0]
+        context.new_cdp_session(crashed).send("Page.enable")
+        with suppress(Error):
+            crashed.goto("chrome://crash", timeout=3000)
+        tabs = [(page, about) for page, about in tabs if _lives(page)]
+        assert len(tabs) == 8
+        hear("pause", "paused", tabs)
+        targets = chromium.new_browser_cdp_session()
+        [held] = [one for one in targets.send("Target.getTargets")["targetInfos"] if one["type"] == "shared_worker"]
+        targets.send("Target.closeTarget", {"targetId": held["targetId"]})  # as when the process that has it crashes
+        hear("resume", "queued", tabs)
+        assert listeners(site) <= 1
+        for page, _ in tabs:
+            page.close()
+        wait_until(lambda: listeners(site) == 0, 20, "that the stream is given back")
+
+
+def _lives(page: Page) -> bool:
+    try:
+        return bool(page.evaluate("1") == 1)
+    except Error:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_tab_that_nobody_sees_gives_the_stream_back_and_catches_up(
+    chromium: Browser, tmp_path: Path, wait_until
+) -> None:
+    with served(tmp_path) as site:
+        row = site.laboratory.create(SMALL, name="one")
+        page = chromium.new_page()
+        page.goto(f"{site.url}/experiments/{row.slug}")
+        expect(page.locator("[data-connection]")).to_have_text("live")
+        show = """hidden => {
+            Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+        page.evaluate(show, True)
+        wait_until(lambda: listeners(site) == 0, 20, "that the stream is given back")
+        site.laboratory.store.experiments.pause(row.id)
+        page.evaluate(show, False)
+        expect(page.locator("#live-status")).to_contain_text("paused", timeout=20_000)
+        expect(page.locator("[data-connection]")).to_have_text("live")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_page_says_that_it_hears_nothing_and_that_it_does_again(
+    alone: bool, chromium: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line is dead and nothing breaks: only the pings stop. alone: in a browser without shared workers."""
+    monkeypatch.setattr(events, "PING_SECONDS", 0.5)
+    with served(tmp_path) as site, closing(Wire(site.settings.port)) as wire:
+        row = site.laboratory.create(SMALL, name="one")
+        page = chromium.new_page()
+        if alone:
+            page.add_init_script("delete self.SharedWorker")
+        page.goto(f"{wire.url}/experiments/{row.slug}")
+        status = page.locator("[data-connection]")
+        expect(status).to_have_text("live")
+        with wire.held():
+            expect(status).to_contain_text("connection lost, trying again in", timeout=10_000)
+        expect(status).to_have_text("live", timeout=30_000)
+        site.laboratory.store.experiments.pause(row.id)
+        expect(page.locator("#live-status")).to_contain_text("paused", timeout=20_000)

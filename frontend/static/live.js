@@ -1,19 +1,22 @@
-// One stream of events a tab. Fragments marked data-live are asked for again when something happened, figures come and go
-// with the plan, those whose inputs changed reload (figure/page.js listens), and a hidden tab closes its stream and catches
-// up once when shown.
+// Fragments marked data-live are asked for again when something happened, figures come and go with the plan, those whose
+// inputs changed reload (figure/page.js listens). What happens is heard over one stream of the browser (stream.js), which
+// a hidden tab leaves; it catches up when it is shown.
+
+import { connect } from "./stream.js";
 
 const source = document.querySelector("[data-events]");
 const QUIET = 20000; // between two announcements to screen readers, ms
 const CURVES = 5000; // between two drawings of curves that move, ms
+const DEAF = 8000; // without a word from what holds the stream, ms: it speaks every two seconds
 
 if (source) {
-  let stream = null;
+  let line = null; // to what holds the stream
+  let heardAt = 0;
+  let deaf = 0; // times that nobody spoke
   let last = Number(source.dataset.after) || 0;
   let waiting = false;
-  let retry = 0;
   let announced = 0;
   let curves = 0;
-  const mine = source.dataset.only?.split(" "); // experiments this page is about; without: all that the stream tells of
   const pending = new Set(); // stage kinds that succeeded since the last refresh
   const served = new WeakMap(); // what the server said last of each part: scripts say more there
   let held = false; // whether something new waits until its place is free
@@ -109,52 +112,54 @@ if (source) {
     soon(kind === "progress" || kind === "points" ? 3000 : 1000);
   }
 
-  function open() {
-    if (stream || document.hidden) return;
-    stream = new EventSource(`${source.dataset.events}?after=${last}`);
-    const receive = event => {
-      retry = 0;
-      tell("live");
-      let data = {};
-      try {
-        data = JSON.parse(event.data);
-      } catch {
-        // an event without JSON still means that something changed
-      }
-      if (mine && !mine.includes(data.experiment)) last = Math.max(last, Number(event.lastEventId));
-      else heard(Number(event.lastEventId), data.kind || event.type, data.payload || data);
-    };
-    stream.onopen = () => {
-      retry = 0;
-      tell("live");
-    };
-    stream.onmessage = receive;
-    for (const kind of (source.dataset.kinds || "").split(" ").filter(Boolean)) stream.addEventListener(kind, receive);
-    stream.addEventListener("reset", () => location.reload());
-    stream.onerror = () => {
-      if (stream?.readyState !== EventSource.CLOSED && stream?.readyState !== EventSource.CONNECTING) return;
-      close(); // our own pace: 2, 4, 8 … 30 s, with the wait said aloud
-      const seconds = Math.min(30, 2 ** ++retry);
-      tell(`connection lost, trying again in ${seconds} s`);
-      setTimeout(open, seconds * 1000);
-    };
-  }
-
-  function close() {
-    stream?.close();
-    stream = null;
-  }
-
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) close();
-    else {
-      open();
-      soon();
+  function receive({ data: said }) {
+    heardAt = Date.now();
+    if (deaf === 1) deaf = 0; // another worker speaks
+    if (said.state) tell(said.state);
+    if (said.beat) last = Math.max(last, said.last);
+    if (said.missed) soon();
+    if (said.reset) location.reload();
+    if (said.event && said.event.id > last) {
+      const { id, kind, data } = said.event;
+      heard(id, kind, data.payload || data);
     }
-  });
-  addEventListener("pagehide", close);
+  }
+
+  function join() {
+    if (line || document.hidden) return;
+    line = connect(deaf > 1); // once another worker is tried, then it is done here
+    line.onmessage = receive;
+    heardAt = Date.now();
+    line.postMessage({
+      join: source.dataset.events, after: last, only: source.dataset.only?.split(" "),
+      kinds: (source.dataset.kinds || "").split(" ").filter(Boolean),
+    });
+  }
+
+  /** A tab that nobody sees needs no stream; it catches up when it is seen. */
+  function leave() {
+    line?.postMessage({ leave: true });
+    line?.close();
+    line = null;
+  }
+
+  function shown() {
+    join();
+    soon();
+  }
+
+  setInterval(() => {
+    if (!line || Date.now() - heardAt < DEAF) return;
+    deaf += 1;
+    tell("connection lost, trying again");
+    leave();
+    shown();
+  }, DEAF / 4);
+  document.addEventListener("visibilitychange", () => (document.hidden ? leave() : shown()));
+  addEventListener("pagehide", leave);
+  addEventListener("pageshow", event => event.persisted && shown());
   addEventListener("groupschanged", () => soon(0)); // the words beside a figure speak of the groups it shows
   for (const kind of ["focusout", "toggle"]) document.addEventListener(kind, () => held && soon(), true);
   remember(document);
-  open();
+  join();
 }

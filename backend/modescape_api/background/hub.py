@@ -22,6 +22,7 @@ class Hub:
         self._awake = asyncio.Event()
         self._news = asyncio.Event()
         self.last = 0
+        self.reads = True  # whether its last look found the database
 
     async def run(self) -> None:
         """Poll until cancelled; asleep while nobody listens. A database that is away for a while is asked again."""
@@ -29,9 +30,12 @@ class Hub:
             await self._awake.wait()
             try:
                 self._tell(await asyncio.to_thread(self._store.events.last_id))
+                self.reads = True
             except UNAVAILABLE as error:
+                self.reads = False
                 DATABASE.away(error)
             except Exception:  # whatever it was, live pages need this loop
+                self.reads = False
                 LOOPS.exception("the newest event could not be read; asked again in a moment")
             await asyncio.sleep(POLL_SECONDS)
 

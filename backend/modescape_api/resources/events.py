@@ -48,24 +48,32 @@ _STREAM = {
 }
 
 After = Annotated[int | None, Query(ge=0, le=MAX_ID, description="Answer with the events after this id.")]
+Pings = Annotated[bool, Query(description="Send an event `ping`, too, while the stream has nothing else to tell.")]
 LastEventId = Annotated[str | None, Header(description="Where a stream was broken off; browsers send it themselves.")]
 
 
 @router.get("/api/events", summary="Events of all experiments", responses=_STREAM)
-async def events(request: Request, here: Here, after: After = None, last_event_id: LastEventId = None) -> Response:
-    return await _answer(request, here, None, after, last_event_id)
+async def events(
+    request: Request, here: Here, after: After = None, pings: Pings = False, last_event_id: LastEventId = None
+) -> Response:
+    return await _answer(request, here, None, after, last_event_id, pings)
 
 
 @router.get("/api/experiments/{experiment}/events", summary="Events of one experiment", responses=_STREAM)
 async def experiment_events(
-    request: Request, here: Here, experiment: str, after: After = None, last_event_id: LastEventId = None
+    request: Request,
+    here: Here,
+    experiment: str,
+    after: After = None,
+    pings: Pings = False,
+    last_event_id: LastEventId = None,
 ) -> Response:
     found = await asyncio.to_thread(here.store.experiments.get, experiment)
-    return await _answer(request, here, found.id, after, last_event_id)
+    return await _answer(request, here, found.id, after, last_event_id, pings)
 
 
 async def _answer(
-    request: Request, here: Site, experiment_id: str | None, after: int | None, last_event_id: str | None
+    request: Request, here: Site, experiment_id: str | None, after: int | None, last_event_id: str | None, pings: bool
 ) -> Response:
     if after is not None and "text/event-stream" not in replies.accepted(request):
         rows = await asyncio.to_thread(here.store.events.after, after, experiment_id=experiment_id, limit=BATCH)
@@ -81,11 +89,16 @@ async def _answer(
     if last_event_id is not None and last_event_id.isdecimal() and int(last_event_id) <= MAX_ID:
         after = int(last_event_id)
     oldest = await asyncio.to_thread(here.store.events.first_id)  # before the answer begins: it may be a 503
-    stream = _stream(here, experiment_id, after, oldest)
+    stream = _stream(here, experiment_id, after, oldest, pings)
     return EventSourceResponse(stream, headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"})
 
 
-async def _stream(here: Site, experiment_id: str | None, after: int | None, oldest: int) -> AsyncIterator[bytes]:
+async def _stream(
+    here: Site, experiment_id: str | None, after: int | None, oldest: int, pings: bool
+) -> AsyncIterator[bytes]:
+    """pings: as events, with the seconds between two, by which a page notices that none comes any more. While the hub
+    cannot read there are none: the line is there, and nothing would be heard over it."""
+    ping = format_sse_event(event="ping", data_str=f'{{"seconds":{PING_SECONDS}}}') if pings else KEEPALIVE_COMMENT
     async with here.hub.listening():
         newest = here.hub.last
         if after is not None and after > newest:  # the page was made between two looks of the poller
@@ -95,6 +108,8 @@ async def _stream(here: Site, experiment_id: str | None, after: int | None, olde
         if seen > newest or seen < oldest - 1:
             yield format_sse_event(event="reset", data_str="{}", id=str(newest))
             seen = newest
+        if pings:
+            yield ping
         while True:
             upto = here.hub.last
             rows: Sequence[Event] = []
@@ -114,7 +129,7 @@ async def _stream(here: Site, experiment_id: str | None, after: int | None, olde
             if len(rows) < BATCH:
                 seen = max(seen, upto)  # the rest up to here belongs to other experiments
                 if not await here.hub.wait_for_event(seen, seconds=PING_SECONDS):
-                    yield KEEPALIVE_COMMENT
+                    yield ping if here.hub.reads else KEEPALIVE_COMMENT
 
 
 def as_dict(row: Event) -> Json:
