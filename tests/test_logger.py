@@ -311,6 +311,25 @@ def test_a_server_that_stays_away_holds_nobody_up_and_the_rest_is_kept(
     assert (found["state"], found["here"]) == ("sealed", 1)
 
 
+def test_what_sends_in_the_background_outlives_what_nobody_thought_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wait_until
+) -> None:
+    monkeypatch.setattr(sending, "_WAITS", (0.01,))
+    monkeypatch.setattr(delivery, "_EVERY", 0.01)
+    turns = itertools.count()
+
+    def run(*, is_last: bool = False) -> None:
+        if (turn := next(turns)) < 5:
+            raise RuntimeError("first" if turn < 3 else "second")
+
+    courier = delivery.Courier(SimpleNamespace(run=run, spool=SimpleNamespace(folder=tmp_path)))  # type: ignore[arg-type]
+    courier.start()
+    wait_until(lambda: next(turns) > 20, 10, "that it goes on")
+    assert courier.finish(1.0)
+    said = [record for record in caplog.records if "could not be sent" in record.message]
+    assert len(said) == 2, "each once"
+
+
 @pytest.mark.parametrize("patience", [0.0, 3.0, 60.0, 100.0])
 def test_a_server_is_waited_for_as_long_as_is_said(patience: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that only waiting moves: the pauses grow and fill the time to its end, and no longer."""

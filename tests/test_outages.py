@@ -284,6 +284,26 @@ def test_a_sqlite_that_another_process_locks_again_and_again_stops_no_work(
 
 
 @pytest.mark.slow
+def test_a_worker_that_is_told_to_end_waits_for_no_database(tmp_path: Path, sqlite_url: str, wait_until) -> None:
+    made = house(tmp_path, f"{sqlite_url}?timeout=0.2", None)
+    log = tmp_path / "a.log"
+    try:
+        experiment = made.launch(chains(1, steps=60, seconds=0.02))
+        made.start("a")
+        wait_until(lambda: made.store.stages.of(experiment.id)[0].step > 0, 30, "progress")
+        with locked(tmp_path / "modescape.db"):
+            wait_until(lambda: "does not answer" in log.read_text(), 20, "that it waits")
+            made.workers["a"].terminate()
+            assert made.workers["a"].wait(20) == 0
+        assert "Traceback" not in log.read_text()
+        made.start("a")  # its stage goes on
+        wait_until(lambda: made.has_ended(experiment), 60, "the end of the experiment")
+        assert made.values(experiment) == expected(1, 60)
+    finally:
+        made.close()
+
+
+@pytest.mark.slow
 def test_no_loop_of_a_worker_dies_of_what_the_database_says(tmp_path: Path, sqlite_url: str, wait_until) -> None:
     """Of six statements one raises what nobody has thought of, in every thread of a worker."""
     odd = f"""
