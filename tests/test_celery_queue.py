@@ -375,6 +375,33 @@ def test_no_message_stops_a_worker(either: House, tmp_path: Path, wait_until) ->
     assert said().count("dropped a message") == len(foreign), "each once"
 
 
+@pytest.mark.slow
+def test_a_redis_that_refuses_stops_no_worker(tmp_path: Path, sqlite_url: str, redis_server, wait_until) -> None:
+    """A replica after a fail-over, and a key that somebody has written as no list."""
+    made = house(tmp_path, sqlite_url, redis_server.url)
+    said = tmp_path / "a.log"
+    try:
+        made.start("a")
+        first = made.launch(chains(1, steps=5))
+        wait_until(lambda: made.has_ended(first), 60, "work with a Redis that takes wake-ups")
+        with redis.Redis.from_url(redis_server.url) as client:
+            client.delete("cpu")
+            client.set("cpu", "no list")
+            client.replicaof("127.0.0.1", "1")
+            second = made.launch(chains(1, steps=5))
+            wait_until(lambda: made.has_ended(second), 90, "work without the bell")
+            client.replicaof("NO", "ONE")
+            third = made.launch(chains(1, steps=5))
+            wait_until(lambda: made.has_ended(third), 90, "work beside a key that is no list")
+            client.delete("cpu")
+        fourth = made.launch(chains(1, steps=5))
+        wait_until(lambda: made.has_ended(fourth), 90, "work with the bell again")
+        assert made.workers["a"].poll() is None, said.read_text()
+        assert "Unrecoverable" not in said.read_text()
+    finally:
+        made.close()
+
+
 def test_a_wake_up_is_made_anew_of_its_stage_alone(tmp_path: Path) -> None:
     real = real_message(tmp_path, "a stage")
     held = {"eta": "9999-01-01T00:00:00", "expires": "never", "timelimit": ["x", -1], "retries": "many"}

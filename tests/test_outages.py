@@ -236,7 +236,10 @@ def test_the_web_reads_on_and_says_that_it_cannot_write(own_postgres: str, tmp_p
         assert client.get("/readyz").status_code == 200
         with read_only(own_postgres, cut=False):
             assert client.get("/api/experiments").json()["total"] == 1
-            assert client.get(f"/experiments/{row.slug}", headers={"Accept": "text/html"}).status_code == 200
+            pages = ("/", f"/experiments/{row.slug}", "/launch", "/import", "/compare", "/sweeps", "/data", "/workers",
+                     "/catalogue", "/paper", f"/experiments/{row.slug}/figures/plane")  # fmt: skip
+            found = {page: client.get(page, headers={"Accept": "text/html"}).status_code for page in pages}
+            assert found == dict.fromkeys(pages, 200)
             posted = client.post("/api/experiments", json={"spec": SPEC})
             assert (posted.status_code, posted.json()["type"]) == (503, "/api/docs#unavailable")
             assert posted.headers["retry-after"] == "5"

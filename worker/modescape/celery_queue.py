@@ -192,6 +192,7 @@ def make_app(broker: str, home: Path) -> Celery:
         broker_connection_timeout=BROKER_SECONDS,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # also what a Redis refuses: a replica after a fail-over takes no writes
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_prefetch_multiplier=1,
         worker_send_task_events=False,
