@@ -111,6 +111,12 @@ class House:
         self.workers[name].kill()
         self.workers[name].wait()
 
+    def revive(self, *names: str) -> None:
+        """Start those that an earlier test has ended."""
+        for name in names:
+            if self.workers[name].poll() is not None:
+                self.start(name)
+
     def launch(self, stages: list[PlannedStage], *, fresh: bool = True) -> Experiment:
         experiment = self.store.experiments.create(name="Chains", spec=SPEC, stages=stages, fresh=fresh)
         dispatch(self.settings, self.store, experiment.id)
@@ -360,7 +366,8 @@ def put(made: House, raw: list[bytes]) -> None:
 @pytest.mark.slow
 def test_no_message_stops_a_worker(either: House, tmp_path: Path, wait_until) -> None:
     foreign = foreign_messages(tmp_path)
-    before = {name: len((either.logs / f"{name}.log").read_text()) for name in either.workers}
+    either.revive("a", "b")
+    before = {name: len((either.logs / f"{name}.log").read_text()) for name in ("a", "b")}
     put(either, list(foreign.values()))
 
     def said() -> str:
@@ -370,7 +377,7 @@ def test_no_message_stops_a_worker(either: House, tmp_path: Path, wait_until) ->
     experiment = either.launch(chains(2, steps=5))
     wait_until(lambda: either.has_ended(experiment), 60, "work after them")
     assert either.values(experiment) == expected(2, 5)
-    assert [either.workers[name].poll() for name in before] == [None] * len(before)
+    assert [either.workers[name].poll() for name in before] == [None, None]
     assert "Traceback" not in said()
     assert said().count("dropped a message") == len(foreign), "each once"
 
@@ -421,8 +428,10 @@ def test_a_wake_up_is_made_anew_of_its_stage_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("either", ["embedded", "servers"], indirect=True)
 def test_a_family_that_sleeps_longer_than_its_leases_goes_on_where_it_was(either: House, wait_until) -> None:
     """A laptop's lid, three times, at one step; the one who has nothing to do wakes first, and judges nobody."""
+    either.revive("a", "b")
     either.start("idle")
-    wait_until(lambda: any(worker.name == "idle" for worker in either.store.workers.living()), 40, "a third worker")
+    family = {"a", "b", "idle"}
+    wait_until(lambda: family <= {one.name for one in either.store.workers.living()}, 60, "a third worker")
     experiment = either.launch([
         PlannedStage("train", str(run), params={"run": run, "steps": 2, "seconds": 4 * LEASE_SECONDS}) for run in (0, 1)
     ])  # fmt: skip
@@ -432,10 +441,10 @@ def test_a_family_that_sleeps_longer_than_its_leases_goes_on_where_it_was(either
 
     wait_until(lambda: len(running()) == 2, 30, "both begun")
     busy = running()
-    first = sorted(either.workers, key=lambda name: name in busy)
+    first = sorted(family, key=lambda name: name in busy)
     for _ in range(3):
         time.sleep(0.75 * LEASE_SECONDS)  # rounds, as when nobody sleeps
-        for name in either.workers:
+        for name in family:
             either.workers[name].send_signal(signal.SIGSTOP)
         time.sleep(1.5 * LEASE_SECONDS)
         for name in first:
@@ -768,7 +777,7 @@ def test_a_worker_without_work_gives_its_memory_back_and_goes_on(
             assert store.experiments.get(experiment.id).status == "succeeded"
             found.append([stage.result["artifacts"] for stage in store.stages.of(experiment.id)])
             wait_until(lambda n=again: rests(tmp_path) == n + 1, 30, "a rest")
-            wait_until(lambda: megabytes(process.pid) > 60, 20, "what comes after it")
+            wait_until(lambda: 60 < megabytes(process.pid) < 150, 20, "what comes after it")
             time.sleep(1.0)
             assert megabytes(process.pid) < 150
             [worker] = store.workers.all()
