@@ -125,7 +125,7 @@ def is_busy(error: BaseException | None) -> bool:
 
 def patiently(do: Callable[[], T], *, until: threading.Event) -> T:
     """Do it as soon as the database lets it be done: what is written late is written all the same. It must bear being
-    done twice, for an answer may be what was lost. Raises what was in the way once `until` is set, or a disk is full."""
+    done twice, for an answer may be what was lost. Raises what is in the way once `until` is set, or a disk is full."""
     while True:
         try:
             return do()
