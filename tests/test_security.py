@@ -126,8 +126,26 @@ def test_signing_in_never_leads_elsewhere(next: str) -> None:
         ("evil.example", 400),
         ("localhost.evil.example", 400),
         ("evil.example:{port}", 400),
+        ("LOCALHOST.:{port}", 200),
         ("user@localhost", 400),
         ("[", 400),
+        # what would be read as a path, a query, a user or a second host where addresses are put together of it
+        ("localhost/static/?", 400),
+        ("localhost/signin", 400),
+        ("localhost?x", 400),
+        ("localhost#x", 400),
+        ("localhost\\x", 400),
+        ("localhost, evil.example", 400),
+        ("localhost evil.example", 400),
+        ("localhost:", 400),
+        ("localhost:80:80", 400),
+        ("localhost:65536", 400),
+        ("localhost:" + "9" * 5000, 400),
+        ("[127.0.0.1]", 400),
+        ("[::1", 400),
+        ("::1", 400),
+        ("[::1]x", 400),
+        ("", 400),
     ],
 )
 def test_the_host_must_be_ours(open_site: Served, host: str, status: int) -> None:
@@ -137,6 +155,55 @@ def test_the_host_must_be_ours(open_site: Served, host: str, status: int) -> Non
     if status == 400:
         assert answer.json()["type"].endswith("wrong-host")
         assert answer.json()["errors"][0]["field"] == "Host"
+
+
+def said(port: int, request: bytes) -> bytes:
+    """What a server answers to bytes that no client library would send."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize("host", ["localhost/static/?", "localhost/signin?", "localhost/static/#", "x@localhost"])
+def test_no_host_opens_an_address_that_needs_the_token(closed_site: Served, host: str) -> None:
+    with closed_site.client() as client:
+        for path in ("/api/experiments", "/workers"):
+            for accept in ("*/*", "text/html"):
+                answer = client.get(path, headers={"Host": host, "Accept": accept})
+                assert answer.status_code == 400, answer.text[:200]
+
+
+def test_a_request_names_one_host(closed_site: Served, tmp_path: Path) -> None:
+    with served(tmp_path, token=TOKEN, allowed_hosts="lab.example.org", trusted_proxies="127.0.0.1") as behind:
+        for port in (closed_site.settings.port, behind.settings.port):
+            for second in ("localhost", "evil.example", "lab.example.org\r\nX-Forwarded-Host: lab.example.org"):
+                for first, last in (("localhost", second), (second, "localhost")):
+                    request = f"GET /healthz HTTP/1.1\r\nHost: {first}\r\nHost: {last}\r\nConnection: close\r\n\r\n"
+                    assert said(port, request.encode()).startswith(b"HTTP/1.1 400"), (first, last)
+
+
+@pytest.mark.parametrize("path", ["/healthz/../api/experiments", "/healthzz", "/signin/x", "//static/style.css",
+                                  "/%73tatic%2f..%2fapi%2fexperiments", "/readyz%3f", "/api/experiments%3f/static/",
+                                  "/signin%23", "/static", "/api/experiments;/static/"])  # fmt: skip
+def test_only_the_open_addresses_themselves_are_open(closed_site: Served, path: str) -> None:
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    status = int(said(closed_site.settings.port, request.encode()).split()[1])
+    assert status == (404 if path.startswith("/%73tatic") else 401)
+
+
+def test_who_may_ask_is_decided_on_the_path_that_routes_match() -> None:
+    """`request.url` is put together with the Host header, which visitors write."""
+    folder = Path(security.__file__).parent
+    for file in (folder / "security.py", folder / "proxies.py"):
+        assert not re.search(r"request\.(url|base_url)\b(?!`)", file.read_text(encoding="utf-8")), file.name
+
+
+@pytest.mark.parametrize("port", ["9" * 5000, "²", "-1", "65536", ""])
+def test_a_forwarded_port_that_is_none_is_no_failure(tmp_path: Path, port: str) -> None:
+    with served(tmp_path, allowed_hosts="lab.example.org", trusted_proxies="127.0.0.1") as site:
+        head = f"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Port: {port}\r\nConnection: close\r\n\r\n"
+        status = int(said(site.settings.port, head.encode("latin-1")).split()[1])
+        assert status == (400 if port == "65536" else 200)
 
 
 def test_a_configured_host_is_answered(closed_site: Served) -> None:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, MutableMapping
 from contextvars import ContextVar
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -138,6 +137,8 @@ def _prefix(headers: MutableHeaders, root: str) -> None:
 
 def _believe(scope: MutableMapping[str, Any]) -> None:
     headers = Headers(scope=scope)
+    if len(headers.getlist("host")) > 1:
+        return  # nobody is believed about which of them was meant: `security` refuses it
     scheme, host, port = (
         headers.get(f"x-forwarded-{name}", "").split(",")[0].strip() for name in ("proto", "host", "port")
     )
@@ -145,20 +146,33 @@ def _believe(scope: MutableMapping[str, Any]) -> None:
         scope["scheme"] = scheme.lower()
     given = headers.get("host", "")
     public = host or given
-    if port.isdecimal() and int(port) != _PORTS.get(scope["scheme"]) and split_host(public)[1] is None:
+    is_port = re.fullmatch("[0-9]{1,5}", port) is not None
+    if is_port and int(port) != _PORTS.get(scope["scheme"]) and split_host(public)[1] is None:
         public = f"{public}:{port}"
     if public != given:
         scope["modescape.host"] = given  # stays under the eyes of the host check: the visitor may have written it
         scope["headers"] = [(k, v) for k, v in scope["headers"] if k != b"host"] + [(b"host", public.encode("latin-1"))]
 
 
+_HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
+
+
 def split_host(host: str) -> tuple[str, int | None]:
-    """Name and port of a Host header or an Origin's netloc; ("", None) when it is neither."""
-    try:
-        parts = urlsplit(f"//{host}")
-        return ("", None) if "@" in host else ((parts.hostname or "").rstrip("."), parts.port)
-    except ValueError:
+    """Name and port of a Host header or an Origin's netloc; ("", None) when it is anything but `name[:port]`.
+
+    Exactly that: what stands behind a slash, a question mark or an @ would be read as a path or a user by whatever
+    puts addresses together of it.
+    """
+    found = _HOST.fullmatch(host)
+    if found is None or int(found["port"] or 0) > 65_535:
         return "", None
+    name = found["name"] or found["six"]
+    if found["six"]:
+        try:
+            ipaddress.IPv6Address(name)
+        except ValueError:
+            return "", None
+    return name.lower().removesuffix("."), int(found["port"]) if found["port"] else None
 
 
 def _root_path(given: str, own: frozenset[str]) -> str:

@@ -29,7 +29,7 @@ from modescape_api.http.refusal import Refusal
 
 MAX_BODY = 1_048_576
 
-_OPEN = ("/healthz", "/readyz", "/signin", "/static/")  # answered to people who have not signed in
+_OPEN, _OPEN_BELOW = ("/healthz", "/readyz", "/signin"), "/static/"  # answered to people who have not signed in
 
 HEADERS = {
     # 'unsafe-inline' styles only: Plotly writes style attributes (checked with plotly.js 4.1.1 under this policy)
@@ -146,7 +146,7 @@ def may_be_a_form(request: Request) -> bool:
     if "authorization" in request.headers or kind.endswith("json"):
         return False
     is_browser = request.headers.get("user-agent", "").startswith("Mozilla/")
-    return is_browser or not request.url.path.startswith("/api/")
+    return is_browser or not request.scope["path"].startswith("/api/")
 
 
 def _same_site(origin: str, host: str, names: Collection[str]) -> bool:
@@ -204,7 +204,7 @@ class Guard:
         try:
             self._check(request)
             who = scope["modescape.who"] = await _who(request)
-            if who is None and not scope["path"].startswith(_OPEN):
+            if who is None and not _is_open(scope["path"]):
                 await _to_sign_in(request)(scope, receive, with_headers)
                 return
             with acting(_NOBODY if who is None else who.actor):
@@ -220,7 +220,14 @@ class Guard:
         """Raises Refusal for what comes from elsewhere or asks for another server."""
         if "\0" in request.scope["path"]:
             raise NotFound("there is nothing at an address with a NUL in it")
-        for host in (request.headers.get("host", ""), request.scope.get("modescape.host")):
+        hosts = request.headers.getlist("host")
+        if len(hosts) > 1:
+            raise Refusal(
+                "wrong-host",
+                f"the request names {len(hosts)} hosts",
+                problems=[Problem("is there more than once", "Host", "one host")],
+            )
+        for host in (*(hosts or [""]), request.scope.get("modescape.host")):
             if host is not None and not self.hosts.knows(host):
                 raise Refusal(
                     "wrong-host",
@@ -232,12 +239,17 @@ class Guard:
 
 
 _NOBODY = Actor("nobody", UserRole.VIEWER)
-_UNASKED = ("/healthz", "/readyz", "/static/")  # for these nobody is looked up: they answer without a database
+
+
+def _is_open(path: str) -> bool:
+    return path in _OPEN or path.startswith(_OPEN_BELOW)
 
 
 async def _who(request: Request) -> Who | None:
+    """Who asks; nobody is looked up for what answers without a database."""
     site = getattr(request.app.state, "site", None)  # there once the start has finished
-    if site is None or request.scope["path"].startswith(_UNASKED):
+    path = request.scope["path"]
+    if site is None or (_is_open(path) and path != "/signin"):
         return None
     found: Who | None = await site.door.who(request)
     return found
@@ -246,7 +258,8 @@ async def _who(request: Request) -> Who | None:
 def _to_sign_in(request: Request) -> Response:
     """A person to the page where one signs in; raises Refusal for a program."""
     if request.method == "GET" and replies.prefers_html(request):
-        here = request.scope["path"] + (f"?{request.url.query}" if request.url.query else "")
+        asked = request.scope["query_string"].decode("latin-1")
+        here = request.scope["path"] + (f"?{asked}" if asked else "")
         return RedirectResponse(f"/signin?{urlencode({'next': here})}", status_code=303)
     raise unauthorised()
 
@@ -254,9 +267,9 @@ def _to_sign_in(request: Request) -> Response:
 def takes_files(request: Request) -> bool:
     """Whether the body is a file of any size, which its endpoint writes to the disk as it comes."""
     if request.method == "PUT":
-        return request.url.path.startswith("/api/uploads/")
+        return str(request.scope["path"]).startswith("/api/uploads/")
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    return request.method == "POST" and request.url.path == "/import" and kind == "multipart/form-data"
+    return request.method == "POST" and request.scope["path"] == "/import" and kind == "multipart/form-data"
 
 
 async def _read(request: Request) -> bytes:
