@@ -1,19 +1,14 @@
 # Two images from one file:  docker build --target api .   and   docker build --target worker .
 # The api image leaves torch out (the web process never imports it): about 600 MB instead of several gigabytes.
 
-FROM python:3.11-slim-bookworm AS base
+FROM python:3.11.14-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN useradd --create-home --uid 10001 modescape && mkdir -p /var/lib/modescape /data && chown modescape /var/lib/modescape /data
 WORKDIR /app
+# What the server needs, by version and hash (`make lock`), so that a change of the code leaves this layer.
+COPY locks locks
+RUN pip install --require-hashes -r locks/server.txt
 COPY pyproject.toml README.md ./
-# What the server needs, of pyproject alone, so that a change of the code leaves this layer.
-RUN python - <<'PY' > requirements.txt
-import tomllib
-project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-extras = project["optional-dependencies"]
-print("\n".join([*project["dependencies"], *extras["server"], *extras["postgres"]]))
-PY
-RUN pip install -r requirements.txt
 ENV MODESCAPE_HOME=/var/lib/modescape
 
 FROM base AS source
@@ -33,7 +28,7 @@ CMD ["modescape", "serve"]
 FROM base AS worker
 # Which torch: empty for the one pip finds (CUDA on x86-64), or the address of an index with CPU wheels.
 ARG TORCH_INDEX=""
-RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch>=2.9" "torchvision>=0.24"
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -r locks/torch.txt
 COPY worker worker
 COPY backend backend
 COPY frontend frontend

@@ -2,6 +2,7 @@
 # make test    set up everything and pass the tests           make bench   the benchmarks
 # make fast    the tests that need seconds               make docs    the documentation site
 # make lint    linter and type checker                       make reproduce FIGURES="2 6"   the paper's, on its own data
+# make lock    the versions that are installed, anew          make pin-images  the digests of the images in use
 # make peers   our list beside MLflow, optuna-dashboard, Trackio and Aim, which it installs (half an hour, network)
 
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 # Where it is set, each of the many processes that the tests start compiles the whole product anew (0.8 s of 4 for a server).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test fast lint check bench peers gpu-check reproduce docs clean system
+.PHONY: run test fast lint check bench peers gpu-check reproduce docs lock pin-images clean system
 
 run: $(VENV)/.installed
 	@exec $(BIN)/modescape up
@@ -58,27 +59,56 @@ $(VENV)/bin/python:
 	@$(PYTHON) $(NEW_ENOUGH) || { echo "Modescape needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)"; exit 1; }
 	@{ test -n "$(UV)" && $(UV) venv --quiet --seed --python $(PYTHON) $(VENV); } || $(PYTHON) -m venv $(VENV) || { echo "The environment could not be made; on Debian and Ubuntu: sudo apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 
+# What was tried together is in locks/: every package with its version and hashes, torch and torchvision by version alone,
+# because their build is another on each machine. Where a lock does not fit (another platform, an index that has other
+# files), the newest that pyproject.toml allows is installed, and it is said. LOCKED=no asks for that.
 # uv finds the build of torch that fits the machine: without a GPU some 200 MB instead of gigabytes with CUDA. pip takes
 # what its index has, or the torch of the index TORCH_INDEX.
 define install
-	@if test -z "$(TORCH_INDEX)" -a -n "$(UV)" && \
+	@if test "$(LOCKED)" = no; then false; \
+	elif test -n "$(UV)" -a -z "$(TORCH_INDEX)"; then \
+	  $(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement locks/$(1).txt && \
+	  $(UV) pip install --quiet --python $(BIN)/python --torch-backend $(TORCH_BACKEND) --requirement locks/torch.txt && \
+	  $(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .; \
+	else \
+	  $(BIN)/python -m pip install --quiet --require-hashes --requirement locks/$(1).txt && \
+	  $(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") --requirement locks/torch.txt && \
+	  $(BIN)/python -m pip install --quiet --no-deps --editable .; \
+	fi || { test "$(LOCKED)" = no || echo "locks/$(1).txt does not fit this machine or its index: what pyproject.toml allows is installed"; \
+	if test -z "$(TORCH_INDEX)" -a -n "$(UV)" && \
 	  $(UV) pip install --quiet --python $(BIN)/python --torch-backend $(TORCH_BACKEND) --editable '.[$(1)]'; then :; \
 	else \
 	  test -z "$(UV)" -o -n "$(TORCH_INDEX)" || echo "uv did not reach it; pip installs the torch that its index has"; \
 	  test -z "$(TORCH_INDEX)" || $(BIN)/python -m pip install --quiet --index-url "$(TORCH_INDEX)" torch torchvision && \
 	  $(BIN)/python -m pip install --quiet --editable '.[$(1)]'; \
-	fi
+	fi; }
 endef
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml locks/all.txt | $(VENV)/bin/python
 	@echo "Installing Modescape into $(VENV) (torch is large: a few minutes, once)"
 	$(call install,all)
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed-dev: pyproject.toml locks/dev.txt | $(VENV)/bin/python
 	@echo "Installing Modescape and its test tools into $(VENV)"
 	$(call install,dev)
 	@touch $@ $(VENV)/.installed
+
+# Writes locks/ anew for every platform and Python we run on, keeping versions that are still allowed (UPGRADE=--upgrade: the newest).
+BESIDE := ^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
+lock:
+	@test -n "$(UV)" || { echo "make lock needs uv, which solves for every platform at once: pip install uv"; exit 1; }
+	@$(COMPILE) --extra dev $(UPGRADE) --output-file locks/dev.txt
+	@sed -nE 's/^(torch|torchvision)==([^ ;]+).*/\1==\2/p' locks/dev.txt > locks/torch.txt
+	@$(COMPILE) --extra all --constraint locks/dev.txt --output-file locks/all.txt
+	@$(COMPILE) --extra server --extra postgres --constraint locks/dev.txt --output-file locks/server.txt
+	@for file in locks/dev.txt locks/all.txt locks/server.txt; do \
+	  awk '/^[a-zA-Z0-9]/ {beside = $$0 ~ /$(BESIDE)/} !beside' $$file > $$file.new && mv $$file.new $$file; done
+
+# Writes the digests of the images behind their versions, as a registry tells them; none is written by hand.
+pin-images:
+	@sh locks/pin_images.sh Dockerfile docker-compose.yml
 
 # The browser and the servers the tests run against.
 system:
