@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +179,7 @@ VALUES: list[tuple[str, Any, str]] = [
     ("evaluation.embed_runs", 11, "spec.evaluation.embed_runs"),
     ("evaluation.embed_seed", 2**31, "spec.evaluation.embed_seed"),
     ("evaluation.perplexity", 0.5, "spec.evaluation.perplexity"),
+    ("instability", {"epochs": [False]}, "spec.instability.epochs.0"),
     ("version", 2, "spec.version"),
     ("hidden", 1, "spec.hidden"),
 ]
@@ -207,6 +209,7 @@ BODIES: list[tuple[str, Any, str]] = [
     ("a spec that is text", {"spec": "digits"}, "spec"),
     ("a spec that is a list", {"spec": []}, "spec"),
     ("fresh as text", {"spec": SPEC, "fresh": "perhaps"}, "fresh"),
+    ("fresh as a number", {"spec": SPEC, "fresh": 0}, "fresh"),
     ("an unknown field", {"spec": SPEC, "owner": "me"}, "owner"),
     ("a list", [1, 2], "body"),
     ("a number", 5, "body"),
@@ -288,6 +291,9 @@ QUERIES = [
     ("/api/experiments?format=xml", "format"),
     ("/api/experiments?name=" + "x" * 300, "name"),
     ("/api/experiments?q=%00", "q"),
+    ("/api/experiments?tag__in=" + ",".join(map(str, range(501))), "tag__in"),
+    ("/api/experiments?" + "&".join(f"a{i}=1" for i in range(501)), "parameters"),
+    ("/api/events?after=" + "9" * 5000, "after"),
     ("/api/events?after=-1", "after"),
     ("/api/events?after=soon", "after"),
     ("/api/events?after=99999999999999999999", "after"),
@@ -534,6 +540,99 @@ def test_wrong_figure_parameters(client: httpx.Client, site: Served) -> None:
     finally:
         client.delete(base)
         client.post(f"{base}/purge")
+
+
+DEEP = "[" * 10_000 + "]" * 10_000
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("action", "fields"),
+    [
+        ("/import", {"files": DEEP, "do": "import"}),
+        ("/import/weights", {"files": DEEP}),
+        ("/import/weights", {"data": '{"a":' * 10_000 + "1" + "}" * 10_000, "architecture": "small-cnn"}),
+        ("/import/weights", {"more": '{"a": "\\ud800"}', "architecture": "small-cnn"}),
+        ("/import/weights", {"options": '{"a": NaN}', "architecture": "small-cnn"}),
+        ("/launch", {"data.mean": DEEP}),
+        ("/launch/plan", {"evaluation.splits": DEEP}),
+        ("/launch", {"ensemble.seed": str(2**64)}),
+        ("/launch", {"data.train_images": str(2**64)}),
+        ("/launch", {"ensemble.runs": LONG}),
+        ("/launch", {"margins.a": "1" + "0" * 4000}),
+    ],
+    ids=_id,
+)
+def test_what_is_typed_into_a_form_is_told_and_no_failure(site: Served, action: str, fields: dict[str, str]) -> None:
+    with site.visitor() as visitor:
+        answer = visitor.post(action, data={"preset": "blank", **fields})
+        assert answer.status_code in (200, 422), answer.status_code
+
+
+@pytest.mark.parametrize("seen", [LONG, "9" * 19, str(2**63), "-1", "x", "\u00b2", ""])
+def test_a_stream_begins_anew_after_an_id_that_is_none(client: httpx.Client, seen: str) -> None:
+    headers = {b"Last-Event-ID": seen.encode("latin-1"), b"Accept": b"text/event-stream"}
+    with client.stream("GET", "/api/events", headers=headers) as answer:
+        assert answer.status_code == 200
+        lines = answer.iter_lines()
+        assert next(lines) == ": modescape"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 3000, "a/" * 1000, "%F0%9F%92%A9" * 80, "style.css%00", "%2e%2e/x"])
+def test_a_static_file_of_a_name_that_none_can_have_is_not_found(client: httpx.Client, name: str) -> None:
+    assert client.get(f"/static/{name}").status_code == 404
+
+
+MANY = 50_000
+COSTLY: list[tuple[str, dict[str, Any]]] = [
+    ("/api/experiments", {f"z{i}": 1 for i in range(MANY)}),
+    ("/api/experiments", {"spec": {f"z{i}": 1 for i in range(MANY)}}),
+    ("/api/experiments", changed("network.options", {f"z{i}": 1 for i in range(MANY)})),
+    ("/api/experiments", changed("methods", [{"method": "none"}] * 10_000)),
+    ("/api/sweeps/estimate", {"base": {}, "over": {f"training.z{i}": [1, 2] for i in range(20_000)}}),
+    ("/api/sweeps/estimate", {"base": {}, "over": {"training.epochs": list(range(MANY))}}),
+    ("/api/sweeps/estimate", {"base": {}, "over": {"a." * 5000 + "b": [1, 2]}}),
+    ("/api/sweeps/estimate", {"base": {}, "over": {f"methods.{LONG}": [1, 2]}}),
+]
+
+
+@pytest.mark.parametrize(("address", "body"), COSTLY, ids=_id)
+def test_no_body_costs_more_than_seconds(client: httpx.Client, address: str, body: dict[str, Any]) -> None:
+    """A megabyte of what is not known took minutes, or answered with megabytes."""
+    document = refused(client.post(address, json=body, timeout=10))
+    assert document["status"] == 422
+    assert len(document["errors"]) <= 40
+
+
+@pytest.mark.parametrize("address", ["/api/experiments", "/", "/gallery", "/api/compare"])
+def test_an_address_of_thousands_of_parameters_is_refused_at_once(client: httpx.Client, address: str) -> None:
+    query = "&".join(f"z{i}=1" for i in range(7000))
+    document = refused(client.get(f"{address}?{query}", timeout=5))
+    assert document["status"] == 400
+
+
+def test_allow_names_all_that_an_address_answers(client: httpx.Client) -> None:
+    for address, allow in (
+        ("/api/experiments", "GET, HEAD, POST"),
+        ("/api/experiments/x", "DELETE, GET, HEAD, PATCH"),
+        ("/api/uploads/" + "0" * 64, "DELETE, GET, HEAD, PUT"),
+        ("/api/sweeps/x/cancel", "POST"),
+        ("/api/sweeps/x/numbers", "GET, HEAD"),
+    ):
+        answer = client.options(address)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allow), address
+    assert client.post("/api/sweeps/x/numbers").status_code == 405
+    assert client.post("/api/sweeps/x/explode").status_code == 404
+
+
+def test_a_client_that_leaves_while_it_sends_is_no_failure(
+    site: Served, client: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", site.settings.port)) as connection:
+            connection.sendall(b"POST /api/estimate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
+    assert client.get("/healthz").status_code == 200
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_after_all_this_nothing_was_stored(client: httpx.Client) -> None:

@@ -54,6 +54,7 @@ _LIST_WORDS = {"eq": "include", "ne": "do not include", "in": "include one of"}
 # Not conditions. `columns` is the list page's alone (the API has `fields`): the same address serves both.
 CONTROLS = ("sort", "limit", "cursor", "fields", "format", "columns")
 DEFAULT_LIMIT = 50
+MOST_VALUES = 500  # that one field may be compared with: databases refuse questions of thousands
 _MAX_TEXT = 200
 _BIGGEST = 2**63 - 1
 
@@ -187,8 +188,10 @@ class _Reader:
 
     def _grouped(self) -> Iterator[tuple[str, list[str]]]:
         """Repeated parameters together, in the order they first appear."""
-        for key in dict.fromkeys(key for key, _ in self.pairs):
-            yield key, [value for name, value in self.pairs if name == key]
+        together: dict[str, list[str]] = {}
+        for key, value in self.pairs:
+            together.setdefault(key, []).append(value)
+        yield from together.items()
 
     def _without(self, key: str) -> str:
         return urlencode([(name, value) for name, value in self.pairs if name not in (key, "cursor")])
@@ -230,6 +233,9 @@ class _Reader:
         )
         if operator in ("eq", "in"):
             operator = "in" if len(parts) > 1 else "eq"
+        if len(parts) > MOST_VALUES:
+            self._wrong(key, f"has {len(parts)} values", f"at most {MOST_VALUES}")
+            return None
         typed = [self._value(field, key, part) for part in parts if part]
         if not typed or any(value is None for value in typed):
             return None

@@ -513,10 +513,9 @@ def _who() -> str:
 
 
 def _json(option: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"is not JSON: {error}", field=option, allowed="a JSON object") from None
+    from modescape import documents
+
+    return documents.from_json(text, option)
 
 
 def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import yaml
 
 from modescape.errors import InvalidInput
@@ -53,10 +54,40 @@ def read(source: str | Path) -> Written:
     name = "experiment" if source == "-" else path.stem
     if path.suffix.lower() in YAML_SUFFIXES or (source == "-" and not text.lstrip().startswith("{")):
         return Written(_without_schema(from_yaml(text, f"{source}")), name)
+    return Written(_without_schema(from_json(text, "spec", f"{source} ")), name)
+
+
+DEEPEST = 64  # lists and objects inside each other; a spec has 6
+
+
+def is_too_deep(document: object) -> bool:
+    """Whether lists and objects are inside each other more than `DEEPEST` times: what goes through a document inner by
+    inner must come to its end."""
+    level: list[object] = [document]
+    for _ in range(DEEPEST + 1):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def from_json(text: str, field: str, name: str = "", *, allowed: str = "a JSON object") -> Any:
+    """What a JSON text says. name: what messages call it, with a space. Raises InvalidInput naming `field`: also for
+    half characters, for what is nested too deeply, and for NaN, which JSON does not have."""
     try:
-        return Written(_without_schema(json.loads(text)), name)
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"{source} is not JSON: {error}", field="spec", allowed="a JSON object") from None
+        found = orjson.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"{name}is not JSON: {error}", field=field, allowed=allowed) from None
+    if is_too_deep(found):
+        raise InvalidInput(
+            f"{name}is nested too deeply", field=field, allowed=f"at most {DEEPEST} lists and objects inside each other"
+        )
+    return found
 
 
 def from_yaml(text: str, name: str = "it") -> Any:
@@ -64,6 +95,8 @@ def from_yaml(text: str, name: str = "it") -> Any:
     try:
         document = yaml.load(text, _Loader)
         json.dumps(document, allow_nan=False)
+        if is_too_deep(document):
+            raise ValueError(f"more than {DEEPEST} lists and mappings inside each other")
     except yaml.YAMLError as error:
         raise InvalidInput(f"{name} is not YAML: {error}", field="spec", allowed="a YAML mapping") from None
     except (TypeError, ValueError, RecursionError) as error:

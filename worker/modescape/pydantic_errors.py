@@ -12,13 +12,14 @@ from pydantic_core import ErrorDetails
 from modescape.errors import InvalidInput, Problem
 from modescape.names import meant
 
+MOST_SAID = 40  # of what is wrong: somebody reads it, and each name that is not known is compared with all that are
 LARGEST_WHOLE = 2**53 - 1  # JSON numbers stay whole up to here, in JavaScript too
 
 
 def invalid(error: ValidationError, model: type[BaseModel] | None = None) -> InvalidInput:
     """Pydantic's findings in our words: field, what is wrong, what is allowed (unknown fields: those of `model`)."""
     problems: list[Problem] = []
-    findings = error.errors()
+    findings = error.errors()[:MOST_SAID]
     wrong_inside = {item["loc"][:end] for item in findings for end in range(len(item["loc"]))}
     for item in findings:
         if item["type"] == "too_short" and item["loc"] in wrong_inside:

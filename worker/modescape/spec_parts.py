@@ -110,10 +110,11 @@ class Part(Versioned):
     @classmethod
     def _truth_is_no_number(cls, value: Any, field: ValidationInfo) -> Any:
         """Python takes true for 1; a spec does not."""
-        if isinstance(value, bool) and cls.model_fields[str(field.field_name)].annotation is not bool:
-            raise InvalidInput(
-                f"is {str(value).lower()}", allowed="a number, a text, an object or a list, as described"
-            )
+        if cls.model_fields[str(field.field_name)].annotation is not bool:
+            for place, one in enumerate(value) if isinstance(value, list | tuple) else [("", value)]:
+                if isinstance(one, bool):
+                    allowed = "a number, a text, an object or a list, as described"
+                    raise InvalidInput(f"is {str(one).lower()}", field=str(place), allowed=allowed)
         return value
 
     def usual(self) -> dict[str, Any]:

@@ -105,8 +105,12 @@ def _asset(name: str) -> Asset:
     if name == "tokens.css":
         return _tokens()
     folder = frontend() / "static"
-    path = (folder / name).resolve() if "\0" not in name else folder
-    if not path.is_file() or not path.is_relative_to(folder.resolve()):
+    try:
+        path = (folder / name).resolve()
+        is_here = path.is_file() and path.is_relative_to(folder.resolve())
+    except (OSError, ValueError):  # a name that no file can have
+        is_here = False
+    if not is_here:
         raise NotFound(f"there is no static file {name[:200]!r}")
     if path.suffix in (".js", ".css"):
         return _joined(path.relative_to(folder.resolve()).as_posix(), _changed())

@@ -13,9 +13,19 @@ from typing import Annotated, Any, Generic, TypeVar
 import orjson
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from modescape import names
+from modescape.documents import DEEPEST, is_too_deep
 from modescape.errors import DataMissing, InvalidInput, Problem
 from modescape.pydantic_errors import invalid
 from modescape.records import PRIORITIES, Json
@@ -28,6 +38,14 @@ class Body(BaseModel):
     """Base of every body: no unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_no_truth(cls, value: Any, field: ValidationInfo) -> Any:
+        """Pydantic takes 1, "on" and "f" for true and false; a body says which it means."""
+        if cls.model_fields[str(field.field_name)].annotation is bool and not isinstance(value, bool):
+            raise InvalidInput(f"{value!r:.40} is not true or false", allowed="true or false")
+        return value
 
 
 def _storable(text: str) -> str:
@@ -74,9 +92,7 @@ async def read_json(request: Request) -> object:
             problems=[Problem("is of another type", "Content-Type", "application/json")],
         )
     try:
-        found = orjson.loads(raw)
-        _refuse_depth(found)
-        return found
+        found: object = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         _refuse_halves(raw)
         raise Refusal(
@@ -84,27 +100,14 @@ async def read_json(request: Request) -> object:
             f"the body is not JSON: {error}",
             problems=[Problem(f"is not JSON: {error}", "body", "one JSON object in UTF-8")],
         ) from None
-
-
-DEEPEST = 64  # lists and objects inside each other; a spec has 6
-
-
-def _refuse_depth(found: object) -> None:
-    """Raises Refusal: whatever goes through a document inner by inner must come to its end."""
-    level: list[object] = [found]
-    for _ in range(DEEPEST + 1):
-        level = [
-            inner
-            for one in level
-            for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return
-    raise Refusal(
-        "malformed", f"the body is nested more than {DEEPEST} deep",
-        problems=[Problem("is nested too deeply", "body", f"at most {DEEPEST} lists and objects inside each other")],
-    )  # fmt: skip
+    if is_too_deep(found):
+        allowed = f"at most {DEEPEST} lists and objects inside each other"
+        raise Refusal(
+            "malformed",
+            f"the body is nested more than {DEEPEST} deep",
+            problems=[Problem("is nested too deeply", "body", allowed)],
+        )
+    return found
 
 
 def _refuse_halves(raw: bytes) -> None:

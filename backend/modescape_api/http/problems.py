@@ -10,19 +10,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
 
 from modescape import errors
 from modescape.database import UNAVAILABLE, is_away, is_busy, is_unfit, no_room
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.logs import told
 from modescape.outage import DATABASE, DISK, first_line
+from modescape.pydantic_errors import MOST_SAID, describe_finding
 from modescape.records import Json
 from modescape.uploads import QuotaReached
 from modescape_api.http import replies
@@ -33,6 +35,7 @@ log = logging.getLogger("modescape.api")
 
 MEDIA_TYPE = "application/problem+json"
 RETRY = {"retry-after": "5"}
+_LONGEST = 6_000  # characters of a detail
 
 ErrorPage = Callable[[Request, Mapping[str, Any], Mapping[str, str]], Response]  # of a document, with headers
 
@@ -184,8 +187,8 @@ def _document(about: Kind, detail: str, problems: Sequence[Problem]) -> Json:
         "type": at(f"/api/docs#{about.name}"),
         "title": about.title,
         "status": about.status,
-        "detail": detail,
-        "errors": [replies.picked(problem, "field", "message", "allowed") for problem in problems],
+        "detail": detail if len(detail) <= _LONGEST else f"{detail[:_LONGEST]}…",
+        "errors": [replies.picked(problem, "field", "message", "allowed") for problem in problems[:MOST_SAID]],
     }
 
 
@@ -218,10 +221,8 @@ def answer(request: Request, error: Exception) -> Response:
 
 def from_validation(error: RequestValidationError) -> InvalidInput:
     """FastAPI's findings about path and query parameters, in the words `modescape.spec` uses."""
-    from modescape.pydantic_errors import describe_finding
-
     problems = []
-    for item in error.errors():
+    for item in error.errors()[:MOST_SAID]:
         place = [str(part) for part in item["loc"]]
         if place and place[0] in ("path", "query", "header", "cookie", "body"):
             place = place[1:]
@@ -240,6 +241,20 @@ def install(app: FastAPI, error_page: ErrorPage) -> None:
         app.add_exception_handler(kind_of_error, handler)
 
 
+def _methods(request: Request) -> list[str]:
+    """What an address answers: of all its routes, for one that matches knows of itself alone."""
+
+    def of(routes: Iterable[BaseRoute]) -> Iterator[str]:
+        for route in routes:
+            if isinstance(route, Route):
+                yield from (route.methods or ()) if route.matches(request.scope)[0] != Match.NONE else ()
+            else:  # a router that was included
+                yield from of(getattr(getattr(route, "original_router", None), "routes", ()))
+
+    found = set(of(request.app.routes))
+    return sorted(found | {"HEAD"} if "GET" in found else found)  # every GET answers HEAD
+
+
 def _from_http(request: Request, error: HTTPException) -> Response:
     headers = dict(error.headers or {})
     kind = _BY_STATUS.get(error.status_code, "internal" if error.status_code >= 500 else "malformed")
@@ -249,8 +264,8 @@ def _from_http(request: Request, error: HTTPException) -> Response:
     elif error.status_code == 405:
         detail = f"{request.url.path[:200]} does not answer {request.method}"
     problems: tuple[Problem, ...] = ()
-    if error.status_code == 405 and (allow := headers.pop("Allow", "") or headers.pop("allow", "")):
-        allow = allow.replace("GET", "GET, HEAD")  # every GET answers HEAD
+    if error.status_code == 405 and (allow := ", ".join(_methods(request))):
+        headers.pop("allow", None)
         headers["Allow"] = allow
         problems = (Problem(f"{request.method} is not answered here", "method", allow),)
     return respond(request, kind, detail, problems=problems, headers=headers)

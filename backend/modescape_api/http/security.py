@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modescape import logs
@@ -28,6 +29,7 @@ from modescape_api.http.proxies import split_host
 from modescape_api.http.refusal import Refusal
 
 MAX_BODY = 1_048_576
+MOST_PARAMETERS = 500  # of an address: each that is not known is answered with what there is
 
 _OPEN, _OPEN_BELOW = ("/healthz", "/readyz", "/signin"), "/static/"  # answered to people who have not signed in
 
@@ -211,6 +213,10 @@ class Guard:
                 if not takes_files(request):
                     receive = _replay(b"" if request.method in SAFE else await _read(request), receive)
                 await self.app(scope, receive, with_headers)
+        except ClientDisconnect:
+            if started:
+                raise
+            return  # nobody is there who could be answered
         except Exception as error:
             if started:
                 raise  # half an answer is out: the connection must break
@@ -220,6 +226,12 @@ class Guard:
         """Raises Refusal for what comes from elsewhere or asks for another server."""
         if "\0" in request.scope["path"]:
             raise NotFound("there is nothing at an address with a NUL in it")
+        if request.scope["query_string"].count(b"&") >= MOST_PARAMETERS:
+            raise Refusal(
+                "malformed",
+                f"the address has more than {MOST_PARAMETERS} parameters",
+                problems=[Problem("are too many", "parameters", f"at most {MOST_PARAMETERS}")],
+            )
         hosts = request.headers.getlist("host")
         if len(hosts) > 1:
             raise Refusal(

@@ -24,8 +24,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import ImmutableMultiDict
 
+from modescape import documents
 from modescape.claims import CLAIMS
-from modescape.errors import Problem
+from modescape.errors import InvalidInput, Problem
 from modescape.presets.base import SHORT_METHODS
 from modescape.pydantic_errors import within
 from modescape.records import Json
@@ -369,11 +370,12 @@ def _value(kind: Kind, text: str) -> object:
 
 
 def _number(text: str) -> int | float | str:
-    """The number typed, thousands parted by spaces allowed; or the text itself, for validation to complain about."""
+    """The number typed, thousands parted by spaces allowed; or the text itself, for validation to complain about. A
+    whole number that JSON's readers take for none is none here."""
     plain = text.replace(" ", "").replace("\u2009", "").replace("\u202f", "").replace("−", "-")
     try:
-        return int(plain)
-    except ValueError:
+        return number if abs(number := int(plain)) < 2**63 else float(number)
+    except (ValueError, OverflowError):
         try:
             return float(plain)
         except ValueError:
@@ -802,8 +804,8 @@ def _written(text: str) -> list[object] | None:
     if not text.lstrip().startswith("["):
         return None
     try:
-        found = json.loads(text)
-    except ValueError:
+        found = documents.from_json(text, "")
+    except InvalidInput:
         return None
     return found if isinstance(found, list) else None
 

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Form, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from modescape import names
+from modescape import documents, names
 from modescape.apart import Look, SeenOddity
 from modescape.errors import Conflict, DataMissing, InvalidInput, NotFound, Problem
 from modescape.gathering import About
@@ -111,10 +111,7 @@ def _of_weights(given: Mapping[str, str], files: Sequence[FileSent]) -> Json:
 
 def _object(field: str, typed: str) -> Json:
     """An object that was typed as JSON; {} where nothing was. Raises InvalidInput."""
-    try:
-        found = json.loads(typed.strip() or "{}")
-    except ValueError as error:
-        raise InvalidInput(f"is not JSON: {error}", field=field, allowed="a JSON object") from None
+    found = documents.from_json(typed.strip() or "{}", field)
     if not isinstance(found, dict):
         raise InvalidInput("is no object", field=field, allowed="a JSON object, { ... }")
     return found
@@ -180,10 +177,7 @@ def _again(here: Site, files: Sequence[FileSent], given: Mapping[str, str]) -> t
 
 def _files(here: Site, form: FormData, given: Mapping[str, str]) -> list[FileSent]:
     """Those that were sent before, and the one that came with the form. Raises InvalidInput."""
-    try:
-        listed = json.loads(given.get("files") or "[]")
-    except ValueError:
-        raise InvalidInput("is not JSON", field="files", allowed="a list of name and sha256") from None
+    listed = documents.from_json(given.get("files") or "[]", "files", allowed="a list of name and sha256")
     sent, new = form.get("file"), []
     if isinstance(sent, UploadFile) and sent.filename:
         name = sent.filename.replace("\\", "/").rpartition("/")[2]

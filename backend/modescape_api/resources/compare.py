@@ -30,7 +30,7 @@ def chosen(here: Site, references: Sequence[str]) -> list[Results]:
     summary="What differs between several experiments",
     description="Fields of their specs that are not equal, their numbers with 95 % intervals over runs, differences "
     "from the first experiment (without an interval where both hold the same networks), and their claims.",
-    responses=answers("Side by side", "comparison"),
+    responses=answers("Side by side", "comparison", "not-found", "invalid-input"),
 )
 def read(
     here: Here, e: Annotated[list[str], Query(description="Slugs or ids: `?e=a&e=b`.", examples=[["fig-6-short"]])]

@@ -86,11 +86,17 @@ async def _answer(
                 "query": f"Events after {after}",
             }
         )
-    if last_event_id is not None and last_event_id.isdecimal() and int(last_event_id) <= MAX_ID:
-        after = int(last_event_id)
+    if last_event_id is not None and (seen := _id_of(last_event_id)) is not None:
+        after = seen
     oldest = await asyncio.to_thread(here.store.events.first_id)  # before the answer begins: it may be a 503
     stream = _stream(here, experiment_id, after, oldest, pings)
     return EventSourceResponse(stream, headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"})
+
+
+def _id_of(text: str) -> int | None:
+    """The id that a listener says it saw; None of anything else, which starts a stream anew."""
+    is_one = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_ID))
+    return int(text) if is_one and int(text) <= MAX_ID else None
 
 
 async def _stream(

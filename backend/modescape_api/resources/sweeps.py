@@ -211,13 +211,19 @@ def purge(here: Here, sweep: str) -> Response:
     return replies.json({"slug": slug, "freed_bytes": launching.delete(here.laboratory, sweep)})
 
 
-@router.post(
-    "/api/sweeps/{sweep}/{verb}",
-    summary="Cancel, pause, resume, retry, archive or restore all cells it makes sense for",
-    responses={**_ONE, **problems.documented("not-found")},
-)
-def act(here: Here, sweep: str, verb: Verb) -> Response:
-    return _acted(here, sweep, verb)
+def _acting(verb: Verb) -> None:
+    @router.post(  # an address each: one for all would answer for `numbers`, too, which is no verb
+        f"/api/sweeps/{{sweep}}/{verb}",
+        summary=f"{verb.capitalize()} all cells it makes sense for",
+        responses={**_ONE, **problems.documented("not-found")},
+        name=f"{verb}_cells",
+    )
+    def act(here: Here, sweep: str) -> Response:
+        return _acted(here, sweep, verb)
+
+
+for _verb in Verb:
+    _acting(_verb)
 
 
 def _acted(here: Site, sweep: str, verb: Verb) -> Response:

@@ -109,7 +109,7 @@ def _value(text: str) -> Any:
         return tuple(_value(part) for part in text.split("+"))
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"True": True, "False": False, "None": None}.get(text, text)
 
 

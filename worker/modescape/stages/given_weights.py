@@ -175,7 +175,7 @@ def _order(text: str) -> list[str]:
     """The names that a file states; others may mean anything by that word."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return [str(name) for name in found] if isinstance(found, list) else []
 

@@ -28,6 +28,8 @@ from modescape.registry import presets
 
 MOST_CELLS = 100
 MOST_VALUES = 50  # of one field
+MOST_FIELDS = 50
+LONGEST_PATH, DEEPEST_PATH = 200, 16  # characters, and names with dots between
 _SEED, _RUNS = "ensemble.seed", "ensemble.runs"
 CLOSED = ("source", "imported", "version", _SEED)  # fields that cannot be varied
 
@@ -122,8 +124,10 @@ def is_sweep(document: object) -> bool:
 
 
 def _wrong(asked: SweepDocument) -> Iterator[Problem]:
-    if not asked.over:
-        yield Problem("names no field", "over", "at least one field with its values")
+    if not 1 <= len(asked.over) <= MOST_FIELDS:
+        named = f"names {len(asked.over)} fields" if asked.over else "names no field"
+        yield Problem(named, "over", f"1 to {MOST_FIELDS} fields with their values")
+        return
     for field, values in asked.over.items():
         at = f"over.{field}"
         if field in CLOSED:
@@ -131,11 +135,13 @@ def _wrong(asked: SweepDocument) -> Iterator[Problem]:
                           "each cell has its own seed, and more runs are asked for by runs")  # fmt: skip
         if field == _RUNS and asked.runs is not None:
             yield Problem("is given by runs too", at, "one of the two")
-        if not all(field.split(".")):
+        steps = field.split(".")
+        if not all(steps) or len(steps) > DEEPEST_PATH or len(field) > LONGEST_PATH:
+            at = f"over.{field[:LONGEST_PATH]}"
             yield Problem("is no path of a field", at, "names with dots between, such as training.learning_rate")
         if not 1 <= len(values) <= MOST_VALUES:
             yield Problem(f"has {len(values)} values", at, f"1 to {MOST_VALUES}")
-        for i, value in enumerate(values):
+        for i, value in enumerate(values[:MOST_VALUES]):
             if any(type(value) is type(other) and value == other for other in values[:i]):
                 yield Problem(f"has {said(value)} twice", at, "each value once")
     inside = [(a, b) for a in asked.over for b in asked.over if b.startswith(f"{a}.")]
