@@ -1,6 +1,7 @@
 # make run     set up everything and run the product          make check   full-size acceptance runs (under an hour)
 # make test    set up everything and pass the tests           make bench   the benchmarks
 # make fast    the tests that need seconds               make docs    the documentation site
+# make fuzz    many thousand odd requests and files (half an hour)
 # make lint    linter and type checker                       make reproduce FIGURES="2 6"   the paper's, on its own data
 # make lock    the versions that are installed, anew          make pin-images  the digests of the images in use
 # make peers   our list beside MLflow, optuna-dashboard, Trackio and Aim, which it installs (half an hour, network)
@@ -15,22 +16,26 @@ BIN := $(VENV)/bin
 # Where it is set, each of the many processes that the tests start compiles the whole product anew (0.8 s of 4 for a server).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test fast lint check bench peers gpu-check reproduce docs lock pin-images clean system
+.PHONY: run test fast lint check fuzz bench peers gpu-check reproduce docs lock pin-images clean system
 
 run: $(VENV)/.installed
 	@exec $(BIN)/modescape up
 
 test: $(VENV)/.installed-dev system
-	$(BIN)/python -m pytest tests -m "not check"
+	$(BIN)/python -m pytest tests -m "not check and not fuzz"
 
 fast: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest tests -m "not slow and not check"
+	$(BIN)/python -m pytest tests -m "not slow and not check and not fuzz"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/python -m ruff check worker backend migrations tests benchmarks docs examples
 	$(BIN)/python -m ruff format --check worker backend migrations tests benchmarks docs examples
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
+
+# Many thousand odd requests and files, on both databases; CASES=100000 for more.
+fuzz: $(VENV)/.installed-dev system
+	MODESCAPE_FUZZ_CASES=$(or $(CASES),20000) $(BIN)/python -m pytest tests -m fuzz --timeout 7200 -s
 
 check: $(VENV)/.installed-dev system
 	$(BIN)/python -m pytest tests -m check --timeout 3600 -s

@@ -179,6 +179,8 @@ VALUES: list[tuple[str, Any, str]] = [
     ("evaluation.embed_runs", 11, "spec.evaluation.embed_runs"),
     ("evaluation.embed_seed", 2**31, "spec.evaluation.embed_seed"),
     ("evaluation.perplexity", 0.5, "spec.evaluation.perplexity"),
+    ("connectivity", {"repair": 0}, "spec.connectivity.repair"),
+    ("connectivity", {"align": "yes"}, "spec.connectivity.align"),
     ("instability", {"epochs": [False]}, "spec.instability.epochs.0"),
     ("version", 2, "spec.version"),
     ("hidden", 1, "spec.hidden"),
@@ -618,6 +620,7 @@ def test_allow_names_all_that_an_address_answers(client: httpx.Client) -> None:
         ("/api/uploads/" + "0" * 64, "DELETE, GET, HEAD, PUT"),
         ("/api/sweeps/x/cancel", "POST"),
         ("/api/sweeps/x/numbers", "GET, HEAD"),
+        ("/api/imports/look", "POST"),
     ):
         answer = client.options(address)
         assert (answer.status_code, answer.headers["allow"]) == (405, allow), address

@@ -109,8 +109,11 @@ class Part(Versioned):
     @field_validator("*", mode="before")
     @classmethod
     def _truth_is_no_number(cls, value: Any, field: ValidationInfo) -> Any:
-        """Python takes true for 1; a spec does not."""
-        if cls.model_fields[str(field.field_name)].annotation is not bool:
+        """Python takes true for 1, and 1 for true; a spec does neither."""
+        if cls.model_fields[str(field.field_name)].annotation is bool:
+            if not isinstance(value, bool):  # pydantic takes 1, "on" and "f" for what they are not
+                raise InvalidInput(f"{value!r:.40} is not true or false", allowed="true or false")
+        else:
             for place, one in enumerate(value) if isinstance(value, list | tuple) else [("", value)]:
                 if isinstance(one, bool):
                     allowed = "a number, a text, an object or a list, as described"

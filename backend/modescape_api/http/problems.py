@@ -242,16 +242,20 @@ def install(app: FastAPI, error_page: ErrorPage) -> None:
 
 
 def _methods(request: Request) -> list[str]:
-    """What an address answers: of all its routes, for one that matches knows of itself alone."""
+    """What an address answers: of all its routes, for one that matches knows of itself alone. Where `look` is an
+    address of its own, it is not meant as the name of something."""
 
-    def of(routes: Iterable[BaseRoute]) -> Iterator[str]:
+    def of(routes: Iterable[BaseRoute]) -> Iterator[Route]:
         for route in routes:
             if isinstance(route, Route):
-                yield from (route.methods or ()) if route.matches(request.scope)[0] != Match.NONE else ()
+                yield from [route] if route.matches(request.scope)[0] != Match.NONE else []
             else:  # a router that was included
                 yield from of(getattr(getattr(route, "original_router", None), "routes", ()))
 
-    found = set(of(request.app.routes))
+    matching = list(of(request.app.routes))
+    least = min((len(route.param_convertors) for route in matching), default=0)
+    meant = [route for route in matching if len(route.param_convertors) == least]
+    found = {method for route in meant for method in route.methods or ()}
     return sorted(found | {"HEAD"} if "GET" in found else found)  # every GET answers HEAD
 
 

@@ -26,12 +26,13 @@ router = APIRouter(tags=["imports"])
 Digest = Annotated[
     str, Path(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the whole file, 64 hexadecimal digits.")
 ]
-_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _BODY: Json = {"requestBody": {"required": True, "content": {"application/octet-stream": replies.BINARY}}}
 _HEADER: Json = {
     "parameters": [
         {
-            "name": "Content-Range", "in": "header", "required": False, "schema": {"type": "string"},
+            "name": "Content-Range", "in": "header", "required": False,
+            "schema": {"type": "string", "pattern": f"^{_RANGE.pattern}$"},
             "description": "Which bytes of the file these are; without it they are all of it.",
             "example": "bytes 0-8388607/104857728",
         }
@@ -119,7 +120,8 @@ def _range_of(request: Request) -> tuple[int, int, int]:
         raise _unsaid("Content-Range", "bytes first-last/total")
     first, last, total = map(int, found.groups())
     if not first <= last < total:
-        raise _unsaid("Content-Range", "bytes first-last/total, with first <= last < total")
+        allowed = "bytes first-last/total, with first <= last < total"
+        raise InvalidInput("says what cannot be", field="Content-Range", allowed=allowed)
     return first, last - first + 1, total
 
 

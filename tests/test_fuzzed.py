@@ -1,0 +1,54 @@
+"""The API keeps its word, asked with what schemathesis makes of its description; `make fuzz` asks longer.
+
+Every check of schemathesis is on (`schemathesis.toml`); the streams of events, which have no end, are asked in
+`test_bad_input.py`. MODESCAPE_FUZZ_CASES says how many cases there shall be at least.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from serving import finished, mainly, served
+
+HERE = Path(__file__).parent
+
+
+def asked(url: str, *options: str) -> tuple[int, str]:
+    """How many cases there were. Fails with what was told where one of them broke a rule."""
+    command = [sys.executable, "-m", "schemathesis.cli", f"--config-file={HERE / 'schemathesis.toml'}", "run",
+               f"{url}/api/openapi.json", "--checks=all", "--exclude-path-regex=events$", "--request-timeout=20",
+               "--continue-on-failure", "--no-color", "--warnings=off", *options]  # fmt: skip
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    told = ended.stdout + ended.stderr
+    count = re.search(r"([\d,]+) generated", told)
+    assert ended.returncode == 0, told[-8000:]
+    assert count is not None, told[-2000:]
+    return int(count[1].replace(",", "")), told
+
+
+@pytest.mark.slow
+@mainly("postgres")
+def test_the_api_keeps_its_word(tmp_path: Path, store_url: str) -> None:
+    with served(tmp_path, database_url=store_url) as site:
+        finished(site.laboratory)
+        count, _ = asked(site.url, "--phases=examples,fuzzing", "--max-examples=4", "--seed=1")
+    assert count >= 300
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(3600)
+def test_the_api_keeps_its_word_for_long(tmp_path: Path, store_url: str) -> None:
+    least, count, seed = int(os.environ.get("MODESCAPE_FUZZ_CASES", "20000")), 0, 1
+    with served(tmp_path, database_url=store_url) as site:
+        finished(site.laboratory)
+        while count < least:
+            more, _ = asked(
+                site.url, "--phases=examples,coverage,fuzzing,stateful", "--max-examples=60", f"--seed={seed}"
+            )
+            count, seed = count + more, seed + 1
+    print(f"{count} cases")
