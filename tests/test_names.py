@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
 
@@ -105,3 +106,36 @@ def test_a_name_of_two_hundred_letters_is_found_again(tmp_path: Path) -> None:
         assert len(made.json()["slug"]) <= 80
         found: httpx.Response = client.get("/api/experiments", params={"name": name})
         assert found.json()["total"] == 1
+
+
+# -- cells of tables in CSV -------------------------------------------------------------------------------------------
+
+FORMULAS = ["=1+1", "+1", "-2+3", "@SUM(A1)", "\tx", "\rx", "=", "-0.5"]
+
+
+@pytest.mark.parametrize("text", [*FORMULAS, *(f"'{one}" for one in FORMULAS), *(f"''{one}" for one in FORMULAS)])
+def test_a_text_that_a_spreadsheet_would_work_out_is_text_in_a_table(text: str) -> None:
+    cell = names.as_cell(text)
+    assert cell == f"'{text}"
+    assert names.from_cell(cell) == text, "and comes in again as it was"
+
+
+@pytest.mark.parametrize("text", ["", "'", "''", "'quoted'", "a=1", " =1", "1-2", "−1", "é", "'tis"])
+def test_other_texts_are_as_they_are(text: str) -> None:
+    assert names.as_cell(text) == text
+    assert names.from_cell(text) == text
+
+
+@pytest.mark.parametrize("number", [-1, -0.5, 0, 1e-300, None, True])
+def test_numbers_are_never_texts(number: object) -> None:
+    assert names.as_cell(number) is number
+
+
+def test_whoever_writes_a_table_in_csv_goes_through_as_cell() -> None:
+    """Found by looking: each module that has a writer of CSV."""
+    root = Path(names.__file__).parent.parent.parent
+    writers = [file for room in ("worker", "backend") for file in (root / room).rglob("*.py")
+               if "writer(" in (text := file.read_text(encoding="utf-8")) and "csv" in text]  # fmt: skip
+    assert {file.name for file in writers} == {"replies.py", "laboratory.py", "telling.py", "figure.py"}
+    for file in writers:
+        assert re.search(r"\bas_cell\b[(,]", file.read_text(encoding="utf-8")), file.name

@@ -41,6 +41,7 @@ from modescape.errors import (
     Problem,
 )
 from modescape.finding import Finding, Unanswered
+from modescape.names import as_cell
 from modescape.prices import Calibration, middle
 from modescape.records import About, ArtifactInfo, Json, PlannedStage, StageState
 from modescape.registry import figures, presets
@@ -465,7 +466,7 @@ def _images(results: Results, split: str) -> dict[str, bytes]:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(columns)
-    table.writerows(rows)
+    table.writerows(map(as_cell, row) for row in rows)
     return {f"images-{split}.csv": text.getvalue().encode()}
 
 

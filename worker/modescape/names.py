@@ -45,6 +45,21 @@ def checked(text: str, *, field: str = "", longest: int = LONGEST) -> str:
     return name
 
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet works out instead of showing it
+
+
+def as_cell(value: object) -> object:
+    """A value as a table in CSV holds it: a text that a spreadsheet would take for a formula behind an apostrophe;
+    whatever is no text as it is. `from_cell` takes the apostrophe off."""
+    is_formula = isinstance(value, str) and value.lstrip("'").startswith(_FORMULAS)
+    return f"'{value}" if is_formula else value
+
+
+def from_cell(text: str) -> str:
+    """A text of a table in CSV as it was before `as_cell`."""
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_FORMULAS) else text
+
+
 def key_of(name: str) -> str:
     """How a method or a set of any name goes in specs: lower case letters, digits and hyphens, at most 64."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()

@@ -27,6 +27,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modescape.errors import InvalidInput, Problem
+from modescape.names import as_cell
 from modescape.records import Json
 from modescape_api.http.refusal import Refusal
 
@@ -207,8 +208,8 @@ def whole(request: Request, items: list[Json], words: str, *, columns: Sequence[
 def csv_lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
     """CSV as lines of bytes. Text that a spreadsheet would run as a formula gets an apostrophe before it."""
     writer = csv.writer(_Through())
-    for cells in itertools.chain([header], ([_cell(value) for value in cells] for cells in rows)):
-        yield writer.writerow(cells).encode()
+    for cells in itertools.chain([header], rows):
+        yield writer.writerow([_cell(value) for value in cells]).encode()
 
 
 class _Through:
@@ -230,16 +231,13 @@ def _cell(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, (list, tuple)) and all(isinstance(item, (str, int, float)) for item in value):
-        return _harmless(";".join(str(item) for item in value))
+        joined = ";".join(str(item) for item in value)
+        return as_cell(joined) if any(isinstance(item, str) for item in value) else joined
     if isinstance(value, (dict, list, tuple)):
         return encode(value).decode()
     if isinstance(value, np.generic):
         return _cell(value.item())
-    return _harmless(str(value))
-
-
-def _harmless(text: str) -> str:
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return as_cell(str(value))
 
 
 def _in_blocks(lines: Iterable[bytes]) -> Iterator[bytes]:

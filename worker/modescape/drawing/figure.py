@@ -38,6 +38,7 @@ from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
 from modescape.errors import NotFound
+from modescape.names import as_cell
 from modescape.records import Group, Role
 from modescape.results import Results
 from modescape.voice import HERE, Voice
@@ -357,6 +358,6 @@ def csv(data: FigureData) -> str:
     """The whole table, undefined numbers as empty cells, floats in full precision."""
     out = io.StringIO()
     writer = csv_module.writer(out, lineterminator="\n")
-    writer.writerow(data.columns)
-    writer.writerows(data.rows())  # None becomes an empty cell
+    writer.writerow(map(as_cell, data.columns))
+    writer.writerows(map(as_cell, row) for row in data.rows())  # None becomes an empty cell
     return out.getvalue()

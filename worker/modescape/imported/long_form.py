@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from modescape.imported import parts
 from modescape.imported.arrays import Refused, held, refuse
 from modescape.imported.ensemble import TEST, Ensemble, ExampleSet, Member, OutputKind
+from modescape.names import from_cell
 
 MOST_VALUES = 50_000_000  # 400 MB
 MOST_ROWS = 5_000_000  # an example's name and label take some hundred bytes a row
@@ -56,7 +57,7 @@ def _csv_rows(name: str, file: IO[str]) -> tuple[list[str], Rows]:
         columns = next(rows, [])
     except (csv.Error, UnicodeDecodeError) as error:
         raise refuse(name, f"its first line cannot be read ({error})", "CSV in UTF-8") from error
-    return [column.strip() for column in columns], _each_row(name, rows)
+    return [from_cell(column.strip()) for column in columns], _each_row(name, rows)
 
 
 def _each_row(name: str, rows: Any) -> Rows:
@@ -64,7 +65,7 @@ def _each_row(name: str, rows: Any) -> Rows:
     try:
         for row in rows:
             if row:
-                yield rows.line_num, row
+                yield rows.line_num, list(map(from_cell, row))
     except (csv.Error, UnicodeDecodeError) as error:
         raise refuse(name, f"it cannot be read after line {rows.line_num} ({error})", "CSV in UTF-8") from error
 

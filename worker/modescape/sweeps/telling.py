@@ -20,6 +20,7 @@ from modescape.claims.combining import holm
 from modescape.claims.repeated_looks import Look
 from modescape.claims.telling import Told
 from modescape.finding import Finding
+from modescape.names import as_cell
 from modescape.records import Status
 from modescape.science.confidence import Word
 from modescape.store.sweeps import KeptCell, KeptSweep
@@ -246,9 +247,10 @@ def csv(sweep: KeptSweep, claims: Sequence[ClaimTold]) -> str:
         for kept, one in zip(sweep.cells, claim.cells, strict=True):
             slug = kept.experiment.slug if kept.experiment is not None else ""
             low, value, high = one.read
-            table.writerow((claim.letter, claim.title, kept.number + 1, *map(exact, kept.varied.values()), slug,
-                            one.word or one.mark, one.stands, value, low, high, one.confidence, one.p,
-                            one.look, one.at_look))  # fmt: skip
+            row = (claim.letter, claim.title, kept.number + 1, *map(exact, kept.varied.values()), slug,
+                   one.word or one.mark, one.stands, value, low, high, one.confidence, one.p,
+                   one.look, one.at_look)  # fmt: skip
+            table.writerow(map(as_cell, row))
     return text.getvalue()
 
 

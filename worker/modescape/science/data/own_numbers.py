@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
-from modescape.names import some
+from modescape.names import from_cell, some
 from modescape.science.data.files import Version, version_of
 from modescape.science.data.layouts import ArrayLayout, Place, arrays_of, images_of, readable, refuse_arrays, role_of
 from modescape.science.data.own_npz import (
@@ -170,7 +170,7 @@ def _csv(path: Path) -> dict[str, Sequence[Any]]:
             heading, *rows = csv.reader(file, delimiter="\t" if tab else ";" if semicolon else ",")
         except (ValueError, csv.Error, UnicodeDecodeError) as error:
             raise refuse_arrays(f"{path.name} cannot be read as a table ({error})", allowed="CSV in UTF-8") from error
-    rows = [row for row in rows if row]
+    heading, rows = list(map(from_cell, heading)), [list(map(from_cell, row)) for row in rows if row]
     if len(set(heading)) != len(heading):
         raise refuse_arrays(f"{path.name}: two of its columns have one name", allowed="names that differ")
     for number, row in enumerate(rows, 2):
