@@ -40,6 +40,7 @@ from modescape.store import Store
 from modescape.store.leases import Lease
 from modescape.tables import Experiment
 from modescape_api.app import create_app
+from modescape_api.http.connections import Protocol
 
 IMAGES, CLASSES, PARAMETERS = 40, 10, 12
 SPEC: dict[str, Any] = {
@@ -232,8 +233,8 @@ class Served:
 
 
 @contextmanager
-def served(home: Path, **changes: Any) -> Iterator[Served]:
-    """The application behind uvicorn in a thread of this process, until the block ends."""
+def served(home: Path, *, http: type[Protocol] = Protocol, **changes: Any) -> Iterator[Served]:
+    """The application behind uvicorn in a thread of this process, until the block ends. http: whose limits hold."""
     settings = Settings(home=home, port=free_port(), **changes)
     app = create_app(settings)
     server = uvicorn.Server(
@@ -241,6 +242,7 @@ def served(home: Path, **changes: Any) -> Iterator[Served]:
             app,
             host="127.0.0.1",
             port=settings.port,
+            http=http,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=1,

@@ -28,7 +28,7 @@ from modescape_api.background.hub import Hub
 from modescape_api.background.messenger import Messenger
 from modescape_api.background.picture_checks import Lookings
 from modescape_api.background.plugins import Plugins
-from modescape_api.http import assets, identity, problems, proxies, replies, security
+from modescape_api.http import assets, connections, identity, problems, proxies, replies, security
 from modescape_api.http.site import Site
 from modescape_api.pages import rendering
 from modescape_api.resources import openapi
@@ -127,7 +127,7 @@ def serve(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=connections.Protocol,
             ws="none",
             timeout_graceful_shutdown=2,  # open event streams would hold the shutdown for ever
             server_header=False,

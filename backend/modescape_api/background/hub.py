@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 
 from modescape.database import UNAVAILABLE
@@ -19,6 +20,7 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._listeners = 0
+        self._of: Counter[str | None] = Counter()  # by address
         self._awake = asyncio.Event()
         self._news = asyncio.Event()
         self.last = 0
@@ -46,9 +48,14 @@ class Hub:
             self._news.set()
             self._news = asyncio.Event()
 
+    def count(self, address: str | None) -> int:
+        """How many listen from an address; 0 of one that is not known."""
+        return self._of[address] if address is not None else 0
+
     @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
+    async def listening(self, address: str | None = None) -> AsyncIterator[None]:
         self._listeners += 1
+        self._of[address] += 1
         try:  # from here on: a page that is left while its stream begins must not be counted for ever
             if not self._awake.is_set():
                 self.last = await asyncio.to_thread(self._store.events.last_id)
@@ -56,6 +63,9 @@ class Hub:
             yield
         finally:
             self._listeners -= 1
+            self._of[address] -= 1
+            if not self._of[address]:
+                del self._of[address]
             if self._listeners == 0:
                 self._awake.clear()
 

@@ -124,6 +124,12 @@ KINDS = {
             "A value is not allowed",
             "`errors` names every field, what is wrong with it and what is allowed.",
         ),
+        Kind(
+            "too-many",
+            429,
+            "Too many at once",
+            "64 streams of events may be open to one address; one that is closed makes room.",
+        ),
         Kind("data-corrupt", 422, "The data cannot be used", "A file is not what its checksum or its layout promises."),
         Kind("internal", 500, "Something failed here", "Not your fault; the server's log has the details."),
         Kind("busy", 503, "The database is busy", "Try again in a second."),
@@ -323,6 +329,7 @@ _EXAMPLES: dict[str, tuple[str, tuple[Problem, ...]]] = {
         "SVHN is not on this machine: no files in /data; run `modescape data fetch svhn`",
         (Problem("SVHN is not on this machine: …", "spec.ood.0.dataset"),),
     ),
+    "too-many": ("64 streams of events are open to 10.0.0.7 already", ()),
     "data-corrupt": ("labels hold NaN at rows 3, 17", ()),
 }
 

@@ -22,6 +22,7 @@ from modescape.settings import Settings
 
 _ROOT: ContextVar[str] = ContextVar("root", default="")
 _LINK = re.compile(r'\b((?:href|src|action|formaction|data-(?:api|src|events|plan|plotly))=")(/(?!/)[^"]*)')
+ADDRESS = "modescape.address"  # of a scope: where the visitor is; None behind a proxy that does not say
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -60,6 +61,7 @@ class Front:
             await self.app(scope, receive, send)
             return
         scope = {**scope, "path": self._inside(scope["path"]), "raw_path": None, "root_path": ""}
+        scope[ADDRESS] = scope["client"][0] if scope.get("client") else None
         if self._is_trusted(scope):
             self._believe(scope)
         _ROOT.set(self.root)
@@ -97,6 +99,7 @@ class Front:
         _believe(scope)
         came_by = Headers(scope=scope).get("x-forwarded-for", "").split(",")
         visitor = next((one.strip() for one in reversed(came_by) if not self._is_proxy(one.strip())), "")
+        scope[ADDRESS] = visitor[:64] or None
         if visitor:
             scope["client"] = (visitor[:64], 0)
 

@@ -20,12 +20,15 @@ from modescape.records import Json
 from modescape.tables import Event
 from modescape_api.background.hub import POLL_SECONDS
 from modescape_api.http import problems, replies
+from modescape_api.http.proxies import ADDRESS
+from modescape_api.http.refusal import Refusal
 from modescape_api.http.site import Here, Site
 from modescape_api.resources.examples import Example
 
 PING_SECONDS = 15.0
 BATCH = 500
 MAX_ID = 2**63 - 1
+MOST_STREAMS = 64  # to one address: each holds a connection until its page is left
 
 router = APIRouter(tags=["events"])
 
@@ -44,7 +47,7 @@ _STREAM = {
             },
         },
     },
-    **problems.documented("not-found", "invalid-input"),
+    **problems.documented("not-found", "invalid-input", "too-many"),
 }
 
 After = Annotated[int | None, Query(ge=0, le=MAX_ID, description="Answer with the events after this id.")]
@@ -88,8 +91,12 @@ async def _answer(
         )
     if last_event_id is not None and (seen := _id_of(last_event_id)) is not None:
         after = seen
+    address = request.scope.get(ADDRESS)
+    if here.hub.count(address) >= MOST_STREAMS:
+        said = f"{MOST_STREAMS} streams of events are open to {address} already"
+        raise Refusal("too-many", said, headers={"retry-after": "5"})
     oldest = await asyncio.to_thread(here.store.events.first_id)  # before the answer begins: it may be a 503
-    stream = _stream(here, experiment_id, after, oldest, pings)
+    stream = _stream(here, experiment_id, after, oldest, address, pings)
     return EventSourceResponse(stream, headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"})
 
 
@@ -100,12 +107,12 @@ def _id_of(text: str) -> int | None:
 
 
 async def _stream(
-    here: Site, experiment_id: str | None, after: int | None, oldest: int, pings: bool
+    here: Site, experiment_id: str | None, after: int | None, oldest: int, address: str | None, pings: bool
 ) -> AsyncIterator[bytes]:
     """pings: as events, with the seconds between two, by which a page notices that none comes any more. While the hub
     cannot read there are none: the line is there, and nothing would be heard over it."""
     ping = format_sse_event(event="ping", data_str=f'{{"seconds":{PING_SECONDS}}}') if pings else KEEPALIVE_COMMENT
-    async with here.hub.listening():
+    async with here.hub.listening(address):
         newest = here.hub.last
         if after is not None and after > newest:  # the page was made between two looks of the poller
             newest = await asyncio.to_thread(here.store.events.last_id)

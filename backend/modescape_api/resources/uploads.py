@@ -117,7 +117,7 @@ def _range_of(request: Request) -> tuple[int, int, int]:
         return 0, int(length), int(length)
     found = _RANGE.fullmatch(said.strip())
     if found is None:
-        raise _unsaid("Content-Range", "bytes first-last/total")
+        raise InvalidInput("is not understood", field="Content-Range", allowed="bytes first-last/total")
     first, last, total = map(int, found.groups())
     if not first <= last < total:
         allowed = "bytes first-last/total, with first <= last < total"

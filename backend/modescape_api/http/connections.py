@@ -1,0 +1,145 @@
+"""What a connection may cost before anybody is known: time for a request's head and body, bytes of a head, and how
+many connections there may be.
+
+Uvicorn waits for ever for a request that has begun. This protocol, a small subclass of its own, does not: who is slower
+than `Limits` says is told so (408, 431, 503) and the connection ends. Bodies are counted by whoever reads them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+from dataclasses import dataclass
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+@dataclass(frozen=True)
+class Limits:
+    """head_seconds: until a request's head is there, from the connection or its first byte on; body_seconds: for a body
+    in whole, and of one that is sent in a long row of blocks (`PUT`, or announced as longer than `small_body`) for each
+    `progress` bytes; the same for a client to take what is sent to it."""
+
+    head_seconds: float = 10.0
+    body_seconds: float = 60.0
+    progress: int = 4096
+    small_body: int = 1_048_576
+    head_bytes: int = 65_536
+    connections: int = 512
+
+
+class Protocol(HttpToolsProtocol):
+    """Uvicorn's, with limits."""
+
+    limits = Limits()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn's own says Transport
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: asyncio.TimerHandle | None = None
+        self._reads_head = True
+        self._head = self._came = 0
+        self._wrong: int | None = None
+        if len(self.connections) > self.limits.connections:
+            self._refuse(503)
+            return
+        self._wait(self.limits.head_seconds, self._head_is_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait(None)
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    # -- the head --
+
+    def data_received(self, data: bytes) -> None:
+        if self._reads_head:
+            if self._timer is None:  # a further request of a connection that was kept
+                self._wait(self.limits.head_seconds, self._head_is_late)
+            self._head += len(data)
+        else:
+            self._came += len(data)
+        super().data_received(data)
+        if self._reads_head and self._head > self.limits.head_bytes and not self.transport.is_closing():
+            self._refuse(431)
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count(len(self.url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._count(len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers[-1:]))
+
+    def on_headers_complete(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        self._count(size)
+        self._reads_head, self._head, self._came = False, 0, 0
+        super().on_headers_complete()
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"0")
+        is_long = self.scope["method"] == "PUT" or (length.isdigit() and int(length[:18]) > self.limits.small_body)
+        self._wait(self.limits.body_seconds, self._body_is_late, is_long)
+
+    def _count(self, size: int) -> None:
+        """The parser asks for nothing more once this has raised, and `send_400_response` says why."""
+        if size > self.limits.head_bytes:
+            self._wrong = 431
+            raise ValueError("a head that is too large")
+
+    def send_400_response(self, msg: str) -> None:
+        if self._wrong is None:
+            super().send_400_response(msg)
+        else:
+            self._refuse(self._wrong)
+
+    def _head_is_late(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self._refuse(408)
+
+    # -- the body --
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._reads_head = True
+        self._wait(None)
+
+    def _body_is_late(self, is_long: bool) -> None:
+        if self.flow.read_paused or (is_long and self._came >= self.limits.progress):
+            self._came = 0  # it is we who are slow, or it comes
+            self._wait(self.limits.body_seconds, self._body_is_late, is_long)
+        elif self.cycle.response_started:
+            self.transport.close()
+        else:
+            self.cycle.disconnected = True  # whoever reads the body learns that no more of it comes
+            self.cycle.message_event.set()
+            self._refuse(408)
+
+    # -- who does not take what is sent --
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._writing = self.loop.call_later(self.limits.body_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+
+    # -- --
+
+    def _wait(self, seconds: float | None, late: Any = None, *arguments: Any) -> None:
+        """The one timer of a connection: another takes the place of the one before, None ends it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else self.loop.call_later(seconds, late, *arguments)
+
+    def _refuse(self, status: int) -> None:
+        phrase = http.HTTPStatus(status).phrase
+        said = f"{phrase}\n"
+        head = (f"HTTP/1.1 {status} {phrase}", "content-type: text/plain; charset=utf-8",
+                f"content-length: {len(said)}", "retry-after: 5", "connection: close")  # fmt: skip
+        self.transport.write("\r\n".join([*head, "", said]).encode())
+        self.transport.close()

@@ -1,0 +1,188 @@
+"""Half-open requests, slow bodies, crowds: real sockets on a real server, whose limits are parts of a second."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from serving import Served, served
+
+from modescape_api.http.connections import Limits, Protocol
+from modescape_api.resources import events
+
+
+class Hasty(Protocol):
+    limits = Limits(head_seconds=0.4, body_seconds=0.8, progress=1000, small_body=10_000, connections=6)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("home"), http=Hasty) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def connected(site: Served) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", site.settings.port), timeout=20) as connection:
+        yield connection
+
+
+def rest(connection: socket.socket) -> tuple[bytes, float]:
+    """All that still comes until the server ends the connection, and how long that took."""
+    started, found = time.monotonic(), b""
+    with contextlib.suppress(ConnectionResetError):
+        while block := connection.recv(65536):
+            found += block
+    return found, time.monotonic() - started
+
+
+HEAD = b"POST /api/estimate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET", b"GET / HTTP/1.1\r\nHost: local", b"GET / HTTP/1.1\r\nHost: localhost\r\n"]
+)
+def test_a_head_that_does_not_come_ends_the_connection(site: Served, begun: bytes) -> None:
+    with connected(site) as connection:
+        connection.sendall(begun)
+        said, took = rest(connection)
+    assert said.startswith(b"HTTP/1.1 408")
+    assert 0.2 < took < 5
+
+
+def test_a_head_that_comes_letter_by_letter_is_no_longer_waited_for(site: Served) -> None:
+    with connected(site) as connection:
+        started = time.monotonic()
+        with contextlib.suppress(OSError):
+            for letter in b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + b"x" * 400:
+                connection.sendall(bytes([letter]))
+                time.sleep(0.05)
+        assert time.monotonic() - started < 5
+
+
+def test_a_kept_connection_gets_the_same_time_for_its_next_head(site: Served) -> None:
+    with connected(site) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        time.sleep(0.6)  # longer than a head may take: nothing has begun
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"GET /healthz HT")
+        said, took = rest(connection)
+    assert said.startswith(b"HTTP/1.1 408")
+    assert took < 5
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX: " + b"a" * 200_000 + b"\r\n",
+     b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 20_000, b"GET / HTTP/1.1\r\nX: " + b"a" * 3_000_000],
+)  # fmt: skip
+def test_a_head_has_at_most_64_kilobytes(site: Served, head: bytes) -> None:
+    with connected(site) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(head + b"Host: localhost\r\n\r\n")
+        said, _ = rest(connection)
+    assert not said or said.startswith((b"HTTP/1.1 431", b"HTTP/1.1 400")), said[:60]
+    with site.client() as client:  # and a usual one of some size is fine
+        assert client.get("/healthz", headers={"X": "a" * 20_000}).status_code == 200
+
+
+def test_a_small_body_is_there_in_time_or_not_at_all(site: Served, caplog: pytest.LogCaptureFixture) -> None:
+    with connected(site) as connection:
+        connection.sendall(HEAD + b"Content-Length: 2000\r\n\r\n{")
+        started = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() - started < 4:  # some of it all the time
+                connection.sendall(b" ")
+                time.sleep(0.05)
+        assert time.monotonic() - started < 3
+    with connected(site) as connection:
+        connection.sendall(HEAD + b"Content-Length: 2000\r\n\r\n{")
+        said, took = rest(connection)
+    assert said.startswith(b"HTTP/1.1 408")
+    assert took < 5
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
+
+
+def test_a_file_may_take_its_time_as_long_as_it_comes(site: Served) -> None:
+    body = b"x" * 12_000
+    head = b"PUT /api/uploads/" + b"0" * 64 + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    with connected(site) as connection:
+        connection.sendall(head + b"Content-Length: 12000\r\n\r\n")
+        for start in range(0, len(body), 1000):
+            connection.sendall(body[start : start + 1000])
+            time.sleep(0.15)
+        said, _ = rest(connection)
+    assert said.startswith(b"HTTP/1.1 422"), "read to its end: its digest is another"
+    with connected(site) as connection:
+        connection.sendall(head + b"Content-Length: 12000\r\n\r\n" + body[:2000])
+        _, took = rest(connection)
+    assert took < 5, "it stopped coming"
+
+
+def test_more_connections_than_there_may_be_are_told_so(site: Served, wait_until: Callable[..., None]) -> None:
+    with contextlib.ExitStack() as stack:
+        first = [stack.enter_context(connected(site)) for _ in range(Hasty.limits.connections)]
+        said, _ = rest(stack.enter_context(connected(site)))
+        assert not said or said.startswith(b"HTTP/1.1 503")
+        for connection in first:
+            connection.close()
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{site.url}/healthz", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    wait_until(answers, 10, "room again")
+
+
+def test_who_does_not_take_an_answer_is_let_go(tmp_path: Path, wait_until: Callable[..., None]) -> None:
+    with served(tmp_path, http=Hasty) as site, connected(site) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for _ in range(200):
+            with contextlib.suppress(OSError):
+                connection.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+        def gone() -> bool:
+            try:
+                connection.send(b"\r\n")
+            except OSError:
+                return True
+            return False
+
+        wait_until(gone, 10, "the connection's end")
+
+
+def test_streams_of_one_address_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(events, "MOST_STREAMS", 3)
+    reading: list[Iterator[str]] = []
+    with (
+        served(tmp_path, trusted_proxies="127.0.0.1") as site,
+        site.client() as client,
+        contextlib.ExitStack() as stack,
+    ):
+
+        def opened(**headers: str) -> int:
+            said = {name.replace("_", "-"): value for name, value in headers.items()}
+            answer = stack.enter_context(client.stream("GET", "/api/events", headers=said))
+            if answer.status_code == 200:
+                reading.append(lines := answer.iter_lines())  # one that is forgotten closes its stream
+                next(lines)
+            return answer.status_code
+
+        # of several addresses the last counts, which the proxy wrote
+        assert [opened(X_Forwarded_For=f"10.9.9.{i}, 10.0.0.1") for i in range(4)] == [200, 200, 200, 429]
+        assert opened(X_Forwarded_For="10.0.0.2") == 200, "another visitor"
+        assert [opened() for _ in range(5)] == [200] * 5, "a proxy that tells nobody apart"
+        stack.close()
+        wait_until(lambda: site.app.state.site.hub.count("10.0.0.1") == 0, 20, "no stream of that address")
+        assert opened(X_Forwarded_For="10.0.0.1") == 200
