@@ -18,12 +18,12 @@ from serving import finished, mainly, served
 HERE = Path(__file__).parent
 
 
-def asked(url: str, *options: str) -> tuple[int, str]:
+def asked(url: str, folder: Path, *options: str) -> tuple[int, str]:
     """How many cases there were. Fails with what was told where one of them broke a rule."""
     command = [sys.executable, "-m", "schemathesis.cli", f"--config-file={HERE / 'schemathesis.toml'}", "run",
                f"{url}/api/openapi.json", "--checks=all", "--exclude-path-regex=events$", "--request-timeout=20",
                "--continue-on-failure", "--no-color", "--warnings=off", *options]  # fmt: skip
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     told = ended.stdout + ended.stderr
     count = re.search(r"([\d,]+) generated", told)
     assert ended.returncode == 0, told[-8000:]
@@ -36,7 +36,7 @@ def asked(url: str, *options: str) -> tuple[int, str]:
 def test_the_api_keeps_its_word(tmp_path: Path, store_url: str) -> None:
     with served(tmp_path, database_url=store_url) as site:
         finished(site.laboratory)
-        count, _ = asked(site.url, "--phases=examples,fuzzing", "--max-examples=4", "--seed=1")
+        count, _ = asked(site.url, tmp_path, "--phases=examples,fuzzing", "--max-examples=4", "--seed=1")
     assert count >= 300
 
 

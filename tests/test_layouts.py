@@ -6,7 +6,7 @@ import csv
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from modescape.errors import DataCorrupt, InvalidInput
 from modescape.laboratory import Laboratory, export
 from modescape.plan import prepare
 from modescape.science import data
+from modescape.science.data import keep_to
 from modescape.science.data.layouts import arrays_of, images_of
 from modescape.settings import Settings
 from modescape.spec_parts import DataSpec
@@ -613,10 +614,44 @@ def test_the_data_page_says_what_is_used_for_what_and_each_classs_index(tmp_path
         assert f"<code>{tests[3]}</code>" in gallery
 
 
-def test_links_that_lead_out_of_the_allowed_folders_are_refused_at_any_depth(tmp_path: Path) -> None:
-    deep = fill(tmp_path / "data" / "scans" / "train" / "a" / "b" / "c" / "d", 2)
-    outside = fill(tmp_path / "outside", 2)
-    (deep / "link").symlink_to(outside)
-    with pytest.raises(InvalidInput, match="leads out of the allowed folders"):
-        inside(str(tmp_path / "data" / "scans"), [tmp_path / "data"], field="path")
-    assert inside(str(tmp_path / "data" / "scans"), [tmp_path], field="path") == tmp_path / "data" / "scans"
+@pytest.fixture
+def kept_inside(tmp_path: Path) -> Iterator[None]:
+    """This process follows links as a server and its workers do."""
+    keep_to([tmp_path / "data"])
+    yield
+    keep_to(None)
+
+
+@pytest.mark.usefixtures("kept_inside")
+def test_what_links_lead_to_outside_is_neither_scanned_nor_read_nor_shown(tmp_path: Path) -> None:
+    """At any depth, pictures and folders alike; links inside are followed, in a circle, too."""
+    root = classes(tmp_path / "data" / "scans", {"a": 9, "b": 9})
+    deep = fill(root / "a" / "c" / "d", 2)
+    fill(tmp_path / "data" / "shared", 3, level=40)
+    outside = fill(tmp_path / "outside", 2, level=250)
+    (deep / "away").symlink_to(outside)
+    (root / "b" / "away.png").symlink_to(outside / "00.png")
+    (root / "b" / "etc.png").symlink_to("/etc/passwd")
+    (root / "secrets").symlink_to(tmp_path)  # a class, if it were followed
+    (root / "b" / "shared").symlink_to(tmp_path / "data" / "shared")
+    (root / "b" / "again.png").symlink_to(root / "a" / "00.png")
+    (root / "b" / "round").symlink_to(root)
+    told = here.describe(spec(root), ())
+    splits = loading.load(spec(root), ())
+    read = {*names(splits.train), *names(splits.validation), *names(splits.test)}
+    assert len(read) == told.train_total + told.test_total == 9 + 9 + 2 + 3 + 1
+    assert not [name for name in read if "away" in name or "etc" in name or "secrets" in name]
+    (said,) = [line for line in told.ignored if "outside" in line]
+    assert said.startswith(
+        "4 links lead outside the allowed folders and are left out: a/c/d/away, b/away.png, b/etc.png"
+    )
+    assert inside(str(root), [tmp_path / "data"], field="path") == root
+    assert tuple(told.classes) == ("a", "b")
+
+
+@pytest.mark.usefixtures("kept_inside")
+def test_a_set_that_is_elsewhere_keeps_links_that_stay_in_it(tmp_path: Path) -> None:
+    root = classes(tmp_path / "mine", {"a": 9, "b": 9})
+    (root / "b" / "again.png").symlink_to(root / "a" / "00.png")
+    (root / "b" / "away.png").symlink_to(fill(tmp_path / "other", 1) / "00.png")
+    assert here.describe(spec(root), ()).train_total + here.describe(spec(root), ()).test_total == 19

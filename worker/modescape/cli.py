@@ -200,6 +200,7 @@ def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
     extras.require("server", "modescape serve")
     from modescape_api.app import serve
 
+    _keep_links_inside(settings)
     serve(_serving(settings, parsed))
     return 0
 
@@ -211,6 +212,13 @@ def _serving(settings: Settings, parsed: argparse.Namespace) -> Settings:
         return settings
     os.environ["MODESCAPE_OPEN"] = "1"
     return settings.model_copy(update={"open": True})
+
+
+def _keep_links_inside(settings: Settings) -> None:
+    """For what others see and workers train on: their sets hold the same files for all of them."""
+    from modescape.science.data import keep_to
+
+    keep_to((*settings.registration_roots, *settings.data_folders))
 
 
 def _one_thread() -> None:
@@ -232,6 +240,7 @@ def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
 
     if parsed.device:
         settings = settings.model_copy(update={"device": parsed.device})
+    _keep_links_inside(settings)
     worker_main(settings, parsed.name)
     return 0
 
@@ -282,6 +291,7 @@ def _launch(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.sweeps.asked import is_sweep
 
     plugins.load(settings.plugin_modules)
+    _keep_links_inside(settings)
     written = documents.read(parsed.spec)
     sweeps = is_sweep(written.document)
     if sweeps and not (parsed.server or parsed.json):

@@ -109,7 +109,7 @@ def list_pictures(root: Path) -> ListedPictures:
     only a listing that took longer than a tenth of a second is trusted, a hundred times as long as it took: forms,
     which ask at every key press, wait for what is large (1.3 million files: seconds) once in minutes.
     """
-    aside = Aside(root)
+    aside = Aside(root, is_public=True)
     try:
         folders, loose = folders_of(root, aside)
         state = tuple((path, os.stat(path).st_mtime_ns) for path in (str(root), *folders.values()))  # noqa: PTH116
@@ -163,7 +163,7 @@ def files_of(listed: ListedPictures, classes: Sequence[str]) -> tuple[tuple[Path
 
 
 def _by_class(listed: ListedPictures, classes: Sequence[str]) -> dict[str, list[str]]:
-    aside = Aside(listed.root)
+    aside = Aside(listed.root, is_public=True)
     try:
         folders, loose = folders_of(listed.root, aside)
         if listed.flat:
@@ -208,7 +208,7 @@ _SORT = (
 @lru_cache(maxsize=2)
 def _labelled(root: Path, fingerprint: str, classes: tuple[str, ...]) -> ListedPictures:
     """A flat folder once its pictures' classes are known. fingerprint: of its files."""
-    aside = Aside(root)
+    aside = Aside(root, is_public=True)
     _, loose = folders_of(root, aside)
     found = _sorted_flat(root, loose, classes)
     count = sum(map(len, found.values()))

@@ -8,7 +8,7 @@ training does to it.
 """
 
 from modescape.science.data.augmentation import augment
-from modescape.science.data.files import is_left_behind, is_picture, linked_folders
+from modescape.science.data.files import is_left_behind, is_picture, keep_to
 from modescape.science.data.own_folders import first_outside_digest, levels_of, scan_folder, scan_pictures
 from modescape.science.data.own_npz import fingerprint_of_npz, read_images, read_npz
 from modescape.science.data.raw import (
@@ -47,8 +47,8 @@ __all__ = [
     "first_outside_digest",
     "is_left_behind",
     "is_picture",
+    "keep_to",
     "levels_of",
-    "linked_folders",
     "make_transform",
     "read_images",
     "read_npz",

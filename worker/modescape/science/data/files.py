@@ -5,9 +5,10 @@
     names, loose = folders_of(root, aside)          # class folders by name, and pictures that lie beside them
     aside.words()                                   # ("left by a system or program: .DS_Store", ...)
 
-Links to files and folders are followed, so that what is looked at, fingerprinted and read are the same files; a folder
-met a second time within one walk is left aside, so that links in a circle end. What an operating system or a program
-leaves (.DS_Store, ._1.png, Thumbs.db, __MACOSX, @eaDir, .ipynb_checkpoints) and what is no picture is never data.
+Links to files and folders are followed, by a server and its workers only where they stay inside (`keep_to`), so that
+what is looked at, fingerprinted and read are the same files; a folder met a second time within one walk is left aside,
+so that links in a circle end. What an operating system or a program leaves (.DS_Store, ._1.png, Thumbs.db, __MACOSX,
+@eaDir, .ipynb_checkpoints) and what is no picture is never data.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ OTHER = "not pictures"
 AGAIN = "links to folders that are read already"
 SPECIAL = "neither files nor folders"
 LOST = "links to nothing"
+OUTSIDE = "lead outside the allowed folders and are left out"
 UNREAD = "pictures of a kind that is not read, or without its ending"
 
 
@@ -57,11 +59,32 @@ def version_of(stat: os.stat_result) -> Version:
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
+_inside: tuple[str, ...] | None = None
+
+
+def keep_to(folders: Iterable[Path] | None) -> None:
+    """From now on this process follows no link out of these folders, or out of the set it lies in: what a server shows
+    and trains on is what somebody put there, and not whatever its account can read. None: every link is followed, as in
+    a notebook, whose files are its user's."""
+    global _inside
+    _inside = None if folders is None else tuple(os.path.realpath(folder.expanduser()) for folder in folders)
+
+
+def _leads_out(entry: os.DirEntry[str], aside: Aside) -> bool:
+    if _inside is None or aside.is_public or not entry.is_symlink():
+        return False
+    real = os.path.realpath(entry.path)
+    homes = (*_inside, os.path.realpath(aside.root))
+    return not any(real == home or real.startswith(f"{home.rstrip('/')}/") for home in homes)
+
+
 @dataclass
 class Aside:
-    """What lies under `root` and is no data: (path under the root, one of the reasons above)."""
+    """What lies under `root` and is no data: (path under the root, one of the reasons above). is_public: a published
+    set, which whoever runs the server has laid out, on several disks perhaps; its links are all followed."""
 
     root: Path
+    is_public: bool = field(default=False, kw_only=True)
     found: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, path: str, why: str) -> None:
@@ -73,7 +96,14 @@ class Aside:
     def words(self) -> tuple[str, ...]:
         """A line a reason, with the first five names."""
         reasons = dict.fromkeys(why for _, why in sorted(self.found, key=lambda item: item[1]))
-        return tuple(f"{why}: {some(self.of(why))}" for why in reasons)
+        return tuple(self._said(why, self.of(why)) for why in reasons)
+
+    @staticmethod
+    def _said(why: str, named: list[str]) -> str:
+        if why == OUTSIDE:
+            one = "1 link leads outside the allowed folders and is left out"
+            why = f"{len(named):,} links {OUTSIDE}" if len(named) > 1 else one
+        return f"{why}: {some(named)}"
 
 
 def worth_saying(aside: Iterable[str]) -> list[str]:
@@ -133,26 +163,12 @@ def by_folder(entry: Entry) -> tuple[str, str]:
     return place, name
 
 
-def linked_folders(root: Path) -> list[Path]:
-    """Every link to a folder that reading `root` would follow. Raises OSError."""
-    found: list[Path] = []
-    seen, waiting, aside = {_identity(str(root))}, [str(root)], Aside(root)
-    while waiting:
-        for path in _look(waiting.pop(), aside, folders_only=True)[0]:
-            if os.path.islink(path):  # noqa: PTH114
-                found.append(Path(path))
-            if (who := _identity(path)) not in seen:
-                seen.add(who)
-                waiting.append(path)
-    return found
-
-
 def _identity(path: str) -> tuple[int, int]:
     stat = os.stat(path)  # noqa: PTH116
     return stat.st_dev, stat.st_ino
 
 
-def _look(place: str, aside: Aside, *, folders_only: bool = False) -> tuple[list[str], list[Entry]]:
+def _look(place: str, aside: Aside) -> tuple[list[str], list[Entry]]:
     """Folders and pictures that lie in one folder, links followed."""
     folders: list[str] = []
     found: list[Entry] = []
@@ -160,12 +176,12 @@ def _look(place: str, aside: Aside, *, folders_only: bool = False) -> tuple[list
         for entry in entries:
             if is_left_behind(entry.name):
                 aside.add(entry.path, SYSTEM)
+            elif _leads_out(entry, aside):
+                aside.add(entry.path, OUTSIDE)
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
                 aside.add(entry.path, LOST if is_picture(entry.name) or "." not in entry.name else OTHER)
             elif entry.is_dir():
                 folders.append(entry.path)
-            elif folders_only:
-                continue
             elif not entry.is_file():
                 aside.add(entry.path, SPECIAL)
             elif is_picture(entry.name):
