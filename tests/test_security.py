@@ -19,6 +19,7 @@ import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 from serving import Served, finished, free_port, served
+from sqlalchemy import inspect, text
 
 from modescape import supervisor
 from modescape.errors import ConfigurationError
@@ -389,6 +390,34 @@ def test_head_says_of_every_address_what_get_would(tmp_path: Path) -> None:
                         assert head.headers.get(name) in said or len(said) > 1, (address, name)
         assert client.head("/api/estimate").headers["allow"] == "POST"
         assert client.put("/api/workers").headers["allow"] == "GET, HEAD"
+
+
+def _rows(site: Served) -> dict[str, list[Any]]:
+    """Every row of the database but what workers and the clock write."""
+    engine = site.laboratory.store._database.engine
+    with engine.connect() as connection:
+        tables = [name for name in inspect(engine).get_table_names() if name != "worker"]
+        return {name: list(map(tuple, connection.execute(text(f'SELECT * FROM "{name}"')))) for name in tables}
+
+
+@pytest.mark.slow
+def test_nothing_that_is_asked_with_get_changes_a_row(tmp_path: Path) -> None:
+    """But for a sample's weights, which are made again when they are asked for, by nobody of another site."""
+    with served(tmp_path) as site, site.client() as client:
+        row = finished(site.laboratory)
+        base = f"/api/experiments/{row.slug}"
+        more = [f"{base}/ensemble.zip", f"{base}/solutions/2/weights", f"{base}/figures/plane?numbers=0,1,2",
+                f"/launch?clone={row.slug}", "/gallery?dataset=digits&corruption=fog&image=1", "/signin"]  # fmt: skip
+        before = _rows(site)
+        for address in [address for address in (*gets(site), *more) if not address.endswith("/events")]:
+            for accept in ("text/html", "*/*"):
+                assert client.get(address, headers={"Accept": accept}).status_code < 500, address
+                assert _rows(site) == before, address
+        weights = f"{base}/solutions/8/weights"
+        for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}):
+            assert client.get(weights, headers=headers).status_code == 403
+            assert _rows(site) == before
+        assert client.get(weights, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 202
 
 
 def test_head_of_a_stream_without_end_ends_and_is_forgotten(tmp_path: Path, wait_until) -> None:

@@ -18,7 +18,7 @@ from modescape.listing import ListQuery, Page
 from modescape.records import PlannedStage, StageKind, StageState
 from modescape.results import Results
 from modescape.tables import Experiment
-from modescape_api.http import problems, query, replies
+from modescape_api.http import problems, query, replies, security
 from modescape_api.http.site import Here
 from modescape_api.resources.examples import answer, answers, listing
 
@@ -157,6 +157,8 @@ def weights(request: Request, here: Here, experiment: str, number: Number) -> Re
             media_type=replies.SAFETENSORS,
             name=f"{row.slug}-{number}.safetensors",
         )
+    # The one GET that starts something: a picture on a page of another site may not.
+    security.check_origin(request.headers, security.Hosts(here.settings).added)
     stage = here.store.stages.add(
         row.id,
         PlannedStage(
