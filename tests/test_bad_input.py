@@ -144,6 +144,8 @@ VALUES: list[tuple[str, Any, str]] = [
     ("training.epochs", {"a": 1}, "spec.training.epochs"),
     ("training.sampling", "bootstrap", "spec.training.sampling"),
     ("training.augmentation", "cutout", "spec.training.augmentation"),
+    ("training.augmentation_options", [], "spec.training.augmentation_options"),
+    ("network.options", 0, "spec.network.options"),
     ("training.precision", "float8", "spec.training.precision"),
     ("training.checkpoint_every", 0, "spec.training.checkpoint_every"),
     ("training.snapshots", -1, "spec.training.snapshots"),

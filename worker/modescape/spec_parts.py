@@ -141,7 +141,8 @@ def _resolve_options(
             f"there is no {key} {name[:80]!r}{meant(name, entries)}", field=key, allowed="one of " + ", ".join(entries)
         )
     try:
-        return {**data, place: keyed(read_by(entries[name].options, data.get(place) or {}, place, stored))}
+        given = (data.get(place) or {}) if stored else data.get(place, {})
+        return {**data, place: keyed(read_by(entries[name].options, given, place, stored))}
     except InvalidInput:
         if stored:
             return data

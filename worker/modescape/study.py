@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 import modescape.registry as registry
 from modescape.errors import Problem
@@ -215,14 +215,6 @@ def said_of_chains(groups: Collection[str]) -> list[str]:
     return [f"{chain.title}: the last samples of its cycles, latest cycle first." for chain in chains]
 
 
-def _or_none_named(schema: dict[str, Any]) -> None:
-    """In its JSON Schema, too, runs may be left to be meant: null, or no run."""
-    runs = schema.get("properties", {}).get("runs")
-    if runs is not None and "anyOf" not in runs:
-        kept = {name: runs.pop(name) for name in [*runs] if name not in ("title", "description", "default")}
-        runs["anyOf"] = [kept, {"type": "array", "maxItems": 0}, {"type": "null"}]
-
-
 class ThroughRuns(StudySpec):
     """Base of studies that go through the optima of some runs.
 
@@ -230,8 +222,6 @@ class ThroughRuns(StudySpec):
     defaults out, so both may read [0, 1]. In a document that tells its version, which is one that was promised before,
     the first runs are those meant when nothing is said; in any other what is written down is named.
     """
-
-    model_config = ConfigDict(json_schema_extra=_or_none_named)
 
     named: Annotated[bool, Added] = Field(
         False,

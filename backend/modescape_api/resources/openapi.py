@@ -84,6 +84,8 @@ def openapi(app: FastAPI) -> Json:
             {"$ref": "#/components/schemas/ExperimentSpec"},
             {"type": "null"},
         ]
+        for schema in schemas.values():
+            _let_runs_be_meant(schema.get("properties", {}))
         schemas["Problem"] = problems.SCHEMA
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
@@ -105,6 +107,14 @@ def openapi(app: FastAPI) -> Json:
                 _read_examples(route, document["paths"][route.path_format])
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _let_runs_be_meant(properties: Json) -> None:
+    """Of studies that go through runs (`study.ThroughRuns`): no run, or null, means the first healthy ones."""
+    runs = properties.get("runs", {})
+    if "named" in properties and runs.get("type") == "array":
+        kept = {name: runs.pop(name) for name in [*runs] if name not in ("title", "description", "default")}
+        runs["anyOf"] = [kept, {"type": "array", "maxItems": 0}, {"type": "null"}]
 
 
 def _complete(method: str, operation: Json) -> None:
