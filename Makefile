@@ -1,7 +1,7 @@
 # make run     set up everything and run the product          make check   full-size acceptance runs (under an hour)
 # make test    set up everything and pass the tests           make bench   the benchmarks
 # make fast    the tests that need seconds               make docs    the documentation site
-# make audit   known faults of code and versions
+# make soak    kills and load for ten minutes             make audit   known faults of code and versions
 # make fuzz    many thousand odd requests and files (half an hour)
 # make lint    linter and type checker                       make reproduce FIGURES="2 6"   the paper's, on its own data
 # make lock    the versions that are installed, anew          make pin-images  the digests of the images in use
@@ -17,16 +17,16 @@ BIN := $(VENV)/bin
 # Where it is set, each of the many processes that the tests start compiles the whole product anew (0.8 s of 4 for a server).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test fast lint check fuzz audit bench peers gpu-check reproduce docs lock pin-images clean system
+.PHONY: run test fast lint check fuzz soak audit bench peers gpu-check reproduce docs lock pin-images clean system
 
 run: $(VENV)/.installed
 	@exec $(BIN)/modescape up
 
 test: $(VENV)/.installed-dev system
-	$(BIN)/python -m pytest tests -m "not check and not fuzz"
+	$(BIN)/python -m pytest tests -m "not check and not fuzz and not soak"
 
 fast: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest tests -m "not slow and not check and not fuzz"
+	$(BIN)/python -m pytest tests -m "not slow and not check and not fuzz and not soak"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/python -m ruff check worker backend migrations tests benchmarks docs examples
@@ -37,6 +37,10 @@ lint: $(VENV)/.installed-dev
 # Many thousand odd requests and files, on both databases; CASES=100000 for more.
 fuzz: $(VENV)/.installed-dev system
 	MODESCAPE_FUZZ_CASES=$(or $(CASES),20000) $(BIN)/python -m pytest tests -m fuzz --timeout 7200 -s
+
+# Everything is killed again and again while clients ask; SECONDS=86400 for a day.
+soak: $(VENV)/.installed-dev system
+	MODESCAPE_SOAK_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/test_soak.py -m soak --numprocesses 0 -s
 
 # Findings in the code, mended or justified in tests/auditing.py, and known faults of the versions in locks/.
 audit: $(VENV)/.installed-dev

@@ -51,7 +51,7 @@ def test_the_api_keeps_its_word_for_long(tmp_path: Path, store_url: str) -> None
         finished(site.laboratory)
         while count < least:
             more, _ = asked(
-                site.url, "--phases=examples,coverage,fuzzing,stateful", "--max-examples=60", f"--seed={seed}"
+                site.url, tmp_path, "--phases=examples,coverage,fuzzing,stateful", "--max-examples=60", f"--seed={seed}"
             )
             count, seed = count + more, seed + 1
     print(f"{count} cases")
