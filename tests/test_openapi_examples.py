@@ -21,6 +21,7 @@ from saved_home import opened
 from serving import SPEC, Served, served
 
 from modescape.executor import Executor
+from modescape.readings import Reader
 from modescape.sweeps import launching
 from modescape_api.resources import cuts, data, experiments, imports, notices, selections, sweeps, users
 from modescape_api.resources.examples import FOLDER, Example
@@ -132,7 +133,7 @@ def answers(site: Served) -> dict[str, list[Json]]:
         store.workers.register("lab-cpu0", device="cpu", numerics="saved", queue="cpu", pid=4242)
         store.workers.register("lab-cpu1", device="cpu", numerics="saved", queue="cpu", pid=4243)
         store.workers.keep_speed("lab-cpu0", "mlp", 3600.0)
-        store.workers.seen("lab-cpu0", stage_id=running["id"])
+        store.workers.seen("lab-cpu0", stage_id=running["id"], readings=Reader().read())
         found = {
             "catalogue": [ok(client.get("/api/catalogue"))],
             "checkpoints": of_all("runs/0/checkpoints"),

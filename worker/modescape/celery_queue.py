@@ -46,6 +46,7 @@ from modescape.database import UNAVAILABLE, check_schema, patiently
 from modescape.errors import ConfigurationError, ModescapeError
 from modescape.executor import Executor, Machine, Runner
 from modescape.outage import BROKER, DATABASE, LOOPS, OnceAMinute, first_line
+from modescape.readings import Reader
 from modescape.records import Json
 from modescape.settings import Settings
 from modescape.store import Store
@@ -308,6 +309,7 @@ class _Reaper:
         self._work = work
         self._idle = idle
         self._working: threading.Thread | None = None
+        self._reader = Reader()
         self._was_away = self._is_away = False  # the database, at the round before and at this one
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
@@ -359,7 +361,8 @@ class _Reaper:
 
     def _tell_of_itself(self) -> None:
         executor, current = self._executor, self._executor.current
-        executor.store.workers.seen(executor.name, stage_id=current[0].lease.stage.id if current else None)
+        stage_id = current[0].lease.stage.id if current else None
+        executor.store.workers.seen(executor.name, stage_id=stage_id, readings=self._reader.read())
 
     def _free(self) -> None:
         if self._was_away:  # all workers are silent until they have had time to speak

@@ -19,7 +19,8 @@ from modescape.errors import ExtraMissing
 EXTRAS = {
     "worker": {"torch": "torch", "torchvision": "torchvision", "celery": "celery"},
     "server": {"fastapi": "fastapi", "starlette": "fastapi", "uvicorn": "uvicorn", "jinja2": "jinja2",
-               "argon2": "argon2-cffi", "multipart": "python-multipart", "celery": "celery"},
+               "argon2": "argon2-cffi", "prometheus_client": "prometheus-client", "multipart": "python-multipart",
+               "celery": "celery"},
     "tables": {"pyarrow": "pyarrow"},
     "tensorboard": {"tensorboard": "tensorboard"},
     "huggingface": {"datasets": "datasets"},

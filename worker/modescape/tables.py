@@ -286,6 +286,7 @@ class Stage(Base):
     lease_owner: Mapped[str | None]
     lease_expires: Mapped[datetime | None]
     rung_at: Mapped[datetime | None]  # when its id was last put on the queue
+    ready_at: Mapped[datetime | None]  # since when somebody could work on it; null: since its experiment is there
     waits: Mapped[str | None] = mapped_column(Text)  # of a ready one: what it waits for, in a sentence
     waits_until: Mapped[datetime | None]  # when that is looked at again
     room: Mapped[int | None] = mapped_column(
@@ -474,6 +475,9 @@ class Worker(Base):
     speed: Mapped[dict[str, Any]]  # architecture -> measured training images a second
     calibration: Mapped[dict[str, Any] | None]  # prices.Calibration, measured at its start; null before
     stage_id: Mapped[str | None] = mapped_column(Id)
+    readings: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # readings.Reader's last
+    # kind of stage -> {"how": {how attempts at it ended: count}, "seconds": worked}, since the row was made
+    tally: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     pid: Mapped[int]
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]

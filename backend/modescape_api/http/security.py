@@ -186,6 +186,7 @@ class Guard:
             try:
                 await self._answer(scope, receive, asked.counted(send))
             finally:
+                asked.count(scope)
                 if self.logs_requests:
                     asked.tell(scope)
 

@@ -28,6 +28,7 @@ from modescape_api.resources import (
     gallery,
     imports,
     matrices,
+    metrics,
     notices,
     paper,
     selections,
@@ -63,7 +64,8 @@ TAGS = {
 }
 # In the order in which requests are compared with their addresses, and the document lists them.
 PARTS = (experiments, sweeps, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures,
-         catalogue, compare, data, uploads, imports, gallery, paper, events, users, notices, workers)  # fmt: skip
+         catalogue, compare, data, uploads, imports, gallery, paper, events, users, notices, metrics,
+         workers)  # fmt: skip
 
 
 def openapi(app: FastAPI) -> Json:

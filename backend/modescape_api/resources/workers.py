@@ -26,6 +26,8 @@ COLUMNS = (
     "queue",
     "speed",
     "doing",
+    "readings",
+    "tally",
     "pid",
     "started_at",
     "seen_at",

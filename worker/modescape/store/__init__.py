@@ -29,6 +29,7 @@ from modescape.store.experiments import Experiments
 from modescape.store.gatherings import Gatherings
 from modescape.store.leases import Leases
 from modescape.store.logged import Logged
+from modescape.store.monitoring import Monitoring
 from modescape.store.notices import Notices
 from modescape.store.outputs import Outputs
 from modescape.store.own_sets import OwnSets
@@ -62,6 +63,7 @@ class Store:
         self.users = Users(self._database)
         self.deeds = Deeds(self._database)
         self.notices = Notices(self._database)
+        self.monitoring = Monitoring(self._database)
 
     def close(self) -> None:
         self._database.engine.dispose()

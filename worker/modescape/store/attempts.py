@@ -10,7 +10,7 @@ from modescape.records import EventKind, Json, Progress, StageOutput, StageState
 from modescape.store.outputs import files_of, name_files, write_rows
 from modescape.store.transaction import Change
 from modescape.store.transitions import make_again, move, settle
-from modescape.tables import Experiment, Stage
+from modescape.tables import Experiment, Stage, Worker
 
 MAX_LOSSES = 3  # lost leases without progress before a stage counts as poisonous
 HUNG = "hung"  # how an attempt ended that made no step any more
@@ -106,7 +106,7 @@ class Attempt:
 
     def _leave(self, state: StageState, how: str, **values: Any) -> None:
         """running -> `state`, fenced by the token; ends the attempt in the history and adds its time."""
-        change, stage = self.change, self.stage
+        change, stage, owner = self.change, self.stage, self.stage.lease_owner
         ended = min(change.now, stage.lease_expires) if how == "lost" and stage.lease_expires else change.now
         worked = max(0.0, (ended - (stage.claimed_at or ended)).total_seconds())
         last = {**stage.history[-1], "step": stage.step, "ended": ended.isoformat(), "how": how}
@@ -116,6 +116,7 @@ class Attempt:
             **values,
         )  # fmt: skip
         assert moved == 1, "the row is locked, and was ours a moment ago"
+        _count(change, owner, stage.kind, how, worked)
         change.session.refresh(stage)
         change.event(
             EventKind.of(state), stage.experiment_id, stage, how=how, step=stage.step, steps=stage.steps,
@@ -123,6 +124,16 @@ class Attempt:
             **({"error": stage.error.get("message", "")} if state is StageState.FAILED else {}),
             **({"waits": stage.waits} if state is StageState.READY and stage.waits else {}),
         )  # fmt: skip
+
+
+def _count(change: Change, worker: str | None, kind: str, how: str, seconds: float) -> None:
+    """For a worker that has told of itself, which a notebook has not."""
+    row = change.session.get(Worker, worker or "", with_for_update={"key_share": True})
+    if row is None:
+        return
+    done = row.tally.get(kind, {"how": {}, "seconds": 0.0})
+    counts = {**done["how"], how: done["how"].get(how, 0) + 1}
+    row.tally = {**row.tally, kind: {"how": counts, "seconds": round(done["seconds"] + seconds, 3)}}
 
 
 def running_under(stage_id: str, token: str) -> tuple[Any, ...]:

@@ -27,6 +27,8 @@ NEEDED = aliased(Stage)  # once: the columns of a new alias cost more than most 
 def move(change: Change, *where: ColumnElement[bool], **values: Any) -> int:
     """One conditional UPDATE of stages; how many rows it changed."""
     change.session.flush()
+    if values.get("state") is StageState.READY:
+        values["ready_at"] = change.now
     result = change.session.execute(
         update(Stage).where(*where).values(**values).execution_options(synchronize_session="fetch")
     )

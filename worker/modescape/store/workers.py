@@ -24,18 +24,20 @@ class Workers(Subject):
             worker = change.session.get(Worker, name)
             same = worker is not None and (worker.numerics, worker.device) == (numerics, device)
             speed, calibration = (worker.speed, worker.calibration) if worker is not None and same else ({}, None)
+            tally = {} if worker is None else worker.tally
             change.session.merge(
                 Worker(name=name, device=device, numerics=numerics, queue=queue, speed=speed, calibration=calibration,
-                       stage_id=None, pid=pid, started_at=change.now, seen_at=change.now, stopped_at=None)
+                       stage_id=None, readings={}, tally=tally, pid=pid, started_at=change.now, seen_at=change.now,
+                       stopped_at=None)
             )  # fmt: skip
             change.event(EventKind.WORKER, None, name=name, state="started")
 
-    def seen(self, name: str, *, stage_id: str | None) -> None:
-        """It lives, and works on `stage_id`."""
+    def seen(self, name: str, *, stage_id: str | None, readings: Json | None = None) -> None:
+        """It lives, and works on `stage_id`. readings: what it reads of itself."""
         with self.database.writing() as change:
-            change.session.execute(
-                update(Worker).where(Worker.name == name).values(seen_at=change.now, stage_id=stage_id, stopped_at=None)
-            )
+            told = {} if readings is None else {"readings": readings}
+            values = {"seen_at": change.now, "stage_id": stage_id, "stopped_at": None, **told}
+            change.session.execute(update(Worker).where(Worker.name == name).values(**values))
 
     def stopped(self, name: str) -> None:
         with self.database.writing() as change:
