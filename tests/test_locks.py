@@ -69,9 +69,9 @@ def test_images_are_named_by_exact_versions() -> None:
     named = [
         image for file in ("Dockerfile", "docker-compose.yml") for image in IMAGE.findall((ROOT / file).read_text())
     ]
-    assert len(named) == 3
+    assert len(named) == 4
     for image in named:
-        assert re.fullmatch(r"[a-z]+:\d+\.\d+(\.\d+)?-[a-z-]+(@sha256:[0-9a-f]{64})?", image), image
+        assert re.fullmatch(r"[a-z/-]+:\d+\.\d+(\.\d+)?-[a-z-]+(@sha256:[0-9a-f]{64})?", image), image
 
 
 @pytest.mark.parametrize("program", ["docker", "skopeo", None])
