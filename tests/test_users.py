@@ -31,6 +31,7 @@ from modescape.settings import Settings
 from modescape.store import Store
 from modescape_api.app import create_app
 from modescape_api.http import identity, neighbours
+from modescape_api.resources import events
 
 TOKEN = "a-secret-of-many-characters"
 PASSWORDS = {name: f"{name} has a long password" for name in ("ada", "bob", "carol", "vera")}
@@ -601,6 +602,30 @@ def test_people_sign_in_change_their_password_and_out(lab: Lab) -> None:
         assert client.get("/account").status_code == 303
         client.cookies.set(identity.COOKIE, held)
         assert client.get("/account").status_code == 303, "what the cookie held holds no longer"
+
+
+@pytest.mark.parametrize("how", ["sign out", "kept out", "revoked"])
+def test_a_stream_ends_when_who_opened_it_may_not_come_in_any_more(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "PING_SECONDS", 0.2)
+    with served(tmp_path, token=TOKEN) as site, site.visitor() as client:
+        tokens, store = add_users(site.laboratory.store), site.laboratory.store
+        client.post("/signin", data={"name": "bob", "password": PASSWORDS["bob"]})
+        bearer = {} if how == "sign out" else {"Authorization": f"Bearer {tokens['bob']}"}
+        cookies = dict(client.cookies) if how == "sign out" else {}
+        with httpx.stream("GET", f"{site.url}/api/events", headers=bearer, cookies=cookies, timeout=20) as stream:
+            lines = stream.iter_lines()
+            for _ in range(6):  # it goes on for a while
+                next(lines)
+            if how == "sign out":
+                client.post("/signout")
+            elif how == "kept out":
+                store.users.change("bob", disabled=True)
+            else:
+                store.users.revoke(store.users.tokens("bob")[0][0].id)
+            left = sum(1 for _ in lines)
+        assert left < 40, "and then ends"
 
 
 def test_attempts_are_limited_by_user_and_told_and_forgiven(tmp_path: Path) -> None:

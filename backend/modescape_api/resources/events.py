@@ -8,6 +8,7 @@ an absence: the answer is a `reset` event, and the page reloads.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
@@ -96,7 +97,7 @@ async def _answer(
         said = f"{MOST_STREAMS} streams of events are open to {address} already"
         raise Refusal("too-many", said, headers={"retry-after": "5"})
     oldest = await asyncio.to_thread(here.store.events.first_id)  # before the answer begins: it may be a 503
-    stream = _stream(here, experiment_id, after, oldest, address, pings)
+    stream = _stream(request, here, experiment_id, after, oldest, pings)
     return EventSourceResponse(stream, headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"})
 
 
@@ -106,13 +107,25 @@ def _id_of(text: str) -> int | None:
     return int(text) if is_one and int(text) <= MAX_ID else None
 
 
+async def _holds(request: Request, here: Site) -> bool:
+    """Whether who has opened a stream may still come in: they may have signed out, or be kept out."""
+    try:
+        return await here.door.who(request) is not None
+    except (Refusal, *UNAVAILABLE):  # it cannot be told now
+        return True
+
+
 async def _stream(
-    here: Site, experiment_id: str | None, after: int | None, oldest: int, address: str | None, pings: bool
+    request: Request, here: Site, experiment_id: str | None, after: int | None, oldest: int, pings: bool
 ) -> AsyncIterator[bytes]:
-    """pings: as events, with the seconds between two, by which a page notices that none comes any more. While the hub
-    cannot read there are none: the line is there, and nothing would be heard over it."""
+    """Ends once who has opened it may not come in any more.
+
+    pings: as events, with the seconds between two, by which a page notices that none comes any more. While the hub
+    cannot read there are none: the line is there, and nothing would be heard over it.
+    """
+    asked = time.monotonic()
     ping = format_sse_event(event="ping", data_str=f'{{"seconds":{PING_SECONDS}}}') if pings else KEEPALIVE_COMMENT
-    async with here.hub.listening(address):
+    async with here.hub.listening(request.scope.get(ADDRESS)):
         newest = here.hub.last
         if after is not None and after > newest:  # the page was made between two looks of the poller
             newest = await asyncio.to_thread(here.store.events.last_id)
@@ -124,6 +137,10 @@ async def _stream(
         if pings:
             yield ping
         while True:
+            if time.monotonic() - asked >= PING_SECONDS:
+                if not await _holds(request, here):
+                    return
+                asked = time.monotonic()
             upto = here.hub.last
             rows: Sequence[Event] = []
             if upto > seen:
