@@ -114,7 +114,7 @@ BESIDE := ^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
 lock:
 	@test -n "$(UV)" || { echo "make lock needs uv, which solves for every platform at once: pip install uv"; exit 1; }
-	@$(COMPILE) --extra dev $(UPGRADE) --output-file locks/dev.txt
+	@$(COMPILE) --extra dev $(if $(UPGRADE),$(UPGRADE),--constraint locks/torch.txt) --output-file locks/dev.txt
 	@sed -nE 's/^(torch|torchvision)==([^ ;]+).*/\1==\2/p' locks/dev.txt > locks/torch.txt
 	@$(COMPILE) --extra all --constraint locks/dev.txt --output-file locks/all.txt
 	@$(COMPILE) --extra server --extra postgres --constraint locks/dev.txt --output-file locks/server.txt
