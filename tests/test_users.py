@@ -744,3 +744,37 @@ def test_what_a_worker_does_is_nobodys_deed(lab: Lab) -> None:
     work(lab.site.laboratory, row.id)
     assert lab.store.experiments.get(row.id).status == "succeeded"
     assert len(lab.store.deeds.page()) == before
+
+
+def test_a_user_keeps_and_awaits_no_more_than_is_theirs(store_url: str, tmp_path: Path) -> None:
+    from modescape.laboratory import Laboratory
+
+    def laboratory(**changes: Any) -> Laboratory:
+        return Laboratory(Settings(home=tmp_path, database_url=store_url, max_gigabytes=0, **changes))
+
+    free = laboratory()
+    store = free.store
+    store.workers.register("w0", device="cpu", numerics="n", queue="cpu", pid=1)
+    with by("bob"):
+        first = free.create(SPEC, name="first")
+    work(free, first.id)
+    kept = store.experiments.bytes_of_user("bob")
+    assert kept == sum(store.outputs.artifact(digest).bytes for digest in store.outputs.digests()) > 0
+    assert store.experiments.bytes_of_user("carol") == 0
+    assert store.experiments.seconds_of_user("bob") == 0
+    other = {**SPEC, "ensemble": {"runs": 2, "seed": 4}}
+    small = laboratory(user_gigabytes=1.01 * kept / 1e9)
+    with by("bob"), pytest.raises(InvalidInput, match=r"bob keeps .* of the .* that one user may"):
+        small.create(other, name="second")
+    for who in ("carol", "ada"):
+        with by(who):
+            small = laboratory(user_gigabytes=1.0) if who == "carol" else small
+            row = small.create(other, name=f"of {who}")
+            assert row.created_by == who
+            store.experiments.cancel(row.id)
+    with by("bob"):
+        with pytest.raises(InvalidInput, match="that one user may have waiting"):
+            laboratory(user_machine_days=1e-9).create(other, name="third")
+        third = free.create(other, name="third")
+    estimates = sum(stage.estimate for stage in store.stages.of(third.id))
+    assert store.experiments.seconds_of_user("bob") == pytest.approx(estimates)

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from modescape import extras, plugins
+from modescape.acting import UserRole, actor
 from modescape.artifacts import DAMAGED, Artifacts
 from modescape.claims.repeated_looks import Look
 from modescape.claims.telling import Told, star
@@ -184,7 +185,29 @@ class Laboratory:
 
     @property
     def limits(self) -> Limits:
-        """What one launch may cost here at this moment."""
+        """What one launch of whoever asks may cost here at this moment."""
+        whole, own = self._limits_of_all(), self._quota()
+        return whole if own is None else whole.and_(own)
+
+    def _quota(self) -> Limits | None:
+        """What is left of what one user may have; of an admin nothing is asked."""
+        from modescape.outage import megabytes
+        from modescape.plan import Limits
+
+        gigabytes, days = self.settings.user_gigabytes, self.settings.user_machine_days
+        if not (gigabytes or days) or actor().may(UserRole.ADMIN):
+            return None
+        who, most, seconds = actor().name, gigabytes * 1e9, days * 86_400
+        kept = self.store.experiments.bytes_of_user(who) if gigabytes else 0
+        waiting = self.store.experiments.seconds_of_user(who) if days else 0.0
+        return Limits(
+            max(0.0, most - kept) if gigabytes else None, max(0.0, seconds - waiting) if days else None,
+            f"{who} keeps {megabytes(kept)} of the {megabytes(most)} that one user may (MODESCAPE_USER_GIGABYTES)",
+            f"what {who} has launched needs {waiting / 86_400:.3g} of the {days:g} days of machine time that one user "
+            "may have waiting (MODESCAPE_USER_MACHINE_DAYS)",
+        )  # fmt: skip
+
+    def _limits_of_all(self) -> Limits:
         from modescape.outage import megabytes
         from modescape.plan import Limits
 

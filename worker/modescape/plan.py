@@ -151,6 +151,13 @@ class Limits:
     of_bytes: str = ""
     of_seconds: str = ""
 
+    def and_(self, other: Limits) -> Limits:
+        """Both: of each the one that allows less."""
+        bytes = [(one.bytes, one.of_bytes) for one in (self, other) if one.bytes is not None]
+        seconds = [(one.machine_seconds, one.of_seconds) for one in (self, other) if one.machine_seconds is not None]
+        (most, of_bytes), (longest, of_seconds) = min(bytes, default=(None, "")), min(seconds, default=(None, ""))
+        return Limits(most, longest, of_bytes, of_seconds)
+
     def exceeded(self, bytes: float, seconds: float) -> list[str]:
         """What is wrong with that much, a sentence each."""
         found = []

@@ -106,6 +106,12 @@ class Settings(BaseSettings):
         None, ge=0, description="Gigabytes that one launch may keep; empty: what is free on the artifacts' disk, less "
         "5 %; 0: any.",
     )  # fmt: skip
+    user_gigabytes: float = Field(
+        0.0, ge=0, description="Gigabytes that experiments of one user may keep, admins' aside; 0: any."
+    )
+    user_machine_days: float = Field(
+        0.0, ge=0, description="Days of machine time that one user may have waiting, admins aside; 0: any."
+    )
     max_machine_days: float = Field(
         90.0, ge=0, description="Days of machine time that one launch may take, on all workers together; 0: any."
     )

@@ -261,6 +261,20 @@ class Experiments(Subject):
             result = change.session.execute(delete(Idempotency).where(Idempotency.at < change.now - age))
             return int(result.rowcount)  # type: ignore[attr-defined]
 
+    def bytes_of_user(self, name: str) -> int:
+        """Of the files that stages of somebody's experiments name, also where others name them too."""
+        theirs = select(ArtifactUse.digest).join(Stage, Stage.id == ArtifactUse.stage_id)
+        theirs = theirs.join(Experiment, Experiment.id == Stage.experiment_id).where(Experiment.created_by == name)
+        with self.database.reading() as session:
+            return int(session.scalar(select(func.sum(Artifact.bytes)).where(Artifact.digest.in_(theirs))) or 0)
+
+    def seconds_of_user(self, name: str) -> float:
+        """What stages of somebody's experiments that have not ended should still take, on one worker."""
+        open_ = [state for state in StageState if not state.has_ended]
+        left = select(func.sum(Stage.estimate)).join(Experiment, Experiment.id == Stage.experiment_id)
+        with self.database.reading() as session:
+            return float(session.scalar(left.where(Experiment.created_by == name, Stage.state.in_(open_))) or 0.0)
+
     def recompute_list_columns(self) -> int:
         """Derive every experiment's list columns again; how many experiments were wrong."""
         repaired = 0
