@@ -65,7 +65,7 @@ def lived_in(lab: Laboratory) -> None:
     gone = finished(lab, "gone")
     lab.store.experiments.archive(gone.id)
     add_users(lab.store)
-    lab.store.users.failed(["address 192.0.2.7"])
+    lab.store.users.attempt(["address 192.0.2.7"])
     lab.store.workers.register("w0", device="cpu", numerics="test", queue="cpu", pid=1)
     lab.store.results.put_selection(half.id, [0, 2])
 
@@ -105,7 +105,8 @@ def test_either_database_takes_in_what_the_other_had_row_by_row(
     }
     settings = elsewhere()
     restore(tmp_path / "backups", settings)
-    assert rows_of(settings) == before
+    assert before["sign_in_failure"], "who had signed out since would be in again"
+    assert rows_of(settings) == {**before, "sign_in": [], "sign_in_failure": []}
     back = Laboratory(settings)
     assert verify(back).sound
     last = lab.store.events.last_id()
@@ -205,6 +206,24 @@ def test_files_are_copied_once_and_go_with_the_last_copy_that_names_them(tmp_pat
     assert second.slug
     with pytest.raises(InvalidInput):
         backup(lab, target, keep=0)
+
+
+def test_nothing_is_deleted_but_what_a_backup_keeps(tmp_path: Path) -> None:
+    lab, target, victim = laboratory(tmp_path / "home"), tmp_path / "backups", tmp_path / "victim"
+    victim.mkdir()
+    digest = "0" * 64
+    for path in (victim / "thesis.tex", victim / f"{digest}.npy"):
+        path.write_text("kept")
+    backup(lab, target)
+    (target / "artifacts").mkdir(exist_ok=True)
+    (target / "artifacts" / "00").symlink_to(victim)
+    own = target / "artifacts" / "ff"
+    own.mkdir()
+    (own / "notes.txt").write_text("kept")
+    (own / f"{'f' * 64}.npy").write_text("named by nothing")
+    assert prune(target, 1) == len("named by nothing")
+    assert sorted(path.name for path in victim.iterdir()) == [f"{digest}.npy", "thesis.tex"]
+    assert [path.name for path in own.iterdir()] == ["notes.txt"]
 
 
 def test_a_copy_is_its_owners_alone(tmp_path: Path) -> None:

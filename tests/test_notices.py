@@ -100,7 +100,8 @@ def test_public_addresses_are_taken(address: str) -> None:
     ("address", "public"),
     [("8.8.8.8", True), ("2606:4700::1111", True), ("100.64.0.1", False), ("::ffff:8.8.8.8", True),
      ("2002:a00:1::", False), ("::ffff:127.0.0.1", False), ("192.0.2.1", False),
-     ("255.255.255.255", False), ("fd00::1", False), ("::", False)],
+     ("255.255.255.255", False), ("fd00::1", False), ("::", False),
+     ("::8.8.8.8", False), ("fec0::3", False), ("64:ff9b:1::808:808", False), ("168.63.129.16", False)],
 )  # fmt: skip
 def test_what_is_public(address: str, public: bool) -> None:
     assert notices.is_public(ipaddress.ip_address(address)) == public

@@ -23,6 +23,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -62,6 +63,8 @@ _MOMENT = "%Y-%m-%dT%H-%M-%SZ"
 _ROWS = 1000  # at a time
 _BLOCK = 1 << 20
 _NOT_OURS = ("alembic_version", "sqlite_sequence")  # and tables of the index for the search, which fill themselves
+_FILE = re.compile(r"[0-9a-f]{64}\.(npy|safetensors)")
+_NOT_BACK = ("sign_in", "sign_in_failure")  # who had signed out since would be in again
 _ODD = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as JSON has no numbers for
 
 
@@ -291,10 +294,11 @@ def prune(target: Path, keep: int) -> int:
     for folder in copies(target)[keep:]:
         shutil.rmtree(folder)
     named = {digest for folder in copies(target) for digest, _ in _named(folder / "tables")}
-    for path in (target / "artifacts").glob("*/*"):
-        if path.stem not in named and not path.name.startswith("."):
-            freed += path.stat().st_size
-            path.unlink()
+    for folder in (target / "artifacts").glob("[0-9a-f][0-9a-f]"):
+        for path in [] if folder.is_symlink() else folder.iterdir():  # what others put there is not ours to delete
+            if _FILE.fullmatch(path.name) and path.stem not in named and path.is_file() and not path.is_symlink():
+                freed += path.stat().st_size
+                path.unlink()
     return freed
 
 
@@ -329,7 +333,7 @@ def restore(target: Path, settings: Settings, *, at: str | None = None) -> Manif
     try:
         with engine.begin() as connection:
             for table in _described(connection).sorted_tables:
-                if (filled := manifest.tables.get(table.name)) is not None:
+                if (filled := manifest.tables.get(table.name)) is not None and table.name not in _NOT_BACK:
                     _filled(connection, table, folder / "tables" / f"{table.name}.jsonl.gz", filled)
     finally:
         engine.dispose()

@@ -73,3 +73,5 @@ def set_up(level: str, form: str) -> None:
     people = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(_Json() if form == "json" else people)
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    for client in ("httpx", "httpcore"):  # an address that is told of an ending may be a secret by itself
+        logging.getLogger(client).setLevel(logging.WARNING)

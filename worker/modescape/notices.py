@@ -35,7 +35,9 @@ WAITS = tuple(
     timedelta(seconds=s) for s in (5, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
 )  # after each failure; then no more
 SECONDS = 10.0  # for a server to take a message
-_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # to IPv4, which may be anything
+# Translated to IPv4, which may be anything; local by older rules; and where a cloud keeps its machines' secrets.
+_NOT_PUBLIC = [ipaddress.ip_network(one) for one in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "fec0::/10",
+                                                     "168.63.129.16/32")]  # fmt: skip
 
 
 class NotTaken(ModescapeError):
@@ -85,8 +87,10 @@ def is_public(found: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped is not None:
             return is_public(found.ipv4_mapped)
-        if found in _TRANSLATED or found.sixtofour is not None or found.teredo is not None:
+        if found.sixtofour is not None or found.teredo is not None:
             return False
+    if any(found in network for network in _NOT_PUBLIC if network.version == found.version):
+        return False
     return found.is_global and not found.is_multicast
 
 

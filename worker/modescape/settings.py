@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from modescape import neighbours
 from modescape.errors import ConfigurationError
 from modescape.users import home_key
 
@@ -173,7 +174,8 @@ class Settings(BaseSettings):
             return self.token.get_secret_value()
         try:
             asked, own = urlsplit(url), urlsplit((self.home / "url").read_text(encoding="utf-8"))
-            if asked.hostname in LOOPBACK and asked.port == own.port:
+            same = asked.hostname in LOOPBACK and (asked.hostname, asked.port) == (own.hostname, own.port)
+            if same and neighbours.is_ours(str(asked.hostname), asked.port or 80):
                 return home_key(self.home)
         except (OSError, ValueError, ConfigurationError):  # another account's home, or none: nothing is shown
             return None

@@ -56,6 +56,7 @@ def up(settings: Settings) -> int:
         family.watch()
     finally:
         family.stop()
+        (home / "url").unlink(missing_ok=True)  # somebody else may listen there next
         lock.close()
     return 0
 

@@ -34,7 +34,9 @@ SESSION = timedelta(days=30)
 
 FREE_FAILURES = {"user": 5, "address": 20}  # before one waits at all: many share an address
 LONGEST_WAIT = {"user": 30.0, "address": 900.0}  # seconds: a stranger can hold up the user no longer
-FORGOTTEN = timedelta(days=1)  # failures that were not repeated
+HALVED = timedelta(minutes=10)  # how long until failures count half
+FORGOTTEN = timedelta(days=1)  # and until they are forgotten
+GUESSABLE = 32  # characters: a longer secret of the server is guessed by nobody, and has no limit
 
 
 # -- names and passwords ----------------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ def _read_key(path: Path) -> str:
 
 def of_user(name: str) -> str:
     """Under which failures with a user's name are counted, whether or not there is such a user."""
-    return f"user {key_of(name)[:LONGEST_NAME]}"
+    return f"user {digest(key_of(name))[:32]}"  # somebody may have typed a password here
 
 
 def of_address(address: str) -> str:
@@ -167,6 +169,11 @@ def of_address(address: str) -> str:
         return f"address {address[:64]}"
     found = getattr(found, "ipv4_mapped", None) or found
     return f"address {found if found.version == 4 else ipaddress.ip_network((found, 64), strict=False)}"
+
+
+def still(count: int, passed: timedelta) -> int:
+    """What of `count` failures counts when the last of them is so long ago."""
+    return count >> min(63, max(0, int(passed / HALVED)))
 
 
 def wait_after(key: str, count: int) -> float:

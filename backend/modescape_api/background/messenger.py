@@ -57,10 +57,10 @@ class Messenger:
             else:
                 self._mail(due)
         except NotTaken as refused:
-            log.warning("%s was not told (%s)", recipient.address, refused)
+            log.warning("the address %s was not told (%s)", recipient.id, refused)
             self._store.notices.failed(notice.id, str(refused))
         except Exception as error:  # a message that cannot be made stops no other
-            log.exception("%s was not told", recipient.address)
+            log.exception("the address %s was not told", recipient.id)
             self._store.notices.failed(notice.id, f"{type(error).__name__}; the log says more")
         else:
             self._store.notices.told(notice.id)

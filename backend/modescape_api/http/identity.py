@@ -22,12 +22,11 @@ import anyio
 import anyio.to_thread
 from fastapi import Depends, Request, Response
 
-from modescape import users
+from modescape import neighbours, users
 from modescape.acting import Actor, UserRole, account
 from modescape.settings import Settings
 from modescape.store import Store
 from modescape.tables import ApiToken, User
-from modescape_api.http import neighbours
 from modescape_api.http.proxies import split_host
 from modescape_api.http.refusal import Refusal
 
@@ -36,7 +35,11 @@ log = logging.getLogger("modescape.access")
 COOKIE = "modescape_session"
 SAFE = ("GET", "HEAD", "OPTIONS")
 SERVER_TOKEN, HOME_KEY, API_TOKEN, PASSWORD = "server-token", "home-key", "token", "password"
-_BY_PROXIES = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via")
+MOST_WAITING = 8  # passwords that are to be checked, one after another
+_BY_PROXIES = (
+    "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-server",
+    "x-forwarded-prefix", "x-real-ip", "forwarded", "via", "cf-connecting-ip", "true-client-ip",
+)  # fmt: skip
 
 E = TypeVar("E", bound=Callable[..., object])
 
@@ -125,9 +128,12 @@ class Doorkeeper:
         return self._settings.is_loopback and self.server_token is None
 
     def prepare(self) -> None:
-        """To be called when the server starts: makes the home's key, and ends what browsers began by a token of the
+        """To be called when the server starts: makes the home's key, and ends what browsers began by a secret of the
         server that it has no longer."""
-        _ = self.home_key
+        key = "" if self.home_key is None else users.digest(self.home_key)
+        if self._store.catalogue.fact("home key") != key:
+            self._store.users.sign_out_by(HOME_KEY)
+            self._store.catalogue.set_fact("home key", key)
         kept = self._store.catalogue.fact("server token")
         if self.server_token is None or not users.password_holds(self.server_token, kept):
             self._store.users.sign_out_by(SERVER_TOKEN)
@@ -151,34 +157,45 @@ class Doorkeeper:
         return None if shown is None else Who(actor_of(shown.user, address_of(request)), key)
 
     async def by_token(self, given: str, address: str) -> Shown | None:
-        """Whose token it is: a user's, or the server's own. Raises Refusal (429)."""
+        """Whose token it is: a user's, or the server's own. Raises Refusal (429) where that could be guessed."""
         if given.startswith(users.TOKEN_PREFIX):  # nobody guesses 256 bits: these need no limit
             found = await anyio.to_thread.run_sync(self._store.users.by_token, users.digest(given))
-            if found is not None:
-                token, row = found
-                return Shown(actor_of(row, address), API_TOKEN, row, token)
-        own = {SERVER_TOKEN: self.server_token, HOME_KEY: self.home_key}
-        if not any(own.values()):
+            return None if found is None else Shown(actor_of(found[1], address), API_TOKEN, found[1], found[0])
+        if (shown := self.by_home_key(given, address)) is not None:
+            return shown
+        if self.server_token is None:
             return None
-        await self._wait([users.of_address(address)])
-        for secret, kept in own.items():
-            if kept is not None and users.same(given, kept):
-                return Shown(actor_of(None, address), secret)
-        await self._failed([users.of_address(address)], "a wrong token", address)
-        return None
+        if len(self.server_token) >= users.GUESSABLE:
+            return Shown(actor_of(None, address), SERVER_TOKEN) if users.same(given, self.server_token) else None
+        where = users.of_address(address)
+        await self._attempt([where])
+        if not users.same(given, self.server_token):
+            log.warning("a wrong token from %s", address or "this machine")
+            return None
+        await anyio.to_thread.run_sync(self._store.users.succeeded, None, where)
+        return Shown(actor_of(None, address), SERVER_TOKEN)
+
+    def by_home_key(self, given: str, address: str) -> Shown | None:
+        """Whoever can read the home's files; 256 bits, too."""
+        if self.home_key is None or not users.same(given, self.home_key):
+            return None
+        return Shown(actor_of(None, address), HOME_KEY)
 
     async def by_password(self, name: str, password: str, address: str) -> Shown | None:
-        """The user who has it. Raises Refusal (429) while that user or address must wait."""
-        keys = [users.of_user(name), users.of_address(address)]
-        await self._wait(keys)
+        """The user who has it. Raises Refusal (429) while that user or address must wait, or too many are checked."""
+        user, where = users.of_user(name), users.of_address(address)
+        if self._one_password.statistics().tasks_waiting >= MOST_WAITING:
+            raise _later(2)
+        await self._attempt([user, where])
         row = await anyio.to_thread.run_sync(self._store.users.with_password, name)
         async with self._one_password:
             kept = None if row is None else row.password
             holds = await anyio.to_thread.run_sync(users.password_holds, password, kept)
         if row is None or not holds:
-            await self._failed(keys, f"a wrong password for {name[:64]!r}", address)
+            who = repr(row.name) if row is not None else "a name that nobody has"
+            log.warning("a wrong password for %s from %s", who, address or "this machine")
             return None
-        await anyio.to_thread.run_sync(self._store.users.forgive, keys[:1])
+        await anyio.to_thread.run_sync(self._store.users.succeeded, user, where)
         return Shown(actor_of(row, address), PASSWORD, row)
 
     async def hashed(self, password: str, name: str) -> str:
@@ -187,18 +204,9 @@ class Doorkeeper:
         async with self._one_password:
             return await anyio.to_thread.run_sync(users.hash_password, password)
 
-    async def _wait(self, keys: list[str]) -> None:
-        left = await anyio.to_thread.run_sync(self._store.users.wait, keys)
-        if left > 0:
-            seconds = str(int(left) + 1)
-            raise Refusal(
-                "too-many-attempts", f"too many attempts failed; try again in {seconds} s",
-                headers={"retry-after": seconds},
-            )  # fmt: skip
-
-    async def _failed(self, keys: list[str], what: str, address: str) -> None:
-        log.warning("%s from %s", what, address or "this machine")
-        await anyio.to_thread.run_sync(self._store.users.failed, keys)
+    async def _attempt(self, keys: list[str]) -> None:
+        if (left := await anyio.to_thread.run_sync(self._store.users.attempt, keys)) > 0:
+            raise _later(left)
 
     def _is_our_account(self, request: Request) -> bool:
         """Whether the request comes from this machine, and there from the account that runs this server."""
@@ -211,6 +219,12 @@ class Doorkeeper:
         if self._settings.open:
             return client is not None and _is_loopback(client[0])
         return neighbours.owner(_pair(client), _pair(server)) == os.getuid()
+
+
+def _later(seconds: float) -> Refusal:
+    told = str(int(seconds) + 1)
+    said = f"too many attempts failed; try again in {told} s"
+    return Refusal("too-many-attempts", said, headers={"retry-after": told})
 
 
 @dataclass(frozen=True)

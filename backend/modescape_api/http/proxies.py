@@ -97,8 +97,8 @@ class Front:
         outermost proxy wrote, but of addresses the last that is no proxy's: those before it the visitor may have made
         up."""
         _believe(scope)
-        came_by = Headers(scope=scope).get("x-forwarded-for", "").split(",")
-        visitor = next((one.strip() for one in reversed(came_by) if not self._is_proxy(one.strip())), "")
+        came_by = [_without_port(one) for one in Headers(scope=scope).get("x-forwarded-for", "").split(",")]
+        visitor = next((one for one in reversed(came_by) if not self._is_proxy(one)), "")
         scope[ADDRESS] = visitor[:64] or None
         if visitor:
             scope["client"] = (visitor[:64], 0)
@@ -136,6 +136,11 @@ def _prefix(headers: MutableHeaders, root: str) -> None:
         del headers["set-cookie"]
         for value in cookies:
             headers.append("set-cookie", value)
+
+
+def _without_port(address: str) -> str:
+    found = re.fullmatch(r"\[([^\]]*)\](?::\d+)?|([\d.]+):\d+", address.strip())
+    return (found[1] or found[2] or "") if found else address.strip()
 
 
 def _believe(scope: MutableMapping[str, Any]) -> None:

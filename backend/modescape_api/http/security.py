@@ -320,6 +320,9 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 def own_path(path: str) -> str:
     """`path` if it leads to this server, else the front page: a sign-in link must not send people elsewhere."""
-    parts = urlsplit(path)
+    try:
+        parts = urlsplit(path[:2000])
+    except ValueError:
+        return "/"
     fine = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
     return path if fine and "\\" not in path and path.isprintable() else "/"

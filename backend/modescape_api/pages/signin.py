@@ -26,10 +26,8 @@ async def signin_page(request: Request, here: Here, next: str = "/", key: str | 
     """key: the home's, of the address that the server printed. It goes from the address at once: into a sign-in."""
     if key is None:
         return await run_sync(_page, request, here, next, "")
-    try:
-        shown = await here.door.by_token(key, address_of(request))
-    except Refusal as refusal:
-        return await run_sync(_page, request, here, next, str(refusal), 429)
+    typed = request.headers.get("sec-fetch-site", "none") == "none"  # and not a link of some page's
+    shown = here.door.by_home_key(key, address_of(request)) if typed else None
     if shown is None:
         return await run_sync(
             _page, request, here, next, "That address holds no longer; the server prints another.", 403

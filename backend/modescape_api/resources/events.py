@@ -111,7 +111,9 @@ async def _holds(request: Request, here: Site) -> bool:
     """Whether who has opened a stream may still come in: they may have signed out, or be kept out."""
     try:
         return await here.door.who(request) is not None
-    except (Refusal, *UNAVAILABLE):  # it cannot be told now
+    except Refusal:
+        return False
+    except UNAVAILABLE:  # it cannot be told now
         return True
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session, defer
 
-from modescape.errors import NotFound
+from modescape.errors import Conflict, NotFound
 from modescape.records import Json, Need, PlannedStage, StageState
 from modescape.store.lookup import batches, find_experiment, row_id
 from modescape.store.transaction import Subject
@@ -32,12 +32,17 @@ class Stages(Subject):
 
     def add(self, reference: str, planned: PlannedStage) -> Stage:
         """A stage asked for later, such as `materialise`. The same kind and key again returns the one there is (ready
-        again if it had failed or been cancelled). Raises NotFound when a stage it needs does not exist."""
+        again if it had failed or been cancelled). Raises NotFound when a stage it needs does not exist, Conflict for an
+        archived experiment, and Forbidden for somebody else's."""
         with self.database.writing() as change:
             session = change.session
             experiment = find_experiment(session, reference, lock=True)
             id_ = row_id(experiment.id, "stage", planned.kind, planned.key)
             stage = session.get(Stage, id_)
+            if stage is None or stage.state in (StageState.FAILED, StageState.CANCELLED):
+                change.theirs("add to", experiment, stage=f"{planned.kind}/{planned.key}")
+                if experiment.archived_at is not None:
+                    raise Conflict(f"{experiment.slug} is archived; restore it first")
             if stage is None:
                 _append(session, experiment, planned)
             elif stage.state in (StageState.FAILED, StageState.CANCELLED):

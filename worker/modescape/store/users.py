@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from modescape import names, users
 from modescape.acting import UserRole, actor
-from modescape.errors import Conflict, NotFound
+from modescape.errors import Conflict, Forbidden, NotFound
 from modescape.store.transaction import USERS_LOCK, Change, Subject, now
 from modescape.tables import ApiToken, SignIn, SignInFailure, User
 
@@ -156,8 +156,15 @@ class Users(Subject):
     def sign_in(
         self, digest: str, user: User | None, secret: str, address: str, *, token: ApiToken | None = None
     ) -> SignIn:
-        """A browser that has shown a secret, known from now on by what has that digest. It ends with what let it in."""
+        """A browser that has shown a secret, known from now on by what has that digest. It ends with what let it in.
+        Raises Forbidden where that holds no longer: it took a while to be checked."""
         with self.database.writing() as change:
+            if user is not None:
+                now_ = change.session.get(User, user.id, populate_existing=True)
+                held = token is None or change.session.get(ApiToken, token.id) is not None
+                same = now_ is not None and (secret != "password" or now_.password == user.password)
+                if now_ is None or now_.disabled or not (held and same):
+                    raise Forbidden("what was shown holds no longer; sign in again")
             change.session.execute(delete(SignIn).where(SignIn.expires_at <= change.now))
             ends = change.now + users.SESSION
             if token is not None and token.expires_at is not None:
@@ -202,32 +209,30 @@ class Users(Subject):
 
     # --- failures ---
 
-    def wait(self, keys: Sequence[str]) -> float:
-        """Seconds until somebody of these (`users.of_user`, `of_address`) may try again."""
-        with self.database.reading() as session:
-            rows = session.scalars(select(SignInFailure).where(SignInFailure.key.in_(keys)))
-            at = now(session)
-            left = [users.wait_after(row.key, row.count) - (at - row.at).total_seconds() for row in rows]
-        return max(0.0, *left, 0.0)
-
-    def failed(self, keys: Sequence[str]) -> None:
-        """Count a failure under each."""
+    def attempt(self, keys: Sequence[str]) -> float:
+        """Count an attempt of these (`users.of_user`, `of_address`) before it is known how it ends: of many at once
+        each meets those before it. 0.0, or the seconds until one would be heard; then it is not counted."""
         with self.database.writing() as change:
-            old = change.now - users.FORGOTTEN
-            change.session.execute(delete(SignInFailure).where(SignInFailure.at < old))
-            rows = [{"key": key, "count": 0, "at": change.now} for key in keys]
-            change.insert_missing(SignInFailure, rows)
-            more = update(SignInFailure).where(SignInFailure.key.in_(keys))
-            change.session.execute(more.values(count=SignInFailure.count + 1, at=change.now))
+            at = change.now
+            change.session.execute(delete(SignInFailure).where(SignInFailure.at < at - users.FORGOTTEN))
+            change.insert_missing(SignInFailure, [{"key": key, "count": 0, "at": at} for key in keys])
+            held = select(SignInFailure).where(SignInFailure.key.in_(keys)).order_by(SignInFailure.key)
+            rows = list(change.session.scalars(held.with_for_update(key_share=True)))
+            left = [users.wait_after(row.key, users.still(row.count, at - row.at)) - (at - row.at).total_seconds()
+                    for row in rows]  # fmt: skip
+            if (wait := max(left)) > 0:
+                return wait
+            for row in rows:
+                row.count, row.at = users.still(row.count, at - row.at) + 1, at
+            return 0.0
 
-    def forgive(self, keys: Sequence[str]) -> None:
-        """Who has signed in begins anew."""
-        with self.database.reading() as session:
-            there = select(func.count()).select_from(SignInFailure).where(SignInFailure.key.in_(keys))
-            if not session.scalar(there):
-                return
+    def succeeded(self, user: str | None, address: str) -> None:
+        """The attempt was right: the user begins anew, and the address has one less."""
         with self.database.writing() as change:
-            change.session.execute(delete(SignInFailure).where(SignInFailure.key.in_(keys)))
+            if user is not None:
+                change.session.execute(delete(SignInFailure).where(SignInFailure.key == user))
+            less = update(SignInFailure).where(SignInFailure.key == address, SignInFailure.count > 0)
+            change.session.execute(less.values(count=SignInFailure.count - 1))
 
 
 def _changing(change: Change, name: str) -> User:

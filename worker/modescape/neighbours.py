@@ -10,9 +10,11 @@ allowed, its table is read (/proc/net/tcp, tcp6). A socket that is closed alread
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,3 +93,17 @@ def _written(address: bytes, port: int) -> str:
     """As the table has it: words of four bytes in this machine's order, then the port."""
     words = (int.from_bytes(address[i : i + 4], sys.byteorder) for i in range(0, len(address), 4))
     return "".join(f"{word:08X}" for word in words) + f":{port:04X}"
+
+
+def is_ours(host: str, port: int) -> bool:
+    """Whether who listens there runs under our account, so that it may be shown what is ours. Where the system does not
+    tell such things, it is taken for that."""
+    with socket.create_connection((host, port), timeout=2.0) as line:
+        ours, theirs = line.getsockname()[:2], line.getpeername()[:2]
+        if owner(ours, theirs) is None:
+            return True
+        for _ in range(20):  # who has not taken the connection yet has no end of it
+            if (found := owner(theirs, ours)) is not None:
+                return found == os.getuid()
+            time.sleep(0.05)
+    return False
