@@ -951,11 +951,16 @@ def test_streams_left_at_whatever_moment_leave_all_later_ones_whole(
     drawn = random.Random(0)
 
     async def live() -> list[list[str]]:
-        here: Any = SimpleNamespace(hub=Hub(store), store=store)  # what of the site a stream knows
+        async def anybody(_: object) -> object:
+            return object()
+
+        asked: Any = SimpleNamespace(scope={})
+        door = SimpleNamespace(who=anybody)
+        here: Any = SimpleNamespace(hub=Hub(store), store=store, door=door)  # what of the site a stream knows
         polling = asyncio.create_task(here.hub.run())
 
         async def read(got: list[str]) -> None:
-            async for chunk in event_streams._stream(here, None, None, 0, False):
+            async for chunk in event_streams._stream(asked, here, None, None, 0, False):
                 got.extend(re.findall(r"^id: (\d+)$", chunk.decode(), re.MULTILINE))
                 await asyncio.sleep(drawn.uniform(0, 0.001))  # where it may be left, too
 

@@ -15,6 +15,8 @@ from serving import Served, served
 from modescape_api.http.connections import Limits, Protocol
 from modescape_api.resources import events
 
+TOKEN = "a-secret-of-many-characters"
+
 
 class Hasty(Protocol):
     limits = Limits(head_seconds=0.4, body_seconds=0.8, progress=1000, small_body=10_000, connections=6)
@@ -166,8 +168,8 @@ def test_streams_of_one_address_are_counted(
     monkeypatch.setattr(events, "MOST_STREAMS", 3)
     reading: list[Iterator[str]] = []
     with (
-        served(tmp_path, trusted_proxies="127.0.0.1") as site,
-        site.client() as client,
+        served(tmp_path, trusted_proxies="127.0.0.1", token=TOKEN) as site,
+        site.client(headers={"Authorization": f"Bearer {TOKEN}"}) as client,
         contextlib.ExitStack() as stack,
     ):
 

@@ -1477,6 +1477,6 @@ def test_the_command_shows_the_token(tmp_path: Path) -> None:
     secret = "a secret of thirty-two characters"
     (tmp_path / "y.npy").write_bytes(npy(truth()))
     with served(tmp_path / "home", token=secret) as site:
-        with pytest.raises(ServerRefused, match="needs its token"):
+        with pytest.raises(ServerRefused, match="sign in first"):
             ServerDoor(site.url).send({"y.npy": tmp_path / "y.npy"})
         assert ServerDoor(site.url, secret).send({"y.npy": tmp_path / "y.npy"})

@@ -24,7 +24,7 @@ from serving import Served, finished, free_port, served
 from modescape.errors import ConfigurationError
 from modescape.settings import Settings
 from modescape_api.app import create_app
-from modescape_api.http import proxies, security
+from modescape_api.http import identity, proxies, security
 
 pytestmark = pytest.mark.slow
 
@@ -181,7 +181,7 @@ def test_people_are_sent_to_sign_in_and_back_under_the_same_path(proxied: Proxie
     with signed_in(proxied) as client:
         assert client.get(f"{proxied.root}/").status_code == 200
         (cookie,) = client.cookies.jar
-        assert (cookie.name, cookie.path) == (security.SESSION, f"{proxied.root}/")
+        assert (cookie.name, cookie.path) == (identity.COOKIE, f"{proxied.root}/")
         assert cookie.secure == proxied.told
 
 

@@ -24,7 +24,6 @@ from email.message import EmailMessage
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import httpx
 import orjson
 
 from modescape.errors import ConfigurationError, InvalidInput, ModescapeError
@@ -146,6 +145,8 @@ def send_webhook(
     verify: ssl.SSLContext | bool = True,
 ) -> None:
     """Send a message once. Raises NotTaken unless the server says that it has it (2xx)."""
+    import httpx  # as late as somebody is told something: each command would load it
+
     body = orjson.dumps(payload, option=orjson.OPT_UTC_Z)
     parts = urlsplit(address)
     host, port = (parts.hostname or "").rstrip("."), parts.port or (443 if parts.scheme == "https" else 80)

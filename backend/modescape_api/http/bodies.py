@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated, Any, Generic, TypeVar
+from types import NoneType
+from typing import Annotated, Any, Generic, TypeVar, get_args
 
 import orjson
 from fastapi import Depends, Request
@@ -42,9 +43,15 @@ class Body(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _numbers_are_no_truth(cls, value: Any, field: ValidationInfo) -> Any:
-        """Pydantic takes 1, "on" and "f" for true and false; a body says which it means."""
-        if cls.model_fields[str(field.field_name)].annotation is bool and not isinstance(value, bool):
+        """Pydantic takes 1, "on" and "f" for true and false, and true for 1; a body says which it means."""
+        annotation = cls.model_fields[str(field.field_name)].annotation
+        wanted = {annotation, *get_args(annotation)}
+        if value is None and NoneType in wanted:
+            return value
+        if bool in wanted and not isinstance(value, bool):
             raise InvalidInput(f"{value!r:.40} is not true or false", allowed="true or false")
+        if bool not in wanted and {int, float} & wanted and isinstance(value, bool):
+            raise InvalidInput(f"{value!r} is no number", allowed="a number")
         return value
 
 

@@ -27,7 +27,7 @@ from modescape.acting import Actor, UserRole, account
 from modescape.settings import Settings
 from modescape.store import Store
 from modescape.tables import ApiToken, User
-from modescape_api.http.proxies import split_host
+from modescape_api.http.proxies import ADDRESS, split_host
 from modescape_api.http.refusal import Refusal
 
 log = logging.getLogger("modescape.access")
@@ -211,6 +211,8 @@ class Doorkeeper:
     def _is_our_account(self, request: Request) -> bool:
         """Whether the request comes from this machine, and there from the account that runs this server."""
         if not self.lets_its_account_in or any(name in request.headers for name in _BY_PROXIES):
+            return False
+        if request.scope.get(ADDRESS) is None:  # it comes through a proxy of ours, which told nothing of the visitor
             return False
         host, _ = split_host(request.headers.get("host", ""))
         if not _is_loopback(host):

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from modescape import __version__
 from modescape.outage import free_bytes
-from modescape_api.http import asked
+from modescape_api.http import asked, problems
 from modescape_api.http.site import Here, Site
 from modescape_api.resources import workers
 
@@ -101,7 +101,11 @@ def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: list[tuple[
     return family
 
 
-@router.get("/metrics", summary="What Prometheus reads", responses={200: {"content": {"text/plain": {}}}})
+_EXAMPLE = "# HELP modescape_stages_running Stages that are worked on.\nmodescape_stages_running 2.0\n"
+_TEXT: problems.Responses = {200: {"description": "Lines of numbers", "content": {"text/plain": {"example": _EXAMPLE}}}}
+
+
+@router.get("/metrics", summary="What Prometheus reads", responses=_TEXT)
 def metrics(here: Here) -> Response:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)

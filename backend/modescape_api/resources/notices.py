@@ -28,8 +28,8 @@ class NewRecipient(Body):
     """An address that is told when experiments end."""
 
     address: str = Field(
-        max_length=2000, description="https://… of a webhook, or a mail address where MODESCAPE_SMTP_URL is set. Hosts "
-        "that are not public must be in MODESCAPE_NOTIFY_HOSTS.",
+        max_length=2000, description="The address of a webhook (https), or a mail address where MODESCAPE_SMTP_URL is "
+        "set. Hosts that are not public must be in MODESCAPE_NOTIFY_HOSTS.",
     )  # fmt: skip
     endings: tuple[str, ...] = Field(
         ENDINGS, min_length=1, max_length=len(ENDINGS), description=f"Of which endings: {', '.join(ENDINGS)}."

@@ -218,12 +218,14 @@ class Users(Subject):
             change.insert_missing(SignInFailure, [{"key": key, "count": 0, "at": at} for key in keys])
             held = select(SignInFailure).where(SignInFailure.key.in_(keys)).order_by(SignInFailure.key)
             rows = list(change.session.scalars(held.with_for_update(key_share=True)))
-            left = [users.wait_after(row.key, users.still(row.count, at - row.at)) - (at - row.at).total_seconds()
-                    for row in rows]  # fmt: skip
+            passed = [max(at - row.at, timedelta(0)) for row in rows]  # whoever was first may have begun later
+            counts = [users.still(row.count, ago) for row, ago in zip(rows, passed, strict=True)]
+            left = [users.wait_after(row.key, count) - ago.total_seconds()
+                    for row, count, ago in zip(rows, counts, passed, strict=True)]  # fmt: skip
             if (wait := max(left)) > 0:
                 return wait
-            for row in rows:
-                row.count, row.at = users.still(row.count, at - row.at) + 1, at
+            for row, count in zip(rows, counts, strict=True):
+                row.count, row.at = count + 1, max(at, row.at)
             return 0.0
 
     def succeeded(self, user: str | None, address: str) -> None:
