@@ -254,15 +254,17 @@ class _Text(HTMLParser):
         super().__init__()
         self.words: list[str] = []
         self._unsaid = 0
+        self._is_account = False
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self._unsaid += tag in ("script", "style", "time")
+        self._is_account = tag == "a" and dict(attrs).get("class") == "me"  # whose letter it is depends on who asks
 
     def handle_endtag(self, tag: str) -> None:
         self._unsaid -= tag in ("script", "style", "time")
 
     def handle_data(self, data: str) -> None:
-        if not self._unsaid and data.strip():
+        if not self._unsaid and not self._is_account and data.strip():
             self.words.append(_AGE.sub("some time ago", " ".join(data.split())))
 
 
