@@ -245,6 +245,7 @@ def _plain(document: Any) -> Any:
 
 _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _AGE = re.compile(rf"\b(just now|\d+ (min|h) ago|Mon|Tue|Wed|Thu|Fri|Sat|Sun|\d+ ({_MONTHS}) \d{{4}})\b")
+_FREE = re.compile(r"\bof [\d,.]+ [kMGTP]B free\b")
 
 
 class _Text(HTMLParser):
@@ -265,7 +266,7 @@ class _Text(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self._unsaid and not self._is_account and data.strip():
-            self.words.append(_AGE.sub("some time ago", " ".join(data.split())))
+            self.words.append(_FREE.sub("of what is free", _AGE.sub("some time ago", " ".join(data.split()))))
 
 
 def _words(page: str) -> list[str]:
