@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,6 +29,14 @@ from modescape.store import Store
 ssl.create_default_context = functools.cache(ssl.create_default_context)  # every client would read all certificates
 
 Wait = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def _links_followed_as_before() -> Iterator[None]:
+    """Commands that a test runs in its own process keep links inside from then on, as they should in theirs."""
+    yield
+    if (files := sys.modules.get("modescape.science.data.files")) is not None:
+        files.keep_to(None)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -161,18 +161,20 @@ def test_an_experiment_that_was_half_done_is_finished_with_the_same_bytes(tmp_pa
 def test_a_copy_is_of_one_moment_while_others_write(store_url: str, tmp_path: Path) -> None:
     """Two numbers that are equal in every transaction are equal in every copy."""
     lab = laboratory(tmp_path / "home", store_url)
-    row, over = finished(lab, "twins"), threading.Event()
+    row, begun, over = finished(lab, "twins"), threading.Event(), threading.Event()
 
     def change() -> None:
         store, count = Store(lab.settings.database), 0
         while not over.is_set():
             count += 1
             store.experiments.patch(row.id, notes=f"{count}", tags=[f"{count}"])
+            begun.set()
         store.close()
 
     writer = threading.Thread(target=change)
     writer.start()
     try:
+        assert begun.wait(20)
         seen = set()
         for _ in range(5):
             taken = backup(lab, tmp_path / "backups")

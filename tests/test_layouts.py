@@ -6,7 +6,7 @@ import csv
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -615,11 +615,9 @@ def test_the_data_page_says_what_is_used_for_what_and_each_classs_index(tmp_path
 
 
 @pytest.fixture
-def kept_inside(tmp_path: Path) -> Iterator[None]:
+def kept_inside(tmp_path: Path) -> None:
     """This process follows links as a server and its workers do."""
     keep_to([tmp_path / "data"])
-    yield
-    keep_to(None)
 
 
 @pytest.mark.usefixtures("kept_inside")
