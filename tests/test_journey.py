@@ -25,6 +25,7 @@ from test_readme import notebook, shell_lines
 from modescape.datasets.loading import load
 from modescape.settings import Settings
 from modescape.spec import parse
+from modescape.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -208,6 +209,58 @@ def test_embedded_from_first_start_to_figures(quickstart: str, tmp_path: Path, w
     ).stdout.split()
     environments = [Path(f"/proc/{pid}/environ") for pid in left]
     assert not [e for e in environments if e.exists() and f"MODESCAPE_HOME={tmp_path}".encode() in e.read_bytes()]
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that came of it, itself first."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(member for child in children for member in family(int(child)))]
+
+
+def test_a_lid_closed_over_the_whole_product_loses_nothing(tmp_path: Path, wait_until: Any) -> None:
+    """Supervisor, server and workers sleep longer than a lease, three times; whoever wakes first judges nobody,
+    and who follows the events from before goes on hearing of them."""
+    port, lease = free_port(), 2
+    url = f"http://127.0.0.1:{port}"
+    (tmp_path / "sitecustomize.py").write_text(FEWER.replace('"] = 8', '"] = 80'), encoding="utf-8")
+    environment = {
+        "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_PORT": str(port), "MODESCAPE_LEASE_SECONDS": str(lease),
+        "MODESCAPE_WORKERS": "2", "PYTHONPATH": str(tmp_path),
+    }  # fmt: skip
+    heard: list[str] = []
+
+    def follow() -> None:
+        with contextlib.suppress(httpx.TransportError), http.stream("GET", f"{url}/api/events") as stream:
+            heard.extend(line for line in stream.iter_lines() if line.startswith("event:"))
+
+    with running("up", **environment) as product:
+        wait_until(lambda: url in product.output, 90, "the URL on the screen")
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+
+        def training() -> list[dict[str, Any]]:
+            stages = http.get(f"{url}/api/experiments/quickstart").json()["stages"]
+            return [stage for stage in stages if stage["kind"] == "train" and stage["state"] == "running"]
+
+        members = family(product.process.pid)
+        assert len(members) >= 4
+        for order in (members, members[::-1], members[1:] + members[:1]):
+            wait_until(lambda: len(training()) == 2, 60, "two trainings")
+            for pid in members:
+                os.kill(pid, signal.SIGSTOP)
+            threading.Event().wait(1.5 * lease)
+            for pid in order:
+                os.kill(pid, signal.SIGCONT)
+                threading.Event().wait(0.2)
+        before = len(heard)
+        wait_until(lambda: status(url, "quickstart") == "succeeded", 240, "Quickstart")
+        assert family(product.process.pid) == members, "nobody was started again"
+        store = Store(Settings(home=tmp_path).database)
+        for stage in store.stages.of(store.experiments.get("quickstart").id):
+            assert (stage.attempt, stage.losses) == (1, 0), stage.history
+        store.close()
+        assert len(heard) > before
+        every_figure_is_there(url, "quickstart")
 
 
 def test_a_taken_port_and_an_unwritable_home_are_one_sentence(tmp_path: Path) -> None:

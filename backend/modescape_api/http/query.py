@@ -74,4 +74,6 @@ def parameters(fields: Askable) -> Iterator[Json]:
 
 
 def _parameter(name: str, schema: Json, description: str) -> Json:
-    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+    """With nothing behind its name it counts as not asked, as forms send the fields that nobody has filled in."""
+    return {"name": name, "in": "query", "required": False, "allowEmptyValue": True, "schema": schema,
+            "description": description}  # fmt: skip
