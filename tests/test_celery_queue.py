@@ -555,6 +555,21 @@ def test_a_stage_that_kills_its_worker_fails_after_three_times(embedded: House, 
 
 
 @pytest.mark.slow
+def test_what_is_lost_between_its_end_and_its_storing_goes_on_from_its_last_steps(embedded: House, wait_until) -> None:
+    experiment = embedded.launch([PlannedStage("train", "0", params={
+        "run": 0, "steps": 40, "seconds": 0.01, "die_after_until": 2,
+    })])  # fmt: skip
+    embedded.start("a")
+    assert embedded.workers["a"].wait(40) == 9
+    embedded.start("a")
+    wait_until(lambda: embedded.has_ended(experiment), 30, "the end of the experiment")
+    stage = embedded.store.stages.of(experiment.id)[0]
+    assert (stage.state, stage.attempt, stage.history[-1]["from_step"]) == ("succeeded", 2, 40)
+    assert embedded.values(experiment)["train/0"] == expected(1, 40)["train/0"]
+    wait_until(lambda: not [*(embedded.settings.artifact_folder / "scratch").iterdir()], 5, "that nothing is left")
+
+
+@pytest.mark.slow
 def test_a_worker_refuses_a_database_that_is_not_migrated(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     with pytest.raises(ConfigurationError, match="modescape migrate"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -324,9 +325,10 @@ def test_a_later_experiment_takes_over_the_arms_it_shares(lab: Lab) -> None:
 
 
 class Interrupting:
-    """The real runner, but each stage named is stopped once, at its n-th check."""
+    """The real runner, but each stage named is stopped once: at its n-th check, or after its end (inf), before that is
+    stored."""
 
-    def __init__(self, stops: dict[str, int]) -> None:
+    def __init__(self, stops: dict[str, float]) -> None:
         self.stops = stops
         self.resumed: list[str] = []
         self.stage_key = real.stage_key
@@ -346,7 +348,10 @@ class Interrupting:
             check()
 
         control.check = counted
-        return real.run_stage(lease, *rest, device=device)
+        output = real.run_stage(lease, *rest, device=device)
+        if left is not None:
+            raise StageInterrupted("stopped by the test")
+        return output
 
 
 @pytest.mark.slow
@@ -357,11 +362,12 @@ def test_interrupted_arms_branches_and_lines_end_with_the_same_bytes(lab: Lab, t
     upgrade(laboratory.settings.database)
     row = laboratory.create(SPEC, name="interrupted")
     # 15 steps an epoch: inside the second epoch of an arm, inside the last of a branch, within a line (begun anew)
-    runner = Interrupting({"arm/0/0/B": 20, "branch/2/0/1": 5, "instability/2/0": 3})
+    ended = dict.fromkeys(("train/0", "arm/0/0/C", "branch/2/0/0"), math.inf)
+    runner = Interrupting({"arm/0/0/B": 20, "branch/2/0/1": 5, "instability/2/0": 3, **ended})
     executor = Executor(laboratory.store, laboratory.artifacts, laboratory.settings, runner=runner)
     executor.run_experiment(row.id)
     assert runner.stops == {}
-    assert set(runner.resumed) == {"arm/0/0/B", "branch/2/0/1"}
+    assert set(runner.resumed) == {"arm/0/0/B", "branch/2/0/1", *ended}
     undisturbed = {(s.kind, s.key): s.result["extra"] for s in lab.stages if s.kind in ("arm", "branch", "instability")}
     found = {(s.kind, s.key): s.result["extra"] for s in laboratory.store.stages.of(row.id)}
     assert {key: found[key] for key in undisturbed} == undisturbed

@@ -2,8 +2,9 @@
 
     python tests/toy_worker.py NAME          # settings from MODESCAPE_*
 
-params of a stage: steps; seconds a step; die_at: the process ends there, whatever the attempt; fail_until: attempts
-before that one raise at half way; hang_until: attempts before that one never come to an end of half way.
+params of a stage: steps; seconds a step; die_at: the process ends there, whatever the attempt; die_after_until:
+attempts before that one end with their process once all steps are done; fail_until: attempts before that one raise at
+half way; hang_until: attempts before that one never come to an end of half way.
 TOY_HANGS_SECONDS: how long a stage may make no step.
 """
 
@@ -86,7 +87,8 @@ class ToyRunner:
                 points = []
         output.artifacts.append(artifacts.put_array(np.frombuffer(value.encode(), np.uint8), "weights"))
         output.extra = {"value": value}
-        artifacts.drop_scratch(lease.stage.id)
+        if lease.stage.attempt < lease.stage.params.get("die_after_until", 0):
+            os._exit(9)
         return output
 
 

@@ -210,7 +210,7 @@ class Artifacts:
     def sweep(self, known: Set[str], *, stages: Set[str] | None = None, grace_seconds: float = 3600.0) -> int:
         """Delete files that no row names and temporary left-overs, if untouched for `grace_seconds`; bytes freed.
 
-        stages: ids of the stages that exist; scratch of any other goes too (None leaves all scratch alone).
+        stages: ids of those that may go on; scratch of any other goes too (None leaves all scratch alone).
         """
         oldest, freed = time.time() - grace_seconds, 0
         for path in self._files():

@@ -362,6 +362,8 @@ class Executor:
             DATABASE.away(error)
         finally:
             self.current = tuple(one for one in self.current if one is not control)
+        if outcome in ("succeeded", "reused"):
+            self._forget_scratch(lease)
         seconds = time.monotonic() - started
         log.info("%s %s: %s in %.1f s", lease.experiment.slug, lease.name, outcome, seconds)
         try:
@@ -369,6 +371,14 @@ class Executor:
         except UNAVAILABLE as error:  # a reaper rings later
             DATABASE.away(error)
         return outcome
+
+    def _forget_scratch(self, lease: Lease) -> None:
+        """What a stage could go on from goes once the database has its end, and not before: whoever is killed between
+        the two would begin anew."""
+        try:
+            self.artifacts.drop_scratch(lease.stage.id)
+        except OSError as error:  # `verify` sweeps it
+            log.warning("what %s went on from is left behind: %s", lease.name, error)
 
     def _outlived(self, lease: Lease) -> None:
         try:

@@ -587,7 +587,7 @@ def verify(laboratory: Laboratory, *, sweep: bool = False) -> Verification:
         if unsound := [*sorted(missing), *damaged]:
             again = store.experiments.make_again(unsound)
         repaired = store.experiments.recompute_list_columns()
-        swept = artifacts.sweep(set(digests), stages=store.stages.ids()) if sweep else 0
+        swept = artifacts.sweep(set(digests), stages=store.stages.unfinished()) if sweep else 0
     return Verification(
         tuple(wrong), len(digests), tuple(sorted(missing)), tuple(damaged), again, repaired, swept,
         artifacts.folder / DAMAGED,

@@ -62,6 +62,7 @@ class Recorder:
         self.points: dict[str, list[tuple[int, float, float]]] = {}
         self.last = ProgressNumbers()
         self.failed = ""
+        self._resumable = partial
 
     def checkpoint(self, epoch: int, step: int, tensors: dict[str, NDArray[Any]]) -> None:
         if self.run is None and step == 0:
@@ -90,21 +91,22 @@ class Recorder:
         context, step = self.context, int(state.meta["step"])
         name = f"{context.lease.stage.id}-{context.lease.stage.attempt}-{step}"
         context.artifacts.put_scratch(name, state.tensors, {"state": json.dumps(state.meta)})
-        self._save({"resume": name, "step": step}, step)
+        kept = {"checkpoints": [*self.checkpoints], "snapshots": [*self.snapshots]}
+        self._resumable = {"resume": name, "step": step, **kept}
+        self._tell(step)
         context.artifacts.drop_scratch(context.lease.stage.id, keep=name)
 
     def close(self) -> None:
-        """The training is over and used: nothing will be resumed."""
-        self._save({}, self.checkpoints[-1]["step"] if self.checkpoints else None)
-        self.context.artifacts.drop_scratch(self.context.lease.stage.id)
+        """The training is over. What it could go on from stays until its stage has ended: a worker killed before that
+        does the last steps again, and not all of them."""
+        self._tell(self.checkpoints[-1]["step"] if self.checkpoints else None)
 
     def check(self) -> None:
         self.context.control.check()
 
-    def _save(self, partial: Json, step: int | None) -> None:
-        partial |= {"checkpoints": self.checkpoints, "snapshots": self.snapshots}
+    def _tell(self, step: int | None) -> None:
         self.context.control.save_partial(
-            partial, points=self.points, run=self.run, artifacts=self.context.output.artifacts, step=step
+            self._resumable, points=self.points, run=self.run, artifacts=self.context.output.artifacts, step=step
         )
         self.points = {}
 

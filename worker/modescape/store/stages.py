@@ -102,8 +102,9 @@ class Stages(Subject):
             arrows = select(StageNeed.stage_id, StageNeed.needs_id).join(Stage, Stage.id == StageNeed.stage_id)
             return [(stage, need) for stage, need in session.execute(arrows.where(of_it))]
 
-    def ids(self) -> set[str]:
-        return set(self.found(select(Stage.id)))
+    def unfinished(self) -> set[str]:
+        """Ids of those that may go on from what they have kept for themselves."""
+        return set(self.found(select(Stage.id).where(Stage.state != StageState.SUCCEEDED)))
 
     def oldest_running(self) -> datetime | None:
         """When the oldest stage that is running now was claimed; None when none runs."""

@@ -109,7 +109,6 @@ def arm(context: Context) -> None:
     training = _training(spec, params["learning_rate"])
     recorder = run_training(context, network, training, seeds, run=None)
     if recorder.failed:  # at a high rate: a result of this training, and no reason to lose the others
-        context.artifacts.drop_scratch(context.lease.stage.id)
         context.output.extra = {"failed": recorder.failed}
         return
     split = spec.evaluation.splits[0]

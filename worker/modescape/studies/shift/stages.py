@@ -275,7 +275,6 @@ def corrupt(context: Context) -> None:
             _save(context, i + 1, {"images": images[: i + 1]})
             saved = time.monotonic()
     context.output.extra = {"images": context.keep(images, "images"), "intensities": list(study.intensities)}
-    context.artifacts.drop_scratch(context.lease.stage.id)
 
 
 def _corrupted(
@@ -435,7 +434,6 @@ def shift(context: Context) -> None:
         **(_validated(context, networks, solutions) if solutions else {}),
         **(_elsewhere(context, networks) if solutions else {}),
     }
-    context.artifacts.drop_scratch(context.lease.stage.id)
 
 
 def _elsewhere(context: Context, networks: groups.Networks) -> Json:
@@ -641,7 +639,6 @@ def shift_compare(context: Context) -> None:
     if compared.evident:
         records = judged(context, compared.evidence())
         add_claims(context, (without(record, compared.lost, compared.runs) for record in records))
-    context.artifacts.drop_scratch(context.lease.stage.id)
 
 
 @dataclass(frozen=True, eq=False)
