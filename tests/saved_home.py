@@ -42,7 +42,7 @@ from modescape.store.leases import Lease
 from modescape.tables import Base, Experiment, Stage
 
 NUMERICS = "saved"
-MACHINE = Machine(device="cpu", title="a saved home", numerics=NUMERICS, queues=("cpu",))
+MACHINE = Machine(device="cpu", title="a saved home", numerics=NUMERICS)
 
 _SMALL: dict[str, Any] = {
     "data": {

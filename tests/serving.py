@@ -197,7 +197,7 @@ class SmallRunner:
 
 def work(laboratory: Laboratory, experiment_id: str) -> None:
     """Do every stage of an experiment that is ready, and those that become ready."""
-    machine = Machine(device="cpu", title="test", numerics="test", queues=("cpu",))
+    machine = Machine(device="cpu", title="test", numerics="test")
     executor = Executor(
         laboratory.store, laboratory.artifacts, laboratory.settings, runner=SmallRunner(), machine=machine
     )

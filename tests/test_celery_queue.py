@@ -41,6 +41,7 @@ from modescape.imported.ensemble import Recipe
 from modescape.imported.memory import from_arrays
 from modescape.importing import Answers, bring_in
 from modescape.laboratory import Laboratory, purge, started, verify
+from modescape.prices import Work
 from modescape.records import PlannedStage, StageOutput
 from modescape.settings import Settings
 from modescape.spec import parse
@@ -91,11 +92,12 @@ class House:
     logs: Path
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, name: str, *program: str) -> None:
+    def start(self, name: str, *program: str, queues: str = "") -> None:
         environment = {
             **os.environ,
             "MODESCAPE_HOME": str(self.settings.home),
             "MODESCAPE_LEASE_SECONDS": str(LEASE_SECONDS),
+            "MODESCAPE_QUEUES": queues,
         }
         if self.settings.database_url:
             environment["MODESCAPE_DATABASE_URL"] = self.settings.database_url.get_secret_value()
@@ -567,6 +569,37 @@ def test_what_is_lost_between_its_end_and_its_storing_goes_on_from_its_last_step
     assert (stage.state, stage.attempt, stage.history[-1]["from_step"]) == ("succeeded", 2, 40)
     assert embedded.values(experiment)["train/0"] == expected(1, 40)["train/0"]
     wait_until(lambda: not [*(embedded.settings.artifact_folder / "scratch").iterdir()], 5, "that nothing is left")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("either", ["embedded", "servers"], indirect=True)
+def test_workers_take_stages_of_the_queues_they_are_kept_to(either: House, wait_until) -> None:
+    for name in [*either.workers]:
+        either.kill(name)
+        del either.workers[name]
+    either.start("small", queues="cpu")
+    either.start("large", queues="long, gpu")
+    wait_until(lambda: {one.name for one in either.store.workers.living()} >= {"small", "large"}, 60, "both workers")
+    told = {one.name: one.queue for one in either.store.workers.living()}
+    assert (told["small"], told["large"]) == ("cpu", "long,gpu")
+
+    def planned(kind: str, run: int, **more: Any) -> PlannedStage:
+        return PlannedStage(kind, str(run), params={"run": run, "steps": 4, "seconds": 0.01}, **more)
+
+    experiment = either.launch([
+        planned("train", 0, work=Work(trained=1e4)), planned("predict", 1, work=Work(predicted=1e4)),
+        planned("compare", 2, work=Work(other=60.0)), planned("compare", 3, work=Work(other=6e4), estimate=6e4),
+        planned("compare", 4, needs=(("train", "0"),)),
+    ])  # fmt: skip
+    wait_until(lambda: either.has_ended(experiment), 40, "the end of the experiment")
+    done = {(stage.key, str(stage.queue), stage.worker) for stage in either.store.stages.of(experiment.id)}
+    assert done == {("0", "gpu", "large"), ("1", "gpu", "large"), ("2", "cpu", "small"), ("3", "long", "large"),
+                    ("4", "cpu", "small")}  # fmt: skip
+    for name in [*either.workers]:
+        either.kill(name)
+        del either.workers[name]
+    for name in ("a", "b"):
+        either.start(name)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from modescape import extras
-from modescape.errors import ExtraMissing
+from modescape.errors import ConfigurationError, ExtraMissing
 from modescape.executor import Machine
 from modescape.imported.ensemble import Tensors
 from modescape.imported.tensors import floats, header_of
@@ -153,8 +153,11 @@ def test_a_gpu_that_nothing_here_could_use_is_refused(monkeypatch: pytest.Monkey
     with pytest.raises(ExtraMissing, match=r"MODESCAPE_DEVICE=cuda needs torch"):
         Machine.here(Settings(home=tmp_path, device="cuda"))
     alone = Machine.here(Settings(home=tmp_path))
-    assert (alone.device, alone.queues) == ("cpu", ("cpu",))
+    assert (alone.device, alone.queues) == ("cpu", ("cpu", "gpu", "long"))
     assert f"numpy {np.__version__}" in alone.numerics
+    assert Machine.here(Settings(home=tmp_path, queues="long, cpu")).queues == ("long", "cpu")
+    with pytest.raises(ConfigurationError, match=r"MODESCAPE_QUEUES names tpu \(allowed: cpu, gpu, long\)"):
+        Machine.here(Settings(home=tmp_path, queues="cpu,tpu"))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ from modescape_api.pages import claims as pages
 from modescape_api.pages import failures
 from modescape_api.pages.forms import with_more
 
-CPU = Machine("cpu", "test", "test", ("cpu",))
+CPU = Machine("cpu", "test", "test")
 SGMCMC = {"cycles": 2, "epochs_per_cycle": 2, "samples_per_cycle": 1, "noise_epochs": 1, "learning_rate": 0.05}
 SPEC: dict[str, Any] = {
     "data": {"dataset": "digits", "input_scale": "standardised", "train_images": 490, "validation_images": 100},

@@ -179,7 +179,7 @@ def test_a_lost_lease_and_a_fault_drop_their_member_alone(
             raise RuntimeError("told to fail")
 
     first = executor(made, runner=Watching(disturb), group_of=runner.group_of)
-    assert first._take(first._claim(("cpu",), experiment.id)) == 3  # type: ignore[arg-type]
+    assert first._take(first._claim(("gpu",), experiment.id)) == 3  # type: ignore[arg-type]
     zero, one, two = trainings(made, experiment)
     assert (zero.state, one.state, two.state) == (StageState.SUCCEEDED, StageState.RUNNING, StageState.FAILED)
     assert two.error["message"] == "told to fail"
@@ -253,13 +253,15 @@ def test_an_interrupt_leaves_every_stage_of_a_group_ready(sqlite_url: str, tmp_p
 @pytest.mark.slow
 def test_workers_share_what_is_ready(sqlite_url: str, tmp_path: Path) -> None:
     made = laboratory(sqlite_url, tmp_path)
-    for name in ("one", "two", "far"):
-        queue = "gpu" if name == "far" else "cpu"
-        made.store.workers.register(name, device="d", numerics="n", queue=queue, pid=1)
-    experiment = launched(made, "branches", runs=5)
     first = executor(made)
-    assert first._take(first._claim(("cpu",), experiment.id)) == 3  # type: ignore[arg-type]
-    assert first._take(first._claim(("cpu",), experiment.id)) == 1  # type: ignore[arg-type]
+    here = first.machine.title
+    for name in ("one", "two", "far"):
+        device = "another device" if name == "far" else here
+        made.store.workers.register(name, device=device, numerics="n", queue="gpu,long", pid=1)
+    made.store.workers.register("small", device=here, numerics="n", queue="cpu", pid=1)
+    experiment = launched(made, "branches", runs=5)
+    assert first._take(first._claim(("gpu",), experiment.id)) == 3  # type: ignore[arg-type]
+    assert first._take(first._claim(("gpu",), experiment.id)) == 1  # type: ignore[arg-type]
     made.store.workers.stopped("two")
     assert [stage.state for stage in trainings(made, experiment)].count(StageState.SUCCEEDED) == 4
     made.store.close()

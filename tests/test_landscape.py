@@ -630,7 +630,7 @@ class Bench:
     def __init__(self, home: Path) -> None:
         self.laboratory = Laboratory(Settings(home=home))
         upgrade(self.laboratory.settings.database)
-        machine = Machine("cpu", "test", "test", ("cpu",))
+        machine = Machine("cpu", "test", "test")
         settings = self.laboratory.settings
         self.executor = Executor(self.store, self.laboratory.artifacts, settings, runner=self, machine=machine)
         self.interrupt_after: int | None = None

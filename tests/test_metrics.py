@@ -67,7 +67,7 @@ def test_workers_say_what_they_did_and_how_they_are(site: Served) -> None:
     store.workers.register("w0", device="cpu", numerics="n", queue="cpu", pid=1)
     store.workers.seen("w0", stage_id=None, readings=Reader().read())
     row = laboratory.create(SPEC, name="worked on")
-    machine = Machine(device="cpu", title="test", numerics="n", queues=("cpu",))
+    machine = Machine(device="cpu", title="test", numerics="n")
     executor = Executor(
         store, laboratory.artifacts, laboratory.settings, runner=SmallRunner(), machine=machine, name="w0"
     )

@@ -14,7 +14,7 @@ from modescape.executor import Executor, Machine
 from modescape.registry import figures
 from modescape.science.seeds import run_seeds
 
-CPU = Machine("cpu", "test", "test", ("cpu",))
+CPU = Machine("cpu", "test", "test")
 EVERYTHING: dict[str, Any] = {
     "data": {"dataset": "digits", "input_scale": "standardised", "train_images": 97, "validation_images": 500},
     "network": {"architecture": "mlp"},
@@ -77,7 +77,7 @@ def test_list_and_figure_agree_at_every_step_of_an_experiment(
     with site.client() as client:
         assert {word for name, word in words(client, row.slug).items() if name != "logged-curves"} == {"waiting"}
         taken = 0
-        while lease := laboratory.store.leases.claim("tests", queues=("cpu",), experiment_id=row.id, lease_seconds=60):
+        while lease := laboratory.store.leases.claim("tests", experiment_id=row.id, lease_seconds=60):
             executor.work(lease)
             taken += 1
             if taken % 25 == 0:

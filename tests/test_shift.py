@@ -40,7 +40,7 @@ from modescape.study import said_of_chains
 from modescape.tables import Stage
 from modescape.voice import HERE
 
-CPU = Machine(device="cpu", title="test", numerics="test", queues=("cpu",))
+CPU = Machine(device="cpu", title="test", numerics="test")
 TYPES, INTENSITIES, IMAGES, MEMBERS, RUNS = ("gaussian_noise", "contrast"), (1, 2, 3, 4, 5), 60, 2, 3
 SPEC: dict[str, Any] = {
     "data": {"dataset": "digits", "train_images": 120, "validation_images": 50, "test_images": 80},
@@ -672,7 +672,7 @@ def test_labels_in_another_order_cost_no_training(
     monkeypatch.setattr(here, "own_test", lambda *_: None)  # as for sets whose labels only a worker can read
     row = lab.create(rolled, name="rolled")
     executor = Executor(lab.store, lab.artifacts, lab.settings, machine=CPU)
-    lease = lab.store.leases.claim("test", queues=("cpu",), experiment_id=row.id, lease_seconds=60)
+    lease = lab.store.leases.claim("test", experiment_id=row.id, lease_seconds=60)
     assert lease is not None
     assert executor.work(lease) == "failed"
     first, *rest = lab.store.stages.of(row.id)

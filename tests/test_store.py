@@ -176,7 +176,7 @@ def test_what_a_damaged_file_makes_a_stage_say_is_recorded(store: Store) -> None
     experiment = create(store)
     with TemporaryDirectory() as folder:
         settings = Settings(home=Path(folder))
-        machine = Machine("cpu", "a test", "test", ("cpu",))
+        machine = Machine("cpu", "a test", "test")
         executor = Executor(store, Artifacts(Path(folder)), settings, runner=Failing(), machine=machine)
         lease = claim(store, "train/0", experiment)
         assert executor.work(lease) == "failed"

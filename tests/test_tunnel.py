@@ -246,7 +246,7 @@ class Bench:
     def __init__(self, laboratory: Laboratory, runner: Any = real) -> None:
         self.laboratory, self.store = laboratory, laboratory.store
         self.row = laboratory.create(SMALL, name="tunnels")
-        machine = Machine("cpu", "test", "test", ("cpu",))
+        machine = Machine("cpu", "test", "test")
         self.executor = Executor(self.store, laboratory.artifacts, laboratory.settings, runner=runner, machine=machine)
 
     @property

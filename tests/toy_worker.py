@@ -14,6 +14,7 @@ import hashlib
 import os
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from modescape.store import Store
 from modescape.store.leases import Lease
 
 SAVE_EVERY = 5
-MACHINE = Machine("cpu", "toy", "toy numerics", ("cpu",))
+MACHINE = Machine("cpu", "toy", "toy numerics")
 
 
 def start_of(kind: str, key: str, inputs: list[str]) -> str:
@@ -97,4 +98,4 @@ if __name__ == "__main__":
     from modescape.celery_queue import worker_main
 
     executor.HANGS_SECONDS = float(os.environ.get("TOY_HANGS_SECONDS", executor.HANGS_SECONDS))
-    worker_main(Settings(), sys.argv[1], runner=ToyRunner(), machine=MACHINE)
+    worker_main(Settings(), sys.argv[1], runner=ToyRunner(), machine=replace(MACHINE, queues=Settings().queues_served))

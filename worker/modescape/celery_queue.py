@@ -509,7 +509,8 @@ class _Rest:
 
 def _begin_afresh(name: str, settings: Settings, machine: Machine) -> None:
     log.info("nothing to do for %.0f s: gives its memory back", settings.rest_seconds)
-    command = [sys.executable, "-P", "-m", "modescape.cli", "worker", "--name", name, "--device", settings.device]
+    command = [sys.executable, "-P", "-m", "modescape.cli", "worker", "--name", name, "--device", settings.device,
+               "--queues", ",".join(machine.queues)]  # fmt: skip
     os.execve(sys.executable, command, {**os.environ, RESTED: json.dumps(asdict(machine))})
 
 
@@ -519,7 +520,7 @@ def _machine_of(told: str) -> Machine | None:
 
 def _register(store: Store, name: str, machine: Machine) -> None:
     store.workers.register(
-        name, device=machine.title, numerics=machine.numerics, queue=machine.queues[0], pid=os.getpid()
+        name, device=machine.title, numerics=machine.numerics, queue=",".join(machine.queues), pid=os.getpid()
     )
 
 

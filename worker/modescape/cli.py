@@ -88,6 +88,9 @@ def parser() -> argparse.ArgumentParser:
         help="run none, but say whether that one answers (without NAME: those of this machine); status 0 if so, else 1",
     )  # fmt: skip
     worker.add_argument("--device", default=None, choices=("auto", "cpu", "cuda"), help="where to compute")
+    worker.add_argument(
+        "--queues", default=None, help="take only stages of these queues, separated by commas: cpu, gpu, long"
+    )
     migrate = command("migrate", _migrate, "bring the database to this version")
     migrate.add_argument("--to", default="head", help="an Alembic revision; `base` destroys everything in the database")
     migrate.add_argument("--yes", action="store_true", help="do not ask before something is destroyed")
@@ -238,8 +241,8 @@ def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
     extras.require("worker", "modescape worker")
     from modescape.celery_queue import worker_main
 
-    if parsed.device:
-        settings = settings.model_copy(update={"device": parsed.device})
+    asked = {name: getattr(parsed, name) for name in ("device", "queues") if getattr(parsed, name)}
+    settings = settings.model_copy(update=asked)
     _keep_links_inside(settings)
     worker_main(settings, parsed.name)
     return 0

@@ -34,7 +34,7 @@ from modescape.database import AGAIN_SECONDS, UNAVAILABLE, is_away, is_busy, no_
 from modescape.drawing.words import duration
 from modescape.errors import ConfigurationError, LeaseLost, ModescapeError, NoRoom, StageInterrupted
 from modescape.outage import DATABASE, DISK, LOOPS
-from modescape.records import Json, StageKind, StageOutput, Status
+from modescape.records import Json, Queue, StageKind, StageOutput, Status
 from modescape.settings import Settings
 from modescape.stages.control import StageControl
 from modescape.stages.grouping import Group
@@ -91,12 +91,12 @@ class Grouper(Protocol):
 @dataclass(frozen=True)
 class Machine:
     """What computes here. device: "cpu" or "cuda"; numerics: what must be equal for equal bytes; queues: those it
-    takes stages from, its own first."""
+    takes stages from."""
 
     device: str
     title: str
     numerics: str
-    queues: tuple[str, ...]
+    queues: tuple[str, ...] = tuple(Queue)
 
     @classmethod
     def here(cls, settings: Settings) -> Machine:
@@ -111,7 +111,7 @@ class Machine:
         if not extras.has("torch"):
             if settings.device == "cuda":
                 extras.require("worker", "MODESCAPE_DEVICE=cuda")
-            return cls("cpu", _processor(), _numerics_of_numpy(), ("cpu",))
+            return cls("cpu", _processor(), _numerics_of_numpy(), settings.queues_served)
         import torch
 
         from modescape.science.arithmetic import choose_precision, numerics_class
@@ -123,7 +123,7 @@ class Machine:
         device = "cuda" if cuda else "cpu"
         title = torch.cuda.get_device_name() if cuda else _processor()
         numerics = numerics_class(device, choose_precision("auto", device))
-        return cls(device, title, numerics, ("gpu", "cpu") if cuda else ("cpu",))
+        return cls(device, title, numerics, settings.queues_served)
 
 
 class Watch:
@@ -334,7 +334,10 @@ class Executor:
         """Leases of stages of the same kind and experiment: as many as go together, and no more than this worker's
         share of those that are ready."""
         living = self._patiently(self.store.workers.living)
-        alike = {one.name for one in living if one.queue == self.machine.queues[0]}
+        alike = {
+            one.name for one in living
+            if one.device == self.machine.title and lease.stage.queue in one.queue.split(",")
+        }  # fmt: skip
         ready = 1 + self._patiently(lambda: self.store.leases.ready(lease.experiment.id, lease.stage.kind))
         for _ in range(min(group.members, -(-ready // len(alike | {self.name}))) - 1):
             other = self._claim((lease.stage.queue,), lease.experiment.id, kind=lease.stage.kind)

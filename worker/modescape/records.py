@@ -177,6 +177,17 @@ class ArtifactInfo:
 # --- what is planned, and what stages leave behind --------------------------------------------------------------------
 
 
+class Queue(StrEnum):
+    """What workers may be kept to, by what a stage is expected to be."""
+
+    CPU = "cpu"  # gathering, judging and drawing: no image goes through a network
+    GPU = "gpu"  # training and predicting
+    LONG = "long"  # whatever takes more than LONG_SECONDS
+
+
+LONG_SECONDS = 3600.0
+
+
 @dataclass(frozen=True)
 class PlannedStage:
     """A stage as the plan has it.
@@ -192,11 +203,17 @@ class PlannedStage:
     needs: tuple[Need, ...] = ()
     params: Json = field(default_factory=dict)
     estimate: float = 0.0
-    queue: str = "cpu"
     wants: tuple[Need, ...] = ()
     optional: bool = False
     work: Work = field(default_factory=Work)
     shape: str = ""
+
+    @property
+    def queue(self) -> Queue:
+        """Which workers take it."""
+        if self.estimate > LONG_SECONDS:
+            return Queue.LONG
+        return Queue.GPU if self.work.trained or self.work.predicted else Queue.CPU
 
 
 class About(TypedDict, total=False):

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modescape import neighbours
 from modescape.errors import ConfigurationError
+from modescape.records import Queue
 from modescape.users import home_key
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ class Settings(BaseSettings):
         None, ge=0, le=256, description="Workers `modescape up` starts; empty means one per core."
     )
     device: str = Field("auto", description="auto, cpu or cuda.")
+    queues: str = Field(
+        "", description="Queues that a worker takes stages from, separated by commas, of cpu (gathering and judging), "
+        "gpu (training and predicting) and long (whatever is expected to take over an hour); empty: all.",
+    )  # fmt: skip
     lease_seconds: float = Field(30.0, gt=0.5, le=3600, description="How long a silent worker keeps its stage.")
     rest_seconds: float = Field(
         300.0, gt=0, description="How long a worker without work keeps in memory what computing needs (some 400 MB); "
@@ -159,6 +164,14 @@ class Settings(BaseSettings):
     def registration_roots(self) -> tuple[Path, ...]:
         own = tuple(Path(folder).expanduser() for folder in self.data_roots.split(":") if folder)
         return own or self.data_folders[:-1]
+
+    @property
+    def queues_served(self) -> tuple[str, ...]:
+        """Raises ConfigurationError for a name that is no queue."""
+        asked = tuple(dict.fromkeys(name.strip() for name in self.queues.split(",") if name.strip()))
+        if wrong := [name for name in asked if name not in list(Queue)]:
+            raise ConfigurationError(f"MODESCAPE_QUEUES names {', '.join(wrong)} (allowed: {', '.join(Queue)})")
+        return asked or tuple(Queue)
 
     @cached_property
     def plugin_modules(self) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ def workers_page(request: Request, here: Here) -> Response:
     }
     rows = [workers.as_worker(here, row) for row in here.store.workers.all()]
     rows.sort(key=lambda row: (list(looks).index(row["state"]), row["name"]))
+    served = {queue for row in rows if row["state"] in ("working", "idle") for queue in row["queue"].split(",")}
     failed = here.store.experiments.page(ListQuery((Condition("status", "eq", Status.FAILED),), limit=20)).items
     return render(
         request,
@@ -56,6 +57,7 @@ def workers_page(request: Request, here: Here) -> Response:
         looks=looks,
         failed=failed,
         waiting=here.store.experiments.page(ListQuery((Condition("status", "eq", Status.QUEUED),), limit=1)).total,
+        unserved=[queue for queue in here.store.monitoring.waiting() if queue.queue not in served],
         last_event=here.store.events.last_id(),
     )
 

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, String, and_, exists, func, literal, liter
 from sqlalchemy.orm import Session, aliased
 
 from modescape.errors import LeaseLost
-from modescape.records import ArtifactInfo, EventKind, Json, Point, Progress, StageOutput, StageState, Wish
+from modescape.records import ArtifactInfo, EventKind, Json, Point, Progress, Queue, StageOutput, StageState, Wish
 from modescape.store.attempts import Attempt, running_under
 from modescape.store.curves import add_points, copy_points, drop_points
 from modescape.store.lookup import find_experiment, lock_experiment_of
@@ -68,7 +68,7 @@ class Leases(Subject):
         owner: str,
         *,
         stage_id: str | None = None,
-        queues: Sequence[str] = ("cpu",),
+        queues: Sequence[str] = tuple(Queue),
         experiment_id: str | None = None,
         kind: str | None = None,
         lease_seconds: float = 30.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,9 @@ import numpy as np
 from modescape.acting import Actor, UserRole, acting, actor
 from modescape.database import upgrade
 from modescape.errors import Conflict, LeaseLost, NotFound
+from modescape.prices import Work
 from modescape.records import (
+    LONG_SECONDS,
     ArtifactInfo,
     ListColumns,
     NewMeasurement,
@@ -171,9 +174,12 @@ def claims_once(store: Store) -> None:
     told = (str(stage.state), stage.lease_owner, stage.attempt, stage.worker)
     equal("claimed stage", told, ("running", "w", 1, "w"))
     _status(store, experiment, "running")
-    create(store, stages=[PlannedStage("train", "0", queue="gpu")])
+    trained = PlannedStage("train", "0", work=Work(trained=1.0))
+    create(store, stages=[trained, replace(trained, key="1", estimate=LONG_SECONDS + 1)])
     expect(store.leases.claim("w", queues=("cpu",)) is None, "A worker gets a stage of a queue it does not serve.")
-    expect(store.leases.claim("w", queues=("gpu", "cpu")) is not None, "No worker gets the stage of its queue.")
+    for queues, key in ((("long", "cpu"), "1"), (("gpu", "cpu"), "0")):
+        lease = store.leases.claim("w", queues=queues)
+        equal(f"stage of the queues {queues}", None if lease is None else lease.stage.key, key)
 
 
 @STORE.rule
