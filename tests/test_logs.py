@@ -85,7 +85,7 @@ def test_a_request_is_one_line_without_its_query_and_its_answer_has_its_id(tmp_p
             client.get("/api/experiments?q=secret", headers={"X-Request-Id": "from-the-proxy"}),
             client.get("/api/experiments/none"),
             client.get("/healthz"),
-            client.get("/signin?key=secret"),
+            client.get("/signin?code=secret"),
             client.get("/a\nb".replace("\n", "%0a"), headers={"X-Request-Id": "two words"}),
         ]
         time.sleep(0.1)

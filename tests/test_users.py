@@ -24,7 +24,7 @@ from fastapi.routing import APIRoute
 from serving import SPEC, Served, served, work
 
 from modescape import neighbours, users
-from modescape.acting import Actor, UserRole, acting, actor
+from modescape.acting import Actor, UserRole, account, acting, actor
 from modescape.cli import main
 from modescape.errors import ConfigurationError, Conflict, Forbidden, InvalidInput, NotFound
 from modescape.settings import Settings
@@ -93,7 +93,10 @@ def test_a_password_that_is_short_or_the_name_is_refused(password: str) -> None:
     assert refused.value.field == "password"
 
 
-@pytest.mark.parametrize("name", ["", " ", "a b", "a/b", "operator", "Operator", "a\u202eb", "x" * 65, "<b>"])
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "a b", "a/b", "operator", "Operator", "a\u202eb", "x" * 65, "<b>", "retention", "Nobody", account()],
+)
 def test_names_that_could_be_taken_for_something_else_are_refused(name: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         users.checked_name(name)
@@ -248,10 +251,24 @@ def test_users_are_added_changed_and_removed_by_admins_and_one_is_always_left(st
             lambda: store.users.remove("bob"),
             lambda: store.users.add("dora", UserRole.VIEWER, None),
             lambda: store.users.add_token("ada", "mine now", "0" * 64, None),
-            lambda: store.users.revoke(store.users.tokens("ada")[0][0].id),
         ):
             with pytest.raises(Forbidden):
                 change()
+        told = set()
+        for change in (
+            lambda: store.users.add_token("ghost", "mine now", "0" * 64, None),
+            lambda: store.users.add_token("carol", "mine now", "0" * 64, None),
+        ):
+            with pytest.raises(Forbidden) as refused:
+                change()
+            told.add(str(refused.value))
+        assert len(told) == 1, "who is no admin does not learn who is there"
+        for name in ("ghost", "carol"):
+            with pytest.raises(Forbidden):
+                store.users.change(name, password="x")
+        for id_ in (store.users.tokens("ada")[0][0].id, "0" * 36):
+            with pytest.raises(NotFound):
+                store.users.revoke(id_)
         store.users.change("bob", password=users.hash_password("another password"))
     with pytest.raises(NotFound):
         store.users.get("nobody")
@@ -260,9 +277,85 @@ def test_users_are_added_changed_and_removed_by_admins_and_one_is_always_left(st
     assert all(row.name != "carol" for _, row in store.users.tokens())
 
 
+def test_a_name_of_somebody_removed_is_nobodys_again(store: Store) -> None:
+    from modescape.testing.stores import create
+
+    add_users(store)
+    with by("carol"):
+        row = create(store)
+    store.users.remove("carol")
+    for again in ("carol", "Carol"):
+        with pytest.raises(Conflict, match="was removed"):
+            store.users.add(again, UserRole.RESEARCHER, None)
+    assert store.experiments.get(row.id).created_by == "carol"
+
+
+def test_the_last_admin_keeps_a_way_in(store: Store) -> None:
+    store.users.add("ada", UserRole.ADMIN, None)
+    store.users.add("bob", UserRole.RESEARCHER, None)
+    assert not store.users.has_admin(), "nobody could sign in"
+    token = store.users.add_token("ada", "only", "1" * 64, None)
+    assert store.users.has_admin()
+    with pytest.raises(Conflict, match="with a password or a token"):
+        store.users.revoke(token.id)
+    assert store.users.by_token("1" * 64) is not None
+    store.users.add("eve", UserRole.ADMIN, None)  # comes in by nothing
+    with pytest.raises(Conflict, match="with a password or a token"):
+        store.users.remove("ada")
+    store.users.add_token("ada", "other", "2" * 64, timedelta(hours=1))
+    store.users.revoke(token.id)
+    store.users.revoke(store.users.add_token("bob", "his", "3" * 64, None).id)
+
+
+@pytest.mark.parametrize("lifetime", [None, timedelta(days=90), timedelta(minutes=1)])
+def test_a_token_makes_none_that_outlives_it(store: Store, lifetime: timedelta | None) -> None:
+    add_users(store)
+    parent = store.users.add_token("ada", "brief", "1" * 64, timedelta(hours=1))
+    assert parent.expires_at is not None
+    with acting(Actor("ada", UserRole.ADMIN, "", parent.id)):
+        child = store.users.add_token("ada", "its own", "2" * 64, lifetime)
+        other = store.users.add_token("bob", "for bob", "3" * 64, lifetime)
+    with acting(Actor("ada", UserRole.ADMIN, "", child.id)):
+        grandchild = store.users.add_token("ada", "and its", "4" * 64, lifetime)
+    for made in (child, other, grandchild):
+        assert made.expires_at is not None
+        assert made.expires_at <= parent.expires_at
+    store.users.revoke(parent.id)
+    assert [store.users.by_token(digit * 64) for digit in "1234"] == [None] * 4, "what was made by it ends with it"
+    with acting(Actor("ada", UserRole.ADMIN, "", parent.id)), pytest.raises(Forbidden, match="revoked"):
+        store.users.add_token("ada", "late", "5" * 64, None)
+
+
+def test_keys_of_requests_are_of_who_sent_them(store: Store) -> None:
+    from modescape.testing.stores import create
+
+    made = {}
+    for name in ("bob", "carol"):
+        with by(name):
+            about = {"idempotency": ("key", f"request of {name}")}
+            opened = {"name": name, "planned": 2, "declared": {}, "request": f"request of {name}", "kept": ()}
+            cells = {"name": name, "document": {}, "cells": [], **about}
+            first = [create(store, **about), store.gatherings.open(**opened, key="key"), store.sweeps.create(**cells)]
+            again = [create(store, **about), store.gatherings.open(**opened, key="key"), store.sweeps.create(**cells)]
+        assert [one.id for one in first] == [one.id for one in again]
+        made[name] = {one.id for one in first}
+    assert not made["bob"] & made["carol"]
+    with by("bob"), pytest.raises(Conflict, match="'key' was used for another request"):
+        create(store, idempotency=("key", "another request"))
+
+
+def test_a_server_that_forgets_who_asks_acts_for_nobody() -> None:
+    script = (
+        "from modescape import acting\nassert acting.actor().role == 'admin'\nacting.serve_others()\n"
+        "assert acting.actor() == acting.NOBODY\nwith acting.acting(acting.Actor('bob', acting.UserRole.RESEARCHER)):\n"
+        "    assert acting.actor().name == 'bob'"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_two_admins_who_end_each_other_at_once_leave_one(store: Store) -> None:
     for name in ("ada", "eve"):
-        store.users.add(name, UserRole.ADMIN, None)
+        store.users.add(name, UserRole.ADMIN, "kept")
     store.users.add("bob", UserRole.RESEARCHER, None)
     begin, refused = threading.Barrier(2), []
 
@@ -378,6 +471,20 @@ def test_of_a_socket_for_both_families_the_owner_is_told() -> None:
             assert neighbours.owner(theirs[:2], taken.getsockname()[:2]) == os.getuid()
 
 
+def test_accounts_without_a_number_here_are_nobodys() -> None:
+    """In a user namespace that maps none, all accounts have one number, that of the process itself too."""
+    script = (
+        "import os, socket\nfrom modescape import neighbours\nserver = socket.create_server(('127.0.0.1', 0))\n"
+        "port = server.getsockname()[1]\nwith socket.create_connection(('127.0.0.1', port)) as line:\n"
+        "    taken, theirs = server.accept()\n    ours = taken.getsockname()\n"
+        "    assert neighbours._asked(socket.AF_INET, (socket.inet_aton(theirs[0]), theirs[1]), "
+        "(socket.inet_aton(ours[0]), ours[1])) == os.getuid()\n"
+        "    print(neighbours.owner(theirs, ours), neighbours.is_ours('127.0.0.1', port))"
+    )
+    asked = ["unshare", "--user", sys.executable, "-c", script]
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split() == ["None", "False"]
+
+
 _ASK = """
 import os, socket, sys
 os.setuid(int(sys.argv[1]))
@@ -422,6 +529,9 @@ def test_beyond_loopback_an_admin_is_as_good_as_a_token(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="users add"):
         create_app(settings)
     assert main_in(tmp_path, "users", "add", "ada", "--admin", "--no-password") == 0
+    with pytest.raises(ConfigurationError, match="users add"):
+        create_app(settings)  # she could not sign in
+    assert main_in(tmp_path, "tokens", "add", "ada") == 0
     create_app(settings)
 
 
@@ -438,16 +548,28 @@ def test_where_the_account_cannot_be_told_the_printed_address_lets_in_once(
     with served(tmp_path) as site:
         key = users.home_key(tmp_path)
         assert key is not None, "made when the server starts"
+        code = site.laboratory.store.users.new_code()
         with site.client(headers=PAGE) as client:
             assert client.get("/").headers["location"] == "/signin?next=%2F"
-            linked = client.get(f"/signin?key={key}", headers={"Sec-Fetch-Site": "cross-site"})
+            linked = client.get(f"/signin?code={code}", headers={"Sec-Fetch-Site": "cross-site"})
             assert linked.status_code == 403, "a page of somebody else's signs nobody in"
-            wrong = client.get("/signin?key=wrong")
-            assert (wrong.status_code, "holds no longer" in wrong.text) == (403, True)
-            let_in = client.get(f"/signin?key={key}")
+            wrong = client.get("/signin?code=wrong")
+            assert (wrong.status_code, "was opened before" in wrong.text) == (403, True)
+            let_in = client.get(f"/signin?code={code}")
             assert (let_in.status_code, let_in.headers["location"]) == (303, "/")
-            assert key not in str(let_in.headers)
+            assert code not in str(let_in.headers)
             assert client.get("/").status_code == 200
+            shown = client.get("/account")
+            assert "Browsers that are signed in" in shown.text
+            assert "Sign out all" not in shown.text, "there is no other"
+        with site.client(headers=PAGE) as other:
+            assert other.get(f"/signin?code={code}").status_code == 403, "once"
+            assert other.get(f"/signin?key={key}").status_code == 200, "the key is in no address"
+            assert other.get("/").status_code == 303
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(users, "CODE", timedelta(0))
+            late = site.laboratory.store.users.new_code()
+        assert not site.laboratory.store.users.take_code(users.digest(late)), "and for a few minutes"
         with site.client(headers={"Authorization": f"Bearer {key}"}) as client:
             assert client.get("/api/me").json() == {
                 "name": "operator", "role": "admin", "address": "127.0.0.1", "signed_in": False
@@ -575,8 +697,9 @@ def test_people_sign_in_change_their_password_and_out(lab: Lab) -> None:
                 "/signin", data={"name": "Carol", "password": PASSWORDS["carol"], "next": "/account"}
             )
             assert (entered.status_code, entered.headers["location"]) == (303, "/account")
-            cookie = entered.headers["set-cookie"]
+            cookie, known = entered.headers.get_list("set-cookie")
             assert all(word in cookie for word in ("HttpOnly", "SameSite=lax", "Path=/", "Max-Age=2592000"))
+            assert all(word in known for word in ("HttpOnly", "SameSite=strict", "Path=/", "Max-Age=31536000"))
         assert lab.store.users.by_sign_in(users.digest(client.cookies[identity.COOKIE])) is not None
         page = client.get("/account")
         assert "Browsers that are signed in" in page.text
@@ -639,6 +762,7 @@ def test_attempts_are_limited_by_user_and_told_and_forgiven(tmp_path: Path) -> N
         right = {"name": "bob", "password": PASSWORDS["bob"]}
         late = client.post("/signin", data=right)
         assert (late.status_code, "too many attempts failed; try again in" in late.text) == (429, True)
+        assert late.headers["retry-after"] in ("1", "2")
         assert client.post("/signin", data={"name": "carol", "password": PASSWORDS["carol"]}).status_code == 303
         time.sleep(1.05)
         assert client.post("/signin", data=right).status_code == 303
@@ -649,7 +773,7 @@ def test_attempts_are_limited_by_user_and_told_and_forgiven(tmp_path: Path) -> N
         for _ in range(30):  # what is no guess is not counted as one
             for wrong in (revoked, f"{users.TOKEN_PREFIX}{'x' * 43}"):
                 assert httpx.get(f"{site.url}/api/me", headers={"Authorization": f"Bearer {wrong}"}).status_code == 401
-            assert client.get("/signin?key=wrong").status_code == 403
+            assert client.get("/signin?code=wrong").status_code == 403
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         assert httpx.get(f"{site.url}/api/me", headers=bearer).status_code == 200
         statuses = [
@@ -661,6 +785,59 @@ def test_attempts_are_limited_by_user_and_told_and_forgiven(tmp_path: Path) -> N
         assert 1 <= int(answer.headers["retry-after"]) <= 900
         mine = {"Authorization": f"Bearer {tokens['bob']}"}
         assert httpx.get(f"{site.url}/api/me", headers=mine).status_code == 200, "nobody guesses 256 bits"
+
+
+def test_a_browser_that_has_signed_in_before_is_not_held_up_by_others(tmp_path: Path) -> None:
+    with served(tmp_path, token=TOKEN) as site, site.visitor() as bobs, site.visitor() as carols:
+        store = site.laboratory.store
+        add_users(store)
+        right = {"name": "bob", "password": PASSWORDS["bob"]}
+        assert bobs.post("/signin", data=right).status_code == 303
+        assert carols.post("/signin", data={"name": "carol", "password": PASSWORDS["carol"]}).status_code == 303
+        bobs.post("/signout")
+        far = [users.of_user("bob"), users.of_address("127.0.0.1")]
+        while store.users.attempt(far) == 0:  # from many addresses, and from this one
+            continue
+        assert bobs.post("/signin", data=right).status_code == 303
+        assert carols.post("/signin", data=right).status_code == 429, "one that is known for carol is not for bob"
+        with site.visitor(cookies={identity.BROWSER_COOKIE: "made up"}) as made_up:
+            assert made_up.post("/signin", data=right).status_code == 429
+        wrong = {**right, "password": "not his password"}
+        statuses = [bobs.post("/signin", data=wrong).status_code for _ in range(users.FREE_FAILURES["browser"] + 1)]
+        assert statuses == [403] * users.FREE_FAILURES["browser"] + [429], (
+            "who has taken it guesses no more than others"
+        )
+
+
+def test_signing_in_again_ends_the_former_sign_in_of_the_browser(lab: Lab) -> None:
+    with lab.site.visitor() as client:
+        held = []
+        for name in ("bob", "vera"):
+            client.post("/signin", data={"name": name, "password": PASSWORDS[name]})
+            held.append(users.digest(client.cookies[identity.COOKIE]))
+    assert [lab.store.users.by_sign_in(digest) is not None for digest in held] == [False, True]
+
+
+def test_who_has_no_user_sees_and_ends_the_sign_ins_by_the_servers_secrets(lab: Lab) -> None:
+    with lab.site.visitor() as one, lab.site.visitor() as other:
+        for browser in (one, other):
+            assert browser.post("/signin", data={"token": TOKEN}).status_code == 303
+        assert "Sign out all others" in one.get("/account").text
+        one.post("/account/signout-others")
+        assert one.get("/account").status_code == 200
+        assert other.get("/account").status_code == 303
+
+
+def test_who_is_here_is_told_by_no_answer(lab: Lab) -> None:
+    answers = [lab.asked("bob", "POST", "/api/tokens", json={"name": "x", "user": name}) for name in ("ghost", "vera")]
+    answers += [lab.asked("bob", "PATCH", f"/api/users/{name}", json={"disabled": True}) for name in ("ghost", "vera")]
+    assert [answer.status_code for answer in answers] == [403] * 4
+    told = [{**answer.json(), "instance": ""} for answer in answers]
+    assert told[0] == told[1]
+    assert told[2] == told[3]
+    of_vera = lab.store.users.tokens("vera")[0][0].id
+    missing = [lab.asked("bob", "DELETE", f"/api/tokens/{id_}") for id_ in (of_vera, "0" * 36)]
+    assert [answer.status_code for answer in missing] == [404, 404]
 
 
 def test_a_secret_that_nobody_guesses_is_heard_whoever_guesses(tmp_path: Path) -> None:
@@ -684,7 +861,7 @@ def test_of_many_guesses_at_once_each_meets_those_before_it(store: Store) -> Non
     for thread in threads:
         thread.join()
     assert sum(heard) == users.FREE_FAILURES["user"]
-    store.users.succeeded(key, users.of_address("192.0.2.7"))
+    store.users.succeeded([key, users.of_address("192.0.2.7")])
     assert store.users.attempt([key]) == 0
 
 
@@ -819,6 +996,11 @@ def test_users_and_tokens_by_command(
     said = command("users", "add", "ada", "--admin", "--password-stdin", given="correct horse battery\n")
     assert said == "ada may sign in as admin\n"
     assert "--password-stdin" in command("users", "add", "bob")
+    address, _, code = command("users", "link").strip().partition("/signin?code=")
+    assert address == Settings(home=tmp_path).url
+    assert len(code) >= 43
+    (tmp_path / "url").write_text("http://127.0.0.1:1234")
+    assert command("users", "link").startswith("http://127.0.0.1:1234/signin?code=")
     assert "12 to 1000" in command("users", "add", "bob", "--password-stdin", given="short\n")
     assert "make a token" in command("users", "add", "bob", "--no-password")
     secret = command("tokens", "add", "bob", "--name", "cluster", "--days", "1").strip()
@@ -830,6 +1012,7 @@ def test_users_and_tokens_by_command(
     assert "nobody would be left" in command("users", "remove", "ada")
     assert "is needed" in command("tokens", "add")
     store = Store(Settings(home=tmp_path).database)
+    assert [store.users.take_code(users.digest(code)) for _ in range(2)] == [True, False]
     assert users.password_holds("correct horse battery", store.users.get("ada").password)
     assert "new password" in command("users", "password", "ada", "--password-stdin", given="another long one\n")
     assert users.password_holds("another long one", store.users.get("ada").password)
@@ -837,6 +1020,14 @@ def test_users_and_tokens_by_command(
     assert store.users.tokens() == []
     assert {deed.who for deed in store.deeds.page()} == {actor().name}
     store.close()
+
+
+def test_the_first_command_keeps_what_it_makes_to_its_account(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    add = "import os, sys\nfrom modescape.cli import main\nos.umask(0o022)\nsys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", add, "users", "add", "ada", "--admin", "--no-password"]
+    subprocess.run(command, env={**os.environ, "MODESCAPE_HOME": str(tmp_path)}, check=True, capture_output=True)
+    assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in tmp_path.glob("modescape.db*")} == {0}
 
 
 def test_what_a_worker_does_is_nobodys_deed(lab: Lab) -> None:
@@ -880,3 +1071,17 @@ def test_a_user_keeps_and_awaits_no_more_than_is_theirs(store_url: str, tmp_path
         third = free.create(other, name="third")
     estimates = sum(stage.estimate for stage in store.stages.of(third.id))
     assert store.experiments.seconds_of_user("bob") == pytest.approx(estimates)
+
+
+def test_the_address_that_is_printed_signs_in_once_where_the_account_cannot_be_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modescape import supervisor
+
+    with served(tmp_path) as site:
+        assert supervisor._entrance(site.url, site.settings) == site.url, "it is seen who asks"
+        monkeypatch.setattr(neighbours, "owner", lambda client, server: None)
+        printed = supervisor._entrance(site.url, site.settings)
+        assert users.home_key(tmp_path) not in printed
+        with site.client(headers=PAGE) as client:
+            assert [client.get(printed).headers.get("location") for _ in range(2)] == ["/", None]

@@ -17,7 +17,7 @@ import numpy.ma  # noqa: F401  # np.unique loads it when first called: in two re
 from fastapi import Depends, FastAPI
 from starlette.routing import BaseRoute, Route
 
-from modescape import __version__, logs, plugins
+from modescape import __version__, acting, logs, plugins
 from modescape.database import check_schema, upgrade
 from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
@@ -115,6 +115,7 @@ def serve(settings: Settings) -> None:
 
     logs.set_up(settings.log_level, settings.log_format)
     plugins.refuse_heavy()
+    acting.serve_others()
     app = create_app(settings)
     _prepare(settings)  # here already, for its errors are one sentence
     # What is imported stays: looking through it for garbage stopped one request in twenty for 70 ms. What is imported

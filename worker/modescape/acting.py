@@ -5,7 +5,7 @@
 
 The store asks `actor()` at every change that users ask for, and keeps the answer with it. Where nobody else is served
 (a notebook, the command line, a worker) it is the account of this machine that the process runs under, which may do
-everything: what it changes are its own files.
+everything: what it changes are its own files. In a server it is nobody, unless somebody is known to ask.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ class UserRole(StrEnum):
 
 @dataclass(frozen=True)
 class Actor:
-    """name: by which what it made is known as its own; address: from where it asks, "" from this process."""
+    """name: by which what it made is known as its own; address: from where it asks, "" from this process; token: id of
+    the user's token by which it came, or by which its browser signed in."""
 
     name: str
     role: UserRole
     address: str = ""
+    token: str | None = None
 
     def may(self, role: UserRole) -> bool:
         return self.role.reaches(role)
@@ -64,12 +66,25 @@ class Actor:
             raise Forbidden(f"{what} is not yours to change: {whose}; an admin may, and anybody may clone it")
 
 
+NOBODY = Actor("nobody", UserRole.VIEWER)
 _ACTOR: ContextVar[Actor | None] = ContextVar("actor", default=None)
+_serves_others = False
 
 
 def actor() -> Actor:
     """Who asks here and now."""
-    return _ACTOR.get() or Actor(account(), UserRole.ADMIN)
+    return _ACTOR.get() or (NOBODY if _serves_others else Actor(account(), UserRole.ADMIN))
+
+
+def serve_others() -> None:
+    """From now on this process does nothing in the name of its own account, unless that is told to ask."""
+    global _serves_others
+    _serves_others = True
+
+
+def own(key: str) -> str:
+    """As a request's key is kept: of everybody who asks another. No name holds a colon."""
+    return f"{actor().name}:{key}"
 
 
 @contextmanager

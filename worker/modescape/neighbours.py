@@ -4,7 +4,8 @@
 
 The kernel is asked for the one socket (sock_diag(7), `INET_DIAG`), which takes 12 us and no rights; where that is not
 allowed, its table is read (/proc/net/tcp, tcp6). A socket that is closed already belongs to nobody: the kernel says
-0 of it, as of root's, but names no inode.
+0 of it, as of root's, but names no inode. An account of another user namespace, which has no number here, is told by
+one for all of them, and is nobody's either.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 _SOCK_DIAG_BY_FAMILY = 20  # linux/sock_diag.h
@@ -47,9 +49,19 @@ def owner(client: Address | None, server: Address | None) -> int | None:
     (theirs, their_port), (ours, our_port) = ends
     family = socket.AF_INET if theirs.version == 4 else socket.AF_INET6
     try:
-        return _asked(family, (theirs.packed, their_port), (ours.packed, our_port))
+        found = _asked(family, (theirs.packed, their_port), (ours.packed, our_port))
     except OSError:
-        return _read(family, (theirs.packed, their_port), (ours.packed, our_port))
+        found = _read(family, (theirs.packed, their_port), (ours.packed, our_port))
+    return None if found == _overflow() else found
+
+
+@lru_cache
+def _overflow() -> int:
+    """The number of all accounts that have none in this namespace."""
+    try:
+        return int(Path("/proc/sys/kernel/overflowuid").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 65534  # as linux/highuid.h has it
 
 
 def _asked(family: int, theirs: tuple[bytes, int], ours: tuple[bytes, int]) -> int | None:
@@ -98,6 +110,8 @@ def _written(address: bytes, port: int) -> str:
 def is_ours(host: str, port: int) -> bool:
     """Whether who listens there runs under our account, so that it may be shown what is ours. Where the system does not
     tell such things, it is taken for that."""
+    if os.getuid() == _overflow():
+        return False  # anybody could be called so
     with socket.create_connection((host, port), timeout=2.0) as line:
         ours, theirs = line.getsockname()[:2], line.getpeername()[:2]
         if owner(ours, theirs) is None:

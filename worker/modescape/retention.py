@@ -15,8 +15,9 @@ from datetime import timedelta
 from modescape.acting import Actor, UserRole, acting
 from modescape.errors import Conflict, NotFound
 from modescape.laboratory import Laboratory, purge
+from modescape.users import RETENTION
 
-_ACTOR = Actor("retention", UserRole.ADMIN)
+_ACTOR = Actor(RETENTION, UserRole.ADMIN)
 AT_ONCE = 20  # experiments: a purge deletes files
 
 

@@ -26,7 +26,6 @@ from modescape.errors import ConfigurationError, InvalidInput
 from modescape.outage import DATABASE
 from modescape.registry import presets
 from modescape.settings import Settings
-from modescape.users import home_key
 
 if TYPE_CHECKING:
     from modescape.store import Store
@@ -40,7 +39,7 @@ def up(settings: Settings) -> int:
     home = _own_home(settings.home, private=not settings.open)
     lock = _lock(home) or _lock_of_one_that_ends(home)
     if lock is None:
-        print(f"Modescape is already running at {_address(home)}", flush=True)
+        print(f"Modescape is already running at {_entrance(_address(home), settings)}", flush=True)
         return 0
     _check_port(settings)
     url = settings.url
@@ -129,15 +128,22 @@ def _answers(url: str) -> bool:
 
 
 def _entrance(url: str, settings: Settings) -> str:
-    """The address to open: with the home's key in it where the server cannot see that it is this account that asks."""
+    """The address to open: one that signs in once where the server cannot see that it is this account that asks."""
+    from modescape.store import Store
+
     try:
         with urllib.request.urlopen(f"{url}/api/me", timeout=5):
             return url
     except urllib.error.HTTPError as error:
-        key = home_key(settings.home) if error.code == 401 and settings.token is None else None
-        return url if key is None else f"{url}/signin?key={key}"
-    except OSError:
+        if error.code != 401 or settings.token is not None:
+            return url
+    except (OSError, ValueError):  # it does not answer, or has not said where it is
         return url
+    store = Store(settings.database)
+    try:
+        return f"{url}/signin?code={store.users.new_code()}"
+    finally:
+        store.close()
 
 
 def _check_port(settings: Settings) -> None:

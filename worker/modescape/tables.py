@@ -196,6 +196,7 @@ class Experiment(Base):
     error: Mapped[str | None] = mapped_column(Text)  # first failed stage, in one line
     provenance: Mapped[dict[str, Any] | None]  # where an ensemble that was made elsewhere came from (`importing`)
     priority: Mapped[int] = mapped_column(default=0, server_default="0")  # records.PRIORITIES: higher ones first
+    planned_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")  # that its stages will keep
     turn: Mapped[str] = mapped_column(Id, default="", server_default="")  # what takes turns: its sweep's id, or its own
 
 
@@ -212,7 +213,7 @@ class Sweep(Base):
     created_by: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     archived_at: Mapped[datetime | None]
-    request_key: Mapped[str | None] = mapped_column(unique=True)  # of a request that may be repeated
+    request_key: Mapped[str | None] = mapped_column(unique=True)  # acting.own of a request that may be repeated
     request: Mapped[str | None] = mapped_column(String(64))  # digest of its body
 
 
@@ -524,7 +525,7 @@ class Gathering(Base):
     planned: Mapped[int]  # members promised
     sealed: Mapped[bool]
     declared: Mapped[dict[str, Any]]  # what was said of all members before any came: gathering.Declared
-    key: Mapped[str | None] = mapped_column(unique=True)  # of the request that opened it, which may be repeated
+    key: Mapped[str | None] = mapped_column(unique=True)  # acting.own of the request that opened it
     request: Mapped[str] = mapped_column(String(64))  # digest of its body
     revision: Mapped[int] = mapped_column(default=0)  # grows with every change: who planned on another one plans again
     experiment_id: Mapped[str | None] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
@@ -591,7 +592,7 @@ class Idempotency(Base):
 
     __tablename__ = "idempotency"
 
-    key: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)  # acting.own of the request's
     request: Mapped[str] = mapped_column(String(64))  # digest of the body: another body under the same key is refused
     experiment_id: Mapped[str] = mapped_column(Id)
     at: Mapped[datetime] = mapped_column(default=utcnow)
@@ -645,6 +646,7 @@ class ApiToken(Base):
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     expires_at: Mapped[datetime | None]
     used_at: Mapped[datetime | None]  # to a minute
+    parent_id: Mapped[str | None] = mapped_column(Id, index=True)  # the token by which it was made, which it ends with
 
 
 class SignIn(Base):
@@ -662,12 +664,42 @@ class SignIn(Base):
     seen_at: Mapped[datetime]  # to a minute
 
 
+class FormerUser(Base):
+    """The name of a user who was removed, which nobody has again: what that one made stays under it."""
+
+    __tablename__ = "former_user"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class KnownBrowser(Base):
+    """A browser in which a user's password was once right: others' failures with that name do not hold it up."""
+
+    __tablename__ = "known_browser"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)  # of what its own cookie holds
+    user_id: Mapped[str] = mapped_column(
+        ForeignKey("user_account.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    used_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class SignInCode(Base):
+    """What an address holds that signs in once whoever runs the server."""
+
+    __tablename__ = "sign_in_code"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    expires_at: Mapped[datetime]
+
+
 class SignInFailure(Base):
-    """How often somebody failed to sign in lately: under a user's name, or from an address."""
+    """How often somebody failed to sign in lately: under a user's name, from an address, or in a known browser."""
 
     __tablename__ = "sign_in_failure"
 
-    key: Mapped[str] = mapped_column(primary_key=True)  # users.of_user, users.of_address
+    key: Mapped[str] = mapped_column(primary_key=True)  # users.of_user, of_address, of_browser
     count: Mapped[int]
     at: Mapped[datetime] = mapped_column(index=True)  # the last of them
 

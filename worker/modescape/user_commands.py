@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,8 +26,9 @@ DAYS = 90.0
 
 
 def add_to(command: Callable[[str, Command, str], ArgumentParser]) -> None:
-    people = command("users", _users, "list who may sign in; add, change or remove somebody")
-    people.add_argument("action", nargs="?", default="list", choices=("list", "add", "change", "password", "remove"))
+    people = command("users", _users, "list who may sign in; add, change or remove somebody; link: sign in once")
+    actions = ("list", "add", "change", "password", "remove", "link")
+    people.add_argument("action", nargs="?", default="list", choices=actions)
     people.add_argument("name", nargs="?", help="who")
     people.add_argument("--role", choices=[str(role) for role in UserRole], help="what they may do; researcher if new")
     people.add_argument("--admin", action="store_const", const="admin", dest="role", help="short for --role admin")
@@ -45,6 +47,7 @@ def _store(settings: Settings, *, new: bool = False) -> Store:
     from modescape.store import Store
 
     if new:  # the first admin is added before a server ever ran
+        os.umask(0o077)  # also where the home is there already, and open
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         upgrade(settings.database)
     check_schema(settings.database)
@@ -57,6 +60,9 @@ def _users(settings: Settings, parsed: argparse.Namespace) -> int:
         for row in store.users.all():
             how = "password" if row.password else "tokens alone"
             print(f"{row.name:30} {row.role:10} {how:12} {'kept out' if row.disabled else ''}".rstrip())
+        return 0
+    if parsed.action == "link":
+        print(f"{_address(settings)}/signin?code={store.users.new_code()}")
         return 0
     if not parsed.name:
         raise InvalidInput("who?", field="name", allowed="as `modescape users` lists them")
@@ -81,6 +87,16 @@ def _users(settings: Settings, parsed: argparse.Namespace) -> int:
         store.users.remove(parsed.name)
         print(f"{parsed.name} is removed; what they made stays")
     return 0
+
+
+def _address(settings: Settings) -> str:
+    """Where the server of this home is found: where people open it, as it said when it was started, or by settings."""
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    try:
+        return (settings.home / "url").read_text(encoding="utf-8").strip() or settings.url
+    except FileNotFoundError:
+        return settings.url
 
 
 def _password(name: str, parsed: argparse.Namespace) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modescape import extras, names
+from modescape.acting import NOBODY, account
 from modescape.errors import ConfigurationError, InvalidInput
 
 if TYPE_CHECKING:
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
 
 TOKEN_PREFIX = "modescape_"  # by which scanners of repositories know a token that was left in one
 OPERATOR = "operator"  # the name of who shows a secret of the server itself: MODESCAPE_TOKEN, or the home's key
+RETENTION = "retention"  # the name under which workers delete what was archived for long
 
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 1000  # characters
 LONGEST_NAME = 64
 SESSION = timedelta(days=30)
+CODE = timedelta(minutes=10)  # in which an address that signs in once must be opened
+KNOWN = timedelta(days=365)  # for which a browser stays known that a user has not signed in with
 
-FREE_FAILURES = {"user": 5, "address": 20}  # before one waits at all: many share an address
-LONGEST_WAIT = {"user": 30.0, "address": 900.0}  # seconds: a stranger can hold up the user no longer
+FREE_FAILURES = {"user": 5, "address": 20, "browser": 5}  # before one waits at all: many share an address
+LONGEST_WAIT = {"user": 30.0, "address": 900.0, "browser": 900.0}  # seconds: strangers hold up the user no longer
 HALVED = timedelta(minutes=10)  # how long until failures count half
 FORGOTTEN = timedelta(days=1)  # and until they are forgotten
 GUESSABLE = 32  # characters: a longer secret of the server is guessed by nobody, and has no limit
@@ -49,10 +53,14 @@ def checked_name(name: str, *, field: str = "name") -> str:
         raise InvalidInput(
             f"is {name!r}", field=field, allowed="letters, digits and . _ - @ +, without spaces, such as ada.lovelace"
         )
-    if key_of(name) == OPERATOR:
-        raise InvalidInput(
-            f"is {name!r}, which stands for whoever shows the server's own token", field=field, allowed="another name"
-        )
+    others = {
+        OPERATOR: "whoever shows the server's own token",
+        RETENTION: "what deletes what was archived for long",
+        key_of(NOBODY.name): "whoever has not signed in",
+        key_of(account()): "the account of this machine that runs Modescape",
+    }
+    if (stands_for := others.get(key_of(name))) is not None:
+        raise InvalidInput(f"is {name!r}, which stands for {stands_for}", field=field, allowed="another name")
     return name
 
 
@@ -169,6 +177,11 @@ def of_address(address: str) -> str:
         return f"address {address[:64]}"
     found = getattr(found, "ipv4_mapped", None) or found
     return f"address {found if found.version == 4 else ipaddress.ip_network((found, 64), strict=False)}"
+
+
+def of_browser(digest: str) -> str:
+    """Under which failures in a browser are counted that is known by what has that digest."""
+    return f"browser {digest}"
 
 
 def still(count: int, passed: timedelta) -> int:

@@ -33,6 +33,7 @@ from modescape_api.http.refusal import Refusal
 log = logging.getLogger("modescape.access")
 
 COOKIE = "modescape_session"
+BROWSER_COOKIE = "modescape_browser"  # by which a browser is known in which a password was right
 SAFE = ("GET", "HEAD", "OPTIONS")
 SERVER_TOKEN, HOME_KEY, API_TOKEN, PASSWORD = "server-token", "home-key", "token", "password"
 MOST_WAITING = 8  # passwords that are to be checked, one after another
@@ -154,15 +155,21 @@ class Doorkeeper:
     async def _by_cookie(self, request: Request, cookie: str) -> Who | None:
         key = users.digest(cookie)
         shown = await anyio.to_thread.run_sync(self._store.users.by_sign_in, key)
-        return None if shown is None else Who(actor_of(shown.user, address_of(request)), key)
+        if shown is None:
+            return None
+        token = None if shown.sign_in is None else shown.sign_in.token_id
+        return Who(actor_of(shown.user, address_of(request), token), key)
 
     async def by_token(self, given: str, address: str) -> Shown | None:
         """Whose token it is: a user's, or the server's own. Raises Refusal (429) where that could be guessed."""
         if given.startswith(users.TOKEN_PREFIX):  # nobody guesses 256 bits: these need no limit
             found = await anyio.to_thread.run_sync(self._store.users.by_token, users.digest(given))
-            return None if found is None else Shown(actor_of(found[1], address), API_TOKEN, found[1], found[0])
-        if (shown := self.by_home_key(given, address)) is not None:
-            return shown
+            if found is None:
+                return None
+            token, user = found
+            return Shown(actor_of(user, address, token.id), API_TOKEN, user, token)
+        if self.home_key is not None and users.same(given, self.home_key):  # whoever can read the home's files
+            return Shown(actor_of(None, address), HOME_KEY)
         if self.server_token is None:
             return None
         if len(self.server_token) >= users.GUESSABLE:
@@ -172,21 +179,22 @@ class Doorkeeper:
         if not users.same(given, self.server_token):
             log.warning("a wrong token from %s", address or "this machine")
             return None
-        await anyio.to_thread.run_sync(self._store.users.succeeded, None, where)
+        await anyio.to_thread.run_sync(self._store.users.succeeded, [where])
         return Shown(actor_of(None, address), SERVER_TOKEN)
 
-    def by_home_key(self, given: str, address: str) -> Shown | None:
-        """Whoever can read the home's files; 256 bits, too."""
-        if self.home_key is None or not users.same(given, self.home_key):
-            return None
-        return Shown(actor_of(None, address), HOME_KEY)
+    async def by_code(self, given: str, address: str) -> Shown | None:
+        """Whoever opens an address that was made to sign in once (`modescape users link`); 256 bits, too."""
+        held = await anyio.to_thread.run_sync(self._store.users.take_code, users.digest(given))
+        return Shown(actor_of(None, address), HOME_KEY) if held else None
 
-    async def by_password(self, name: str, password: str, address: str) -> Shown | None:
-        """The user who has it. Raises Refusal (429) while that user or address must wait, or too many are checked."""
-        user, where = users.of_user(name), users.of_address(address)
-        if self._one_password.statistics().tasks_waiting >= MOST_WAITING:
+    async def by_password(self, request: Request, name: str, password: str) -> Shown | None:
+        """The user who has it. Raises Refusal (429) while that user or address must wait, or too many are checked; in a
+        browser in which that user has signed in before, what others do counts for nothing."""
+        address, keys = address_of(request), await self._counted(request, name)
+        is_known = len(keys) == 1
+        if self._one_password.statistics().tasks_waiting >= MOST_WAITING and not is_known:
             raise _later(2)
-        await self._attempt([user, where])
+        await self._attempt(keys)
         row = await anyio.to_thread.run_sync(self._store.users.with_password, name)
         async with self._one_password:
             kept = None if row is None else row.password
@@ -195,8 +203,16 @@ class Doorkeeper:
             who = repr(row.name) if row is not None else "a name that nobody has"
             log.warning("a wrong password for %s from %s", who, address or "this machine")
             return None
-        await anyio.to_thread.run_sync(self._store.users.succeeded, user, where)
+        await anyio.to_thread.run_sync(self._store.users.succeeded, keys)
         return Shown(actor_of(row, address), PASSWORD, row)
+
+    async def _counted(self, request: Request, name: str) -> list[str]:
+        """Under what an attempt with a user's password counts (OWASP's device cookies)."""
+        if cookie := request.cookies.get(BROWSER_COOKIE):
+            key = users.digest(cookie)
+            if await anyio.to_thread.run_sync(self._store.users.knows_browser, key, name):
+                return [users.of_browser(key)]
+        return [users.of_user(name), users.of_address(address_of(request))]
 
     async def hashed(self, password: str, name: str) -> str:
         """As a password of that user is kept. Raises InvalidInput for one that is none."""
@@ -240,10 +256,10 @@ class Shown:
     token: ApiToken | None = None
 
 
-def actor_of(row: User | None, address: str) -> Actor:
+def actor_of(row: User | None, address: str, token: str | None = None) -> Actor:
     if row is None:
         return Actor(users.OPERATOR, UserRole.ADMIN, address)
-    return Actor(row.name, row.role, address)
+    return Actor(row.name, row.role, address, token)
 
 
 def address_of(request: Request) -> str:
@@ -267,15 +283,25 @@ def _is_loopback(host: str) -> bool:
 
 
 def begin(request: Request, answer: Response, store: Store, shown: Shown) -> None:
-    """From now on the browser that gets this answer is known. A database call: not on the event loop."""
-    secret = users.new_secret()
+    """From now on the browser that gets this answer is signed in, and no longer as it was. Database calls: not on the
+    event loop."""
+    secret, before = users.new_secret(), request.cookies.get(COOKIE)
     store.users.sign_in(
-        users.digest(secret), shown.user, shown.secret, address_of(request), token=shown.token
+        users.digest(secret), shown.user, shown.secret, address_of(request), token=shown.token,
+        before=None if before is None else users.digest(before),
     )  # fmt: skip
+    secure = request.url.scheme == "https"
     answer.set_cookie(
-        COOKIE, secret, int(users.SESSION.total_seconds()), httponly=True, samesite="lax",
-        secure=request.url.scheme == "https",
+        COOKIE, secret, int(users.SESSION.total_seconds()), httponly=True, samesite="lax", secure=secure
     )  # fmt: skip
+    if shown.secret == PASSWORD and shown.user is not None:
+        known = request.cookies.get(BROWSER_COOKIE, "")
+        if not store.users.knows_browser(users.digest(known)):  # what is not ours is not taken for one
+            known = users.new_secret()
+        store.users.know_browser(users.digest(known), shown.user)
+        answer.set_cookie(
+            BROWSER_COOKIE, known, int(users.KNOWN.total_seconds()), httponly=True, samesite="strict", secure=secure
+        )  # fmt: skip
 
 
 def end(answer: Response) -> None:

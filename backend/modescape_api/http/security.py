@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modescape import logs
-from modescape.acting import Actor, UserRole, acting
+from modescape.acting import NOBODY, acting
 from modescape.database import UNAVAILABLE
 from modescape.errors import ConfigurationError, NotFound, Problem
 from modescape.settings import Settings
@@ -210,7 +210,7 @@ class Guard:
             if who is None and not _is_open(scope["path"]):
                 await _to_sign_in(request)(scope, receive, with_headers)
                 return
-            with acting(_NOBODY if who is None else who.actor):
+            with acting(NOBODY if who is None else who.actor):
                 if not takes_files(request):
                     receive = _replay(b"" if request.method in SAFE else await _read(request), receive)
                 await self.app(scope, receive, with_headers)
@@ -249,9 +249,6 @@ class Guard:
                 )
         if request.method not in SAFE:
             check_origin(request.headers, self.hosts.added, must_say=may_be_a_form(request))
-
-
-_NOBODY = Actor("nobody", UserRole.VIEWER)
 
 
 def _is_open(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from anyio.to_thread import run_sync
@@ -22,16 +23,15 @@ Text = Annotated[str, Form(max_length=1000)]
 
 
 @router.get("/signin")
-async def signin_page(request: Request, here: Here, next: str = "/", key: str | None = None) -> Response:
-    """key: the home's, of the address that the server printed. It goes from the address at once: into a sign-in."""
-    if key is None:
+async def signin_page(request: Request, here: Here, next: str = "/", code: str | None = None) -> Response:
+    """code: of the address that `modescape up` or `modescape users link` printed, which signs in once."""
+    if code is None:
         return await run_sync(_page, request, here, next, "")
     typed = request.headers.get("sec-fetch-site", "none") == "none"  # and not a link of some page's
-    shown = here.door.by_home_key(key, address_of(request)) if typed else None
+    shown = await here.door.by_code(code, address_of(request)) if typed else None
     if shown is None:
-        return await run_sync(
-            _page, request, here, next, "That address holds no longer; the server prints another.", 403
-        )
+        said = "That address was opened before, or is too old; `modescape users link` prints another."
+        return await run_sync(_page, request, here, next, said, 403)
     return await _entered(request, here, shown, next)
 
 
@@ -45,14 +45,15 @@ async def signin(
     token: Text = "",
     next: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
-    address = address_of(request)
     try:
         if token:
-            shown, wrong = await here.door.by_token(token.strip(), address), "That token is not known here."
+            shown = await here.door.by_token(token.strip(), address_of(request))
+            wrong = "That token is not known here."
         else:
-            shown, wrong = await here.door.by_password(name.strip(), password, address), "Name or password is wrong."
+            shown = await here.door.by_password(request, name.strip(), password)
+            wrong = "Name or password is wrong."
     except Refusal as refusal:
-        return await run_sync(_page, request, here, next, str(refusal), 429, name)
+        return await run_sync(_page, request, here, next, str(refusal), 429, name, refusal.headers)
     if shown is None:
         return await run_sync(_page, request, here, next, wrong, 403, name)
     return await _entered(request, here, shown, next)
@@ -75,8 +76,16 @@ async def _entered(request: Request, here: Site, shown: Shown, next: str) -> Res
     return answer
 
 
-def _page(request: Request, here: Site, next: str, error: str, status: int = 200, name: str = "") -> Response:
+def _page(
+    request: Request,
+    here: Site,
+    next: str,
+    error: str,
+    status: int = 200,
+    name: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     return render(
-        request, here, "signin.html", next=own_path(next), error=error, status=status, name=name,
+        request, here, "signin.html", next=own_path(next), error=error, status=status, headers=headers, name=name,
         has_users=bool(here.store.users.all()), has_token=here.door.server_token is not None,
     )  # fmt: skip

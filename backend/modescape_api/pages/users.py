@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from modescape import users as rules
 from modescape.acting import UserRole
 from modescape.errors import Conflict, InvalidInput, NotFound
-from modescape.tables import User
+from modescape.tables import SignIn, User
 from modescape_api.http import bodies, identity
 from modescape_api.http.identity import Present, Shown, Who, actor_of, address_of, needs
 from modescape_api.http.site import Here, Site
@@ -60,7 +60,7 @@ def _account(
         user=row,
         may=MAY[who.actor.role],
         tokens=[users.as_token(token, owner) for token, owner in users.tokens_of(here, who.actor.name)],
-        browsers=[users.as_sign_in(one, who) for one in here.store.users.sign_ins(row.name)] if row else [],
+        browsers=[users.as_sign_in(one, who) for one in _browsers(here, who)],
         shortest=rules.SHORTEST_PASSWORD,
         days=users.DAYS,
         problem=None if problem is None else problem.problems[0],
@@ -76,6 +76,14 @@ def _own(here: Site, who: Who) -> User | None:
         return None
 
 
+def _browsers(here: Site, who: Who) -> list[SignIn]:
+    """Those of the same user; of who has none and may do everything, those that have shown a secret of the server."""
+    row = _own(here, who)
+    if row is None and not who.actor.may(UserRole.ADMIN):
+        return []
+    return here.store.users.sign_ins(None if row is None else row.name)
+
+
 @router.post("/account/password")
 @needs(UserRole.VIEWER)
 async def own_password(
@@ -84,7 +92,7 @@ async def own_password(
     try:
         if password != again:
             raise InvalidInput("is not the same twice", field="again", allowed="the new password once more")
-        if await here.door.by_password(who.actor.name, present, address_of(request)) is None:
+        if await here.door.by_password(request, who.actor.name, present) is None:
             raise InvalidInput("is not your password so far", field="present", allowed="the password there is")
         asked = UserChanges(password=password)
         row = await users.change_user(request, here, who, who.actor.name, asked, shown=True)
@@ -119,8 +127,7 @@ def revoke(here: Here, id: Annotated[str, Form(max_length=36)] = "", next: Next 
 @router.post("/account/signout-others")
 @needs(UserRole.VIEWER)
 def sign_out_others(here: Here, who: Present) -> Response:
-    rows = here.store.users.sign_ins(who.actor.name)
-    here.store.users.sign_out([row.digest for row in rows if row.digest != who.sign_in])
+    here.store.users.sign_out([row.digest for row in _browsers(here, who) if row.digest != who.sign_in])
     return RedirectResponse("/account", status_code=303)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated
 
@@ -17,7 +16,7 @@ from modescape.records import Json
 from modescape.tables import ApiToken, Deed, SignIn, User
 from modescape_api.http import problems, replies
 from modescape_api.http.bodies import Body, Name, body, documented
-from modescape_api.http.identity import Present, Who, address_of, needs
+from modescape_api.http.identity import Present, Who, needs
 from modescape_api.http.site import Here, Site
 from modescape_api.resources.examples import Example, answer, answers, listing
 
@@ -86,7 +85,7 @@ def as_deed(row: Deed) -> Json:
 
 @router.get("/api/me", summary="Who asks, and what that one may", responses=answers("Whoever asks", "me"))
 def me(who: Present) -> Response:
-    return replies.json({**asdict(who.actor), "signed_in": who.sign_in is not None})
+    return replies.json({**replies.picked(who.actor, "name", "role", "address"), "signed_in": who.sign_in is not None})
 
 
 # -- users ---------------------------------------------------------------------------------------------------------
@@ -158,7 +157,7 @@ async def change_user(
     if asked.password is not None:
         own = users.key_of(user) == users.key_of(who.actor.name)
         given = asked.present_password or ""
-        if own and not shown and await here.door.by_password(user, given, address_of(request)) is None:
+        if own and not shown and await here.door.by_password(request, user, given) is None:
             raise InvalidInput(
                 "is not the present one", field="present_password", allowed="the password there is so far"
             )
@@ -213,7 +212,8 @@ def tokens_of(here: Site, name: str | None) -> list[tuple[ApiToken, User]]:
     "/api/tokens",
     status_code=201,
     summary="Make a token",
-    description="`token` is told here and never again: only its digest is kept.",
+    description="`token` is told here and never again: only its digest is kept. One that is made by another token ends "
+    "with that one, at the latest.",
     openapi_extra=documented(NewToken, Example("ask-token")),
     responses={
         201: answer("Made", "token"),
@@ -228,17 +228,18 @@ def add_token(here: Here, who: Present, asked: Annotated[NewToken, body(NewToken
 
 def make_token(here: Site, who: Who, asked: NewToken) -> tuple[str, ApiToken, User]:
     """The secret, which is told once, and its row. Raises NotFound, Forbidden."""
-    row = here.store.users.get(asked.user or who.actor.name)
-    secret = users.new_secret(users.TOKEN_PREFIX)
+    name, secret = asked.user or who.actor.name, users.new_secret(users.TOKEN_PREFIX)
     lifetime = None if asked.days is None else timedelta(days=asked.days)
-    return secret, here.store.users.add_token(row.name, asked.name, users.digest(secret), lifetime), row
+    token = here.store.users.add_token(name, asked.name, users.digest(secret), lifetime)
+    return secret, token, here.store.users.get(name)
 
 
 @router.delete(
     "/api/tokens/{token}",
     status_code=204,
     summary="Revoke a token",
-    responses={204: {"description": "It holds no longer"}, **problems.documented("forbidden", "not-found")},
+    description="With the tokens that were made by it. Somebody else's, which are for admins, are not found.",
+    responses={204: {"description": "It holds no longer"}, **problems.documented("not-found", "conflict")},
 )
 @needs(UserRole.VIEWER)
 def revoke(here: Here, token: str) -> Response:

@@ -12,7 +12,7 @@ from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, defer
 
 from modescape import names, own_sets
-from modescape.acting import actor
+from modescape.acting import actor, own
 from modescape.errors import Conflict, InvalidInput
 from modescape.records import PRIORITIES, PlannedStage, StageKind, StageState, Status
 from modescape.spec import ExperimentSpec
@@ -123,7 +123,7 @@ def known_request(change: Change, idempotency: tuple[str, str] | None) -> Experi
     if idempotency is None:
         return None
     key, digest = idempotency
-    row = change.session.get(Idempotency, key)
+    row = change.session.get(Idempotency, own(key))
     if row is None:
         return None
     experiment = change.session.get(Experiment, row.experiment_id)

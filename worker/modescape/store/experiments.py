@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import defer
 
 from modescape import columns, names
+from modescape.acting import own
 from modescape.claims.repeated_looks import Look
 from modescape.errors import Conflict, NotFound
 from modescape.listing import Listing, ListQuery, Page
@@ -106,7 +107,7 @@ class Experiments(Subject):
                     experiment.priority = checked_priority(about.get("priority", 0))
                     if idempotency is not None:
                         key, digest = idempotency
-                        row = Idempotency(key=key, request=digest, experiment_id=experiment.id, at=change.now)
+                        row = Idempotency(key=own(key), request=digest, experiment_id=experiment.id, at=change.now)
                         change.session.add(row)
                     change.event(EventKind.CREATED, experiment.id, name=name, slug=experiment.slug)
                     change.theirs("launch", experiment)

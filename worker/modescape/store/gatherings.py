@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from modescape import names
-from modescape.acting import actor
+from modescape.acting import actor, own
 from modescape.errors import Conflict, ModescapeError, NotFound
 from modescape.records import ArtifactInfo, EventKind, Json, Need, PlannedStage
 from modescape.spec import ExperimentSpec
@@ -73,7 +73,8 @@ class Gatherings(Subject):
                     if (known := _known(change.session, key, request)) is not None:
                         return known
                     row = Gathering(
-                        id=str(uuid.uuid4()), name=name, planned=planned, sealed=False, declared=declared, key=key,
+                        id=str(uuid.uuid4()), name=name, planned=planned, sealed=False, declared=declared,
+                        key=None if key is None else own(key),
                         request=request, revision=0, looks=[], created_by=actor().name, created_at=change.now,
                         changed_at=change.now,
                     )  # fmt: skip
@@ -215,7 +216,7 @@ def _recipe(row: Gathering) -> str:
 
 
 def _known(session: Session, key: str | None, request: str | None) -> Gathering | None:
-    found = None if key is None else session.scalars(select(Gathering).where(Gathering.key == key)).one_or_none()
+    found = None if key is None else session.scalars(select(Gathering).where(Gathering.key == own(key))).one_or_none()
     if found is not None and request is not None and found.request != request:
         raise Conflict(f"the Idempotency-Key {(key or '')[:80]!r} was used for another request; use a new key")
     return found

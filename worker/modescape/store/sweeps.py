@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, defer
 
 from modescape import names
-from modescape.acting import actor
+from modescape.acting import actor, own
 from modescape.errors import Conflict, NotFound
 from modescape.records import EventKind, Json, PlannedStage
 from modescape.spec import ExperimentSpec
@@ -75,7 +75,7 @@ class Sweeps(Subject):
             change.lock(LOOKS_LOCK)  # of a request that comes twice at once the second sees what the first has stored
             if (known := _known(change, idempotency)) is not None:
                 return known
-            key, digest = idempotency or (None, None)
+            key, digest = (own(idempotency[0]), idempotency[1]) if idempotency else (None, None)
             sweep = Sweep(
                 id=str(uuid.uuid4()), slug=free_slug(change.session, Sweep.slug, name), name=name, document=document,
                 created_at=change.now, created_by=actor().name, request_key=key, request=digest,
@@ -145,7 +145,7 @@ def _known(change: Change, idempotency: tuple[str, str] | None) -> Sweep | None:
     if idempotency is None:
         return None
     key, digest = idempotency
-    known = change.session.scalar(select(Sweep).where(Sweep.request_key == key))
+    known = change.session.scalar(select(Sweep).where(Sweep.request_key == own(key)))
     if known is not None and known.request != digest:
         raise Conflict(f"the Idempotency-Key {key[:80]!r} was used for another request; use a new key")
     return known

@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,7 @@ from modescape import names, users
 from modescape.acting import UserRole, actor
 from modescape.errors import Conflict, Forbidden, NotFound
 from modescape.store.transaction import USERS_LOCK, Change, Subject, now
-from modescape.tables import ApiToken, SignIn, SignInFailure, User
+from modescape.tables import ApiToken, FormerUser, KnownBrowser, SignIn, SignInCode, SignInFailure, User
 
 _TO_A_MINUTE = timedelta(minutes=1)  # how exactly it is kept when a secret was last shown
 
@@ -29,7 +29,7 @@ class Shown:
 
 
 class Users(Subject):
-    """By name; `Ada` and `ada` are one."""
+    """By name; `Ada` and `ada` are one. Who may not know of others is told the same of those that are not there."""
 
     def all(self) -> list[User]:
         return self.found(select(User).order_by(User.key))
@@ -46,16 +46,20 @@ class Users(Subject):
         return None if found is None or found.disabled or found.password is None else found
 
     def has_admin(self) -> bool:
-        """Whether anybody may come in who may let others in."""
+        """Whether anybody can come in who may let others in."""
         with self.database.reading() as session:
-            return _admins(session) > 0
+            return _admins(session, now(session)) > 0
 
     def add(self, name: str, role: UserRole, password: str | None) -> User:
-        """password: as `users.hash_password` made it. Raises InvalidInput, Conflict, Forbidden."""
+        """password: as `users.hash_password` made it. Raises InvalidInput, Conflict (also for the name of somebody who
+        was removed: what that one made is still theirs), Forbidden."""
         name = users.checked_name(name)
         actor().check(UserRole.ADMIN, "adding a user")
         try:
             with self.database.writing() as change:
+                change.lock(USERS_LOCK)
+                if change.session.get(FormerUser, users.key_of(name)) is not None:
+                    raise Conflict(f"{name!r} was removed, and what they made stays theirs; choose another name")
                 row = User(
                     id=str(uuid.uuid4()), name=name, key=users.key_of(name), role=role, password=password,
                     disabled=False, created_at=change.now, created_by=actor().name,
@@ -72,10 +76,10 @@ class Users(Subject):
     ) -> User:
         """Each of them ends the user's sign-ins; disabling it its tokens' use, too. Raises NotFound, Conflict for
         the last admin, Forbidden: people may change their own password, and an admin everything."""
+        if role is not None or disabled is not None or not _is_own(name):
+            actor().check(UserRole.ADMIN, "changing a user")
         with self.database.writing() as change:
             row = _changing(change, name)
-            if role is not None or disabled is not None or row.name != actor().name:
-                actor().check(UserRole.ADMIN, "changing a user")
             if role is not None:
                 row.role = role
             if password is not None:
@@ -83,19 +87,21 @@ class Users(Subject):
             if disabled is not None:
                 row.disabled = disabled
             change.session.execute(delete(SignIn).where(SignIn.user_id == row.id))
-            _keep_an_admin(change.session)
+            _keep_an_admin(change)
             said = {"role": role, "disabled": disabled, "password": "changed" if password else None}
             told = {key: value for key, value in said.items() if value is not None}
             change.deed("change", "user", row.id, row.name, **told)
             return row
 
     def remove(self, name: str) -> None:
-        """With its tokens and sign-ins; what it made stays and keeps its name. Raises NotFound, Conflict, Forbidden."""
+        """With its tokens and sign-ins; what it made stays and keeps its name, which nobody gets again. NotFound,
+        Conflict, Forbidden."""
         actor().check(UserRole.ADMIN, "removing a user")
         with self.database.writing() as change:
             row = _changing(change, name)
             change.session.execute(delete(User).where(User.id == row.id))
-            _keep_an_admin(change.session)
+            change.insert_missing(FormerUser, [{"key": row.key, "at": change.now}])
+            _keep_an_admin(change)
             change.deed("remove", "user", row.id, row.name)
 
     # --- tokens ---
@@ -110,29 +116,43 @@ class Users(Subject):
             return [(token, user) for token, user in rows]
 
     def add_token(self, name: str, label: str, digest: str, lifetime: timedelta | None) -> ApiToken:
-        """For the user of that name, which is one's own or anybody's for an admin. lifetime: None never ends.
-        Raises NotFound, InvalidInput, Forbidden."""
+        """For the user of that name, which is one's own or anybody's for an admin. lifetime: None never ends; who came
+        by a token makes none that outlives it. Raises NotFound, InvalidInput, Forbidden."""
         label = names.checked(label, field="name", longest=users.LONGEST_NAME)
+        if not _is_own(name):
+            actor().check(UserRole.ADMIN, "tokens of somebody else")
         with self.database.writing() as change:
-            row = _find(change.session, name)
-            _check_own(row)
+            row, parent = _find(change.session, name), actor().token
+            by = None if parent is None else change.session.get(ApiToken, parent, with_for_update={"read": True})
+            if parent is not None and by is None:
+                raise Forbidden("the token by which you came was revoked meanwhile")
+            ends = [None if lifetime is None else change.now + lifetime, None if by is None else by.expires_at]
             token = ApiToken(
                 id=str(uuid.uuid4()), user_id=row.id, name=label, digest=digest, created_at=change.now,
-                expires_at=None if lifetime is None else change.now + lifetime,
+                expires_at=min((end for end in ends if end is not None), default=None), parent_id=parent,
             )  # fmt: skip
             change.session.add(token)
             change.deed("add", "token", token.id, label, user=row.name)
             return token
 
     def revoke(self, id_: str) -> None:
-        """It ends, with the sign-ins made by it. Raises NotFound, Forbidden."""
+        """It ends, with the sign-ins and tokens made by it. Raises NotFound, also for somebody else's, and Conflict for
+        the last way in of the last admin."""
         with self.database.writing() as change:
+            change.lock(USERS_LOCK)
             token = change.session.get(ApiToken, id_)
-            if token is None:
+            row = None if token is None else change.session.get_one(User, token.user_id)
+            if token is None or row is None or not (_is_own(row.name) or actor().may(UserRole.ADMIN)):
                 raise NotFound(f"there is no token {id_[:80]!r}")
-            row = change.session.get_one(User, token.user_id)
-            _check_own(row)
-            change.session.execute(delete(ApiToken).where(ApiToken.id == id_))
+            could = _admins(change.session, change.now)
+            ended = [id_]
+            while ended:
+                made = select(ApiToken.id).where(ApiToken.parent_id.in_(ended))
+                more = list(change.session.scalars(made))
+                change.session.execute(delete(ApiToken).where(ApiToken.id.in_(ended)))
+                ended = more
+            if could:
+                _keep_an_admin(change)
             change.deed("revoke", "token", id_, token.name, user=row.name)
 
     def by_token(self, digest: str) -> tuple[ApiToken, User] | None:
@@ -154,10 +174,18 @@ class Users(Subject):
     # --- sign-ins ---
 
     def sign_in(
-        self, digest: str, user: User | None, secret: str, address: str, *, token: ApiToken | None = None
+        self,
+        digest: str,
+        user: User | None,
+        secret: str,
+        address: str,
+        *,
+        token: ApiToken | None = None,
+        before: str | None = None,
     ) -> SignIn:
         """A browser that has shown a secret, known from now on by what has that digest. It ends with what let it in.
-        Raises Forbidden where that holds no longer: it took a while to be checked."""
+        before: the digest by which it was known so far, which ends. Raises Forbidden where the secret holds no longer:
+        it took a while to be checked."""
         with self.database.writing() as change:
             if user is not None:
                 now_ = change.session.get(User, user.id, populate_existing=True)
@@ -165,7 +193,9 @@ class Users(Subject):
                 same = now_ is not None and (secret != "password" or now_.password == user.password)
                 if now_ is None or now_.disabled or not (held and same):
                     raise Forbidden("what was shown holds no longer; sign in again")
-            change.session.execute(delete(SignIn).where(SignIn.expires_at <= change.now))
+            change.session.execute(delete(SignIn).where((SignIn.expires_at <= change.now) | (SignIn.digest == before)))
+            change.session.execute(delete(SignInCode).where(SignInCode.expires_at <= change.now))
+            change.session.execute(delete(KnownBrowser).where(KnownBrowser.used_at <= change.now - users.KNOWN))
             ends = change.now + users.SESSION
             if token is not None and token.expires_at is not None:
                 ends = min(ends, token.expires_at)
@@ -190,10 +220,12 @@ class Users(Subject):
                 change.session.execute(update(SignIn).where(SignIn.digest == digest).values(seen_at=at))
         return Shown(user, sign_in)
 
-    def sign_ins(self, name: str) -> list[SignIn]:
-        """The browsers of a user, the last seen first. Raises NotFound."""
+    def sign_ins(self, name: str | None) -> list[SignIn]:
+        """The browsers of a user, the last seen first; None: those that have shown a secret of the server itself.
+        Raises NotFound."""
         with self.database.reading() as session:
-            of_it = select(SignIn).where(SignIn.user_id == _find(session, name).id)
+            user_id = None if name is None else _find(session, name).id
+            of_it = select(SignIn).where(SignIn.user_id == user_id)
             alive = of_it.where(SignIn.expires_at > now(session))
             return list(session.scalars(alive.order_by(SignIn.seen_at.desc(), SignIn.digest)))
 
@@ -206,6 +238,36 @@ class Users(Subject):
         """Whoever came in by a secret of the server itself that holds no longer: server-token or home-key."""
         with self.database.writing() as change:
             change.session.execute(delete(SignIn).where(SignIn.user_id.is_(None), SignIn.secret == secret))
+
+    def new_code(self) -> str:
+        """What signs in once, at /signin?code=…, whoever opens that within `users.CODE`: as the operator. Raises
+        Forbidden."""
+        actor().check(UserRole.ADMIN, "an address that signs in")
+        code = users.new_secret()
+        with self.database.writing() as change:
+            change.session.add(SignInCode(digest=users.digest(code), expires_at=change.now + users.CODE))
+        return code
+
+    def take_code(self, digest: str) -> bool:
+        """Whether that holds; it does no longer."""
+        with self.database.writing() as change:
+            held = delete(SignInCode).where(SignInCode.digest == digest).returning(SignInCode.expires_at)
+            ends = change.session.execute(held).scalar_one_or_none()
+            return ends is not None and ends > change.now
+
+    def knows_browser(self, digest: str, name: str | None = None) -> bool:
+        """Whether a user of that name, None: any, has signed in with the browser of that digest."""
+        found = select(KnownBrowser.digest).where(KnownBrowser.digest == digest)
+        if name is not None:
+            joined = found.join(User, User.id == KnownBrowser.user_id)
+            found = joined.where(User.key == users.key_of(name))
+        with self.database.reading() as session:
+            return session.scalar(found.limit(1)) is not None
+
+    def know_browser(self, digest: str, user: User) -> None:
+        """A user has signed in with it by a password."""
+        with self.database.writing() as change:
+            change.session.merge(KnownBrowser(digest=digest, user_id=user.id, used_at=change.now))
 
     # --- failures ---
 
@@ -228,12 +290,13 @@ class Users(Subject):
                 row.count, row.at = count + 1, max(at, row.at)
             return 0.0
 
-    def succeeded(self, user: str | None, address: str) -> None:
-        """The attempt was right: the user begins anew, and the address has one less."""
+    def succeeded(self, keys: Sequence[str]) -> None:
+        """The attempt was right: user and browser begin anew, and an address has one less."""
         with self.database.writing() as change:
-            if user is not None:
-                change.session.execute(delete(SignInFailure).where(SignInFailure.key == user))
-            less = update(SignInFailure).where(SignInFailure.key == address, SignInFailure.count > 0)
+            addresses = [key for key in keys if key.startswith("address ")]
+            others = [key for key in keys if key not in addresses]
+            change.session.execute(delete(SignInFailure).where(SignInFailure.key.in_(others)))
+            less = update(SignInFailure).where(SignInFailure.key.in_(addresses), SignInFailure.count > 0)
             change.session.execute(less.values(count=SignInFailure.count - 1))
 
 
@@ -249,19 +312,21 @@ def _find(session: Session, name: str) -> User:
     return found
 
 
-def _check_own(row: User) -> None:
-    if row.name != actor().name:
-        actor().check(UserRole.ADMIN, "tokens of somebody else")
+def _is_own(name: str) -> bool:
+    return users.key_of(name) == users.key_of(actor().name)
 
 
-def _admins(session: Session) -> int:
+def _admins(session: Session, at: datetime) -> int:
+    """How many admins have a way in: a password, or a token."""
+    holds = or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > at)
+    way = or_(User.password.is_not(None), exists().where(ApiToken.user_id == User.id, holds))
     of_them = select(func.count()).select_from(User)
-    return session.scalar(of_them.where(User.role == UserRole.ADMIN, User.disabled.is_(False))) or 0
+    return session.scalar(of_them.where(User.role == UserRole.ADMIN, User.disabled.is_(False), way)) or 0
 
 
-def _keep_an_admin(session: Session) -> None:
-    """Raises Conflict where nobody would be left who may let others in."""
-    session.flush()
-    others = session.scalar(select(func.count()).select_from(User))
-    if others and not _admins(session):
-        raise Conflict("nobody would be left who is an admin; make somebody else one first")
+def _keep_an_admin(change: Change) -> None:
+    """Raises Conflict where nobody would be left who can let others in."""
+    change.session.flush()
+    others = change.session.scalar(select(func.count()).select_from(User))
+    if others and not _admins(change.session, change.now):
+        raise Conflict("nobody would be left who is an admin with a password or a token; make somebody else one first")
