@@ -214,6 +214,25 @@ def test_sets_belong_to_who_registered_them(store: Store) -> None:
         store.own_sets.unregister("flowers")
 
 
+def test_a_name_for_a_place_is_shown_on_ones_own_experiments_alone(store: Store) -> None:
+    from modescape.spec import parse
+    from modescape.testing.stores import create
+
+    spec, made = parse({"data": {"dataset": "folder", "path": "/a/pots"}}), {}
+    for name in ("bob", "carol"):
+        with by(name):
+            made[name] = create(store, name, spec=spec).id
+    with by("bob"):
+        store.own_sets.register("flowers", {"dataset": "folder", "where": "/a/pots"})
+    assert {name: store.experiments.get(id_).dataset for name, id_ in made.items()} == {
+        "bob": "flowers", "carol": "pots"
+    }  # fmt: skip
+    with by("bob"):
+        store.own_sets.unregister("flowers")
+    store.own_sets.register("vases", {"dataset": "folder", "where": "/a/pots"})
+    assert {store.experiments.get(id_).dataset for id_ in made.values()} == {"vases"}, "an admin's name is everybody's"
+
+
 def test_imports_belong_to_who_opened_them(store: Store) -> None:
     with by("bob"):
         row = store.gatherings.open(name="Bob's", planned=2, declared={}, request="r", key=None, kept=())
@@ -826,6 +845,38 @@ def test_who_has_no_user_sees_and_ends_the_sign_ins_by_the_servers_secrets(lab: 
         one.post("/account/signout-others")
         assert one.get("/account").status_code == 200
         assert other.get("/account").status_code == 303
+
+
+def test_what_was_sent_is_of_who_sent_it(lab: Lab) -> None:
+    content = b"these are no numbers"
+    sha = hashlib.sha256(content).hexdigest()
+    address = f"/api/uploads/{sha}"
+    assert lab.asked("bob", "PUT", address, content=content).status_code == 201
+    seen = {who: lab.asked(who, "GET", address).json()["complete"] for who in ("bob", "carol", "ada")}
+    assert seen == {"bob": True, "carol": False, "ada": True}
+    assert lab.asked("carol", "DELETE", address).status_code == 204
+    assert lab.asked("bob", "GET", address).json()["complete"], "it is not hers to forget"
+    asked = {"name": "x", "files": [{"name": "x.csv", "sha256": sha}]}
+    used = {who: lab.asked(who, "POST", "/api/imports", json=asked).status_code for who in ("bob", "carol", "ada")}
+    assert used == {"bob": 422, "carol": 404, "ada": 422}, "it is read, and is none; for carol it is not here"
+    part = {"content-range": f"bytes 0-3/{len(content)}"}
+    assert lab.asked("carol", "PUT", address, content=content[:4], headers=part).json()["received"] == 4
+    assert lab.asked("ada", "DELETE", address).status_code == 204
+    assert not lab.asked("bob", "GET", address).json()["complete"]
+
+
+def test_nothing_is_read_that_is_sent_to_somebody_elses_import(lab: Lab) -> None:
+    with by("bob"):
+        row = lab.store.gatherings.open(
+            name="Bob's", planned=2, declared={"labels": [], "classes": [], "tags": []}, request="r", key=None, kept=()
+        )
+    content = b"these are no numbers either"
+    sha = hashlib.sha256(content).hexdigest()
+    for who, status in (("carol", 403), ("bob", 422)):
+        lab.asked(who, "PUT", f"/api/uploads/{sha}", content=content)
+        member = {"files": [{"name": "x.csv", "sha256": sha}]}
+        answer = lab.asked(who, "PUT", f"/api/imports/{row.id}/members/1", json=member)
+        assert answer.status_code == status, answer.text
 
 
 def test_who_is_here_is_told_by_no_answer(lab: Lab) -> None:

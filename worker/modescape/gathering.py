@@ -216,10 +216,10 @@ class Intake:
         declared or where nobody did; mixed: "keep" where those look like another kind and are none. training: the one
         whose points are its curves, None for the last that was logged.
 
-        Raises NotFound, InvalidInput for what cannot be read or does not fit, Conflict for other content under the same
-        id, for one that is sealed, and for more than were planned.
+        Raises NotFound, Forbidden for somebody else's, InvalidInput for what cannot be read or does not fit, Conflict
+        for other content under the same id, for one that is sealed, and for more than were planned.
         """
-        row, pieces = self.store.get(id_), self.store.pieces(id_)
+        row, pieces = self.store.own(id_), self.store.pieces(id_)  # nothing is read for somebody else
         answers = {"kind": kind, "mixed": mixed}
         request = _digest({"member": member, "files": _listed(files), "seed": seed, "config": dict(config or {}),
                            "permutation": permutation, **{at: one for at, one in answers.items() if one}})  # fmt: skip

@@ -7,7 +7,7 @@
 
 What is there is what the disk says, so a process that is killed forgets nothing: the next one goes on where the bytes
 end. Nothing is read here but to hash it. A file is of any kind; whoever uses it reads it in a process of its own
-(`apart`).
+(`apart`). It is of whoever sends it, in a folder of their own: others neither see, use nor forget it, but for admins.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from modescape.acting import UserRole, actor
 from modescape.errors import Conflict, DataCorrupt, InvalidInput, ModescapeError, NotFound, Problem
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SENDER = re.compile(r"[0-9a-f]{32}")
 _BLOCK = 1 << 20
 PARTIAL_SECONDS = 24 * 3600.0  # after which a file nobody went on sending is swept
 UNUSED_SECONDS = 7 * 24 * 3600.0  # after which a whole file that nothing was made of is swept
@@ -61,21 +63,22 @@ class Receiving:
 
 
 class Uploads:
-    """A folder of files by digest, for many processes. quota: bytes of whole and partial files together."""
+    """Files by digest, a folder for each who asks (`acting`), for many processes. quota: bytes of all files together,
+    whole and partial."""
 
     def __init__(self, folder: Path, quota: int) -> None:
         self.folder, self.quota = folder, quota
 
     def state(self, digest: str) -> Upload:
         """Of any digest: of one never seen nothing is here. Raises InvalidInput for what is none."""
-        whole, part = self._places(digest)
+        whole, part = self._whole(digest), self._part(digest)
         if whole.exists():
             return Upload(digest, whole.stat().st_size, complete=True)
         return Upload(digest, part.stat().st_size if part.exists() else 0, complete=False)
 
     def path(self, digest: str) -> Path:
         """A whole file; it was wanted now, and is kept for another week. Raises NotFound, InvalidInput."""
-        whole, _ = self._places(digest)
+        whole = self._whole(digest)
         try:
             os.utime(whole)
         except FileNotFoundError:
@@ -91,8 +94,8 @@ class Uploads:
         Raises Conflict where the bytes that are here end elsewhere or somebody else sends the same file now,
         QuotaReached where it does not fit.
         """
-        _, part = self._places(digest)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self._part(digest)
+        part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             try:
@@ -113,7 +116,7 @@ class Uploads:
 
         Raises DataCorrupt where they are not what its name says, which forgets them.
         """
-        whole, part = self._places(digest)
+        part = self._part(digest)
         state = self.state(digest)
         if state.complete or state.received < total:
             return state
@@ -126,24 +129,23 @@ class Uploads:
             said = f"the bytes that came have the digest {found}, not {digest}: they were forgotten; send them again"
             raise DataCorrupt(said, problems=[Problem(said, "sha256", found)])
         try:
-            part.replace(whole)
-            os.utime(whole)
+            os.utime(part.replace(part.with_suffix("")))
         except FileNotFoundError:
             return self.state(digest)
-        _flush(self.folder)
+        _flush(part.parent)
         return self.state(digest)
 
     def forget(self, digest: str) -> None:
-        """Forget a file, whole or not; one that is not here is fine. Raises InvalidInput."""
-        for place in self._places(digest):
+        """Forget a file, whole or not, of an admin's also others' of that digest; one that is not here is fine. Raises
+        InvalidInput."""
+        for place in (*self._wholes(digest), self._part(digest)):
             place.unlink(missing_ok=True)
 
     def let_go(self, digest: str) -> None:
         """Something was made of a file, which has a copy: it stays a while, for whoever asks for the same again."""
         now = time.time()
-        for place in self._places(digest):
-            with suppress(FileNotFoundError):
-                os.utime(place, (now, now - UNUSED_SECONDS + USED_SECONDS))
+        with suppress(FileNotFoundError):
+            os.utime(self._whole(digest), (now, now - UNUSED_SECONDS + USED_SECONDS))
 
     def used(self) -> int:
         """Bytes of all files, whole and partial."""
@@ -172,17 +174,33 @@ class Uploads:
             )
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
-        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+        for path in (path for folder in self._folders() for path in folder.iterdir()):
             if _DIGEST.fullmatch(path.name.removesuffix(".part")):
                 try:
                     yield path, path.stat()
                 except FileNotFoundError:  # another process was faster
                     continue
 
-    def _places(self, digest: str) -> tuple[Path, Path]:
+    def _folders(self) -> list[Path]:
+        """Of all who have sent anything; the outer one is of before there were users, and of nobody."""
+        if not self.folder.is_dir():
+            return []
+        return [self.folder, *(path for path in self.folder.iterdir() if _SENDER.fullmatch(path.name))]
+
+    def _part(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):  # also keeps names from outside inside the folder
             raise InvalidInput(f"{digest[:80]!r} is no SHA-256", field="sha256", allowed="64 hexadecimal digits")
-        return self.folder / digest, self.folder / f"{digest}.part"
+        return self.folder / hashlib.sha256(actor().name.encode()).hexdigest()[:32] / f"{digest}.part"
+
+    def _wholes(self, digest: str) -> list[Path]:
+        """Where it is, or will be, whole: of whoever asks, of an admin also of others who have sent it."""
+        own = self._part(digest).with_suffix("")
+        others = self._folders() if actor().may(UserRole.ADMIN) else []
+        return [own, *(path for folder in others if (path := folder / digest) != own and path.exists())]
+
+    def _whole(self, digest: str) -> Path:
+        places = self._wholes(digest)
+        return next((place for place in places if place.exists()), places[0])
 
 
 def _digest_of(path: Path) -> str:

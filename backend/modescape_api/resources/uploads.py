@@ -1,6 +1,7 @@
 """Files sent to this server, by their digests: in as many parts as it takes, going on where the bytes end.
 
 A file is of any kind and is not read here but to hash it. What is made of it says so: an import (`imports`) names it.
+It is of whoever has sent it; nobody else sees, uses or forgets it, but for admins.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def _said(upload: Upload, status: int = 200) -> Response:
 @router.get(
     "/api/uploads/{sha256}",
     summary="How much of a file is here",
-    description="`received` bytes; of a file never seen, 0. HEAD says the same in `Upload-Offset` and "
+    description="`received` bytes; of a file that you have never sent, 0. HEAD says the same in `Upload-Offset` and "
     "`Upload-Complete`.",
     responses=answers("What is here of it", "upload", "invalid-input"),
 )
@@ -68,7 +69,7 @@ def upload(here: Here, sha256: Digest) -> Response:
     "/api/uploads/{sha256}",
     status_code=201,
     summary="Send a file, or the next part of it",
-    description="Bytes go behind those that are here, whoever sent them; what was received stays when the connection "
+    description="Bytes go behind those that you have sent before; what was received stays when the connection "
     "breaks. Ask how much is here, and go on there. The digest is checked when all are here: 201. A file that is here "
     "already is not sent again: 200. What nobody goes on sending for a day is forgotten.",
     openapi_extra={**_BODY, **_HEADER},

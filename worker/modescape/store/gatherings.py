@@ -98,6 +98,12 @@ class Gatherings(Subject):
         with self.database.reading() as session:
             return _find(session, id_)
 
+    def own(self, id_: str) -> Gathering:
+        """One that whoever asks may add to. Raises NotFound, Forbidden."""
+        row = self.get(id_)
+        _check_owner(row)
+        return row
+
     def all(self, limit: int = 200) -> list[Gathering]:
         """The newest first."""
         return self.found(select(Gathering).order_by(Gathering.created_at.desc(), Gathering.id).limit(limit))
@@ -199,8 +205,12 @@ class Gatherings(Subject):
 
 def _theirs(change: Change, verb: str, row: Gathering, **details: object) -> None:
     """Whoever asks does this to an import of their own. Raises Forbidden."""
-    actor().check_owner(row.created_by, f"the import {row.name!r}")
+    _check_owner(row)
     change.deed(verb, "import", row.id, row.name, **details)
+
+
+def _check_owner(row: Gathering) -> None:
+    actor().check_owner(row.created_by, f"the import {row.name!r}")
 
 
 def _tell(change: Change, row: Gathering) -> None:

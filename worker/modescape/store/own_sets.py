@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 
-from sqlalchemy import select
+from sqlalchemy import select, true
 from sqlalchemy.orm import Session
 
 from modescape import own_sets
-from modescape.acting import actor
+from modescape.acting import UserRole, actor
 from modescape.errors import Conflict, NotFound
 from modescape.records import Json
 from modescape.spec_parts import DataSpec
@@ -31,7 +31,8 @@ class OwnSets(Subject):
             raise _taken(name, known)
 
     def register(self, name: str, details: Json, *, replace: bool = False) -> None:
-        """Remember a user's own set under a name, and show the experiments on that place under it.
+        """Remember a user's own set under a name, and show the experiments on that place under it that whoever asks
+        may change.
 
         Raises InvalidInput (`name`), and Conflict when another place has the name, unless it is to be replaced.
         """
@@ -68,11 +69,12 @@ def _theirs(change: Change, verb: str, name: str, known: Catalogue | None) -> No
 
 
 def _show_as(change: Change, where: str) -> None:
-    """Experiments on that place get the name it has now."""
+    """One's own experiments on that place get the name it has now; others' keep what they were launched on."""
     change.session.flush()
     place = Experiment.spec["data"]["path"].as_string()
     sets = registered(change.session)
-    for experiment in change.session.scalars(select(Experiment).where(place == where)):
+    theirs = true() if actor().may(UserRole.ADMIN) else Experiment.created_by == actor().name
+    for experiment in change.session.scalars(select(Experiment).where(place == where, theirs)):
         experiment.dataset = own_sets.shown_as(DataSpec.model_validate(experiment.spec["data"], context=STORED), sets)
 
 
