@@ -19,6 +19,7 @@ from typing import Any
 
 import argon2
 import httpx
+import numpy as np
 import pytest
 from fastapi.routing import APIRoute
 from serving import SPEC, Served, served, work
@@ -27,6 +28,8 @@ from modescape import neighbours, users
 from modescape.acting import Actor, UserRole, account, acting, actor
 from modescape.cli import main
 from modescape.errors import ConfigurationError, Conflict, Forbidden, InvalidInput, NotFound
+from modescape.laboratory import Laboratory
+from modescape.records import PlannedStage
 from modescape.settings import Settings
 from modescape.store import Store
 from modescape_api.app import create_app
@@ -944,7 +947,6 @@ def test_what_was_shown_must_still_hold_when_the_sign_in_begins(store: Store, ch
 
 
 def test_stages_are_added_to_ones_own_experiments(store: Store) -> None:
-    from modescape.records import PlannedStage
     from modescape.testing.stores import create
 
     with by("bob"):
@@ -1091,8 +1093,6 @@ def test_what_a_worker_does_is_nobodys_deed(lab: Lab) -> None:
 
 
 def test_a_user_keeps_and_awaits_no_more_than_is_theirs(store_url: str, tmp_path: Path) -> None:
-    from modescape.laboratory import Laboratory
-
     def laboratory(**changes: Any) -> Laboratory:
         return Laboratory(Settings(home=tmp_path, database_url=store_url, max_gigabytes=0, **changes))
 
@@ -1102,10 +1102,10 @@ def test_a_user_keeps_and_awaits_no_more_than_is_theirs(store_url: str, tmp_path
     with by("bob"):
         first = free.create(SPEC, name="first")
     work(free, first.id)
-    kept = store.experiments.bytes_of_user("bob")
+    kept = store.experiments.used_by("bob").bytes
     assert kept == sum(store.outputs.artifact(digest).bytes for digest in store.outputs.digests()) > 0
-    assert store.experiments.bytes_of_user("carol") == 0
-    assert store.experiments.seconds_of_user("bob") == 0
+    assert store.experiments.used_by("carol").bytes == 0
+    assert store.experiments.used_by("bob").seconds == 0
     other = {**SPEC, "ensemble": {"runs": 2, "seed": 4}}
     small = laboratory(user_gigabytes=1.01 * kept / 1e9)
     with by("bob"), pytest.raises(InvalidInput, match=r"bob keeps .* of the .* that one user may"):
@@ -1121,7 +1121,104 @@ def test_a_user_keeps_and_awaits_no_more_than_is_theirs(store_url: str, tmp_path
             laboratory(user_machine_days=1e-9).create(other, name="third")
         third = free.create(other, name="third")
     estimates = sum(stage.estimate for stage in store.stages.of(third.id))
-    assert store.experiments.seconds_of_user("bob") == pytest.approx(estimates)
+    assert store.experiments.used_by("bob").seconds == pytest.approx(estimates)
+
+
+@pytest.fixture
+def roomy(store_url: str, tmp_path: Path) -> Laboratory:
+    """Where one user may keep what one experiment of SPEC keeps, and half of another's."""
+    settings = Settings(home=tmp_path, database_url=store_url, max_gigabytes=0)
+    planned = Laboratory(settings).prepare(SPEC).plan.bytes
+    return Laboratory(settings.model_copy(update={"user_gigabytes": 1.5 * planned / 1e9}))
+
+
+def another(seed: int) -> dict[str, Any]:
+    return {**SPEC, "ensemble": {"runs": 2, "seed": seed}}
+
+
+MORE = r"bob keeps .* more are under way, of the .* that one user may \(MODESCAPE_USER_GIGABYTES\)"
+
+
+def test_what_is_under_way_counts_with_what_it_will_keep(roomy: Laboratory) -> None:
+    experiments = roomy.store.experiments
+    with by("bob"):
+        first = roomy.create(SPEC, name="first", idempotency=("k", "r"))
+        with pytest.raises(InvalidInput, match=MORE):
+            roomy.create(another(4), name="second")
+        assert roomy.create(SPEC, name="first", idempotency=("k", "r")).id == first.id
+        experiments.cancel(first.id)
+        second = roomy.create(another(4), name="second")
+        with pytest.raises(InvalidInput, match=MORE):
+            experiments.retry(first.id)
+        assert experiments.get(first.id).status == "cancelled", "nothing of it was done"
+        experiments.cancel(second.id)
+        experiments.retry(first.id)
+        with pytest.raises(InvalidInput, match=MORE):
+            experiments.retry(second.id)
+    experiments.retry(second.id)  # an admin's
+    assert experiments.used_by("bob").awaited == first.planned_bytes + second.planned_bytes
+    with by("bob"):
+        with pytest.raises(InvalidInput, match=MORE):
+            roomy.store.stages.add(first.id, PlannedStage("materialise", "0"))
+        experiments.archive(second.id)
+        experiments.archive(first.id)
+        roomy.create(another(5), name="third")
+        assert experiments.restore(second.id).archived_at is None, "it has ended and keeps nothing"
+
+
+def test_of_two_launches_at_once_one_is_refused(roomy: Laboratory) -> None:
+    prepared = [roomy.prepare(another(seed)) for seed in (4, 5)]
+    begin, refused = threading.Barrier(2), []
+
+    def launch(number: int) -> None:
+        one = prepared[number]
+        with by("bob"):  # both have been looked at, and fit
+            begin.wait()
+            try:
+                roomy.store.experiments.create(
+                    name="at once", spec=one.spec, stages=one.plan.stages, bytes=one.plan.new_bytes
+                )
+            except InvalidInput as error:
+                refused.append(error)
+
+    threads = [threading.Thread(target=launch, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 1
+    assert len(roomy.store.experiments.page()) == 1
+
+
+def test_sweeps_and_imports_are_asked_too(roomy: Laboratory) -> None:
+    from modescape.imported.memory import from_arrays
+    from modescape.importing import bring_in
+    from modescape.store.sweeps import NewCell
+
+    plans = [roomy.prepare(another(seed)) for seed in (4, 5)]
+    cells = [NewCell("cell", {}, one.spec, one.plan.stages, one.plan.new_bytes) for one in plans]
+    random = np.random.default_rng(0)
+    ensemble = from_arrays(random.normal(size=(2, 40, 10)), random.integers(0, 10, 40), recipe="same")
+    with by("bob"):
+        with pytest.raises(InvalidInput, match=MORE):
+            roomy.store.sweeps.create(name="both", document={}, cells=cells)
+        assert roomy.store.sweeps.all() == []
+        roomy.store.sweeps.create(name="one", document={}, cells=cells[:1])
+        assert bring_in(roomy, ensemble, name="small").planned_bytes < cells[0].bytes / 2
+    small = Laboratory(roomy.settings.model_copy(update={"user_gigabytes": 1e-9}))
+    with by("carol"), pytest.raises(InvalidInput, match="MODESCAPE_USER_GIGABYTES"):
+        bring_in(small, ensemble, name="small")
+
+
+def test_what_is_sent_to_an_import_counts_before_it_is_read(tmp_path: Path) -> None:
+    with served(tmp_path, token=TOKEN, user_gigabytes=1e-9) as site:
+        bearer = {"Authorization": f"Bearer {add_users(site.laboratory.store)['bob']}"}
+        content = b"these are no numbers"
+        sha = hashlib.sha256(content).hexdigest()
+        with site.client(headers=bearer) as client:
+            client.put(f"/api/uploads/{sha}", content=content)
+            answer = client.post("/api/imports", json={"name": "x", "files": [{"name": "x.csv", "sha256": sha}]})
+        assert (answer.status_code, "MODESCAPE_USER_GIGABYTES" in answer.text) == (422, True)
 
 
 def test_the_address_that_is_printed_signs_in_once_where_the_account_cannot_be_told(

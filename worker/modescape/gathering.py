@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 
 from modescape.apart import Apart, Asked, Limits, Look, OneMember, Sent
-from modescape.errors import Conflict, InvalidInput
+from modescape.errors import Conflict, InvalidInput, Problem
 from modescape.imported.containers import check_name
 from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe
 from modescape.importing import put_together, spec_of
@@ -119,6 +119,7 @@ class Intake:
         request = _digest({"name": name, "files": _listed(files), "asked": said, "planned": planned})
         if (known := self._known(about.key, request)) is not None and known.experiment_id is not None:
             return known
+        self._afford(files)
         piece = self.apart.keep(self._sent(files), asked)
         members = len(piece.members)
         if planned is not None and planned < members:
@@ -159,6 +160,7 @@ class Intake:
         known = self.laboratory.store.experiments.of_request(idempotency)
         if known is not None:
             return known
+        self._afford(files)
         with self.apart.weights(self._sent(files)) as folder:
             members, curve = members_below(folder, expect_accuracy=expect)
             sent = [{**one, "by": about.by} for one in self._files(files)]
@@ -239,6 +241,7 @@ class Intake:
             mixed=mixed,
         )  # fmt: skip
         is_kind_of_all = kind is None and declared.kind is not None
+        self._afford(files)
         one = OneMember(member, seed, dict(config or {}), truth, is_kind_of_all)
         piece = self.apart.keep(self._sent(files), asked, one)
         new = _new(request, piece, self._files(files), by)
@@ -344,7 +347,9 @@ class Intake:
         prepared = self.laboratory.preparing()(piece.spec, given=piece.given)
         origin = {"import": row.id, "planned": row.planned, "by": row.declared.get("by", ""), "files": list(files)}
         stages = prepared.plan.stages
-        return Whole(prepared.spec, stages, piece.files, piece.provenance | origin, self._stays(row, piece, stages))
+        stays = self._stays(row, piece, stages)
+        bytes = prepared.plan.new_bytes
+        return Whole(prepared.spec, stages, piece.files, piece.provenance | origin, stays, bytes)
 
     def _of_curves(self, row: Gathering) -> Piece:
         """The members of whom nothing but points of curves is here yet, as a piece: it holds the place of the first
@@ -411,6 +416,11 @@ class Intake:
 
     def _files(self, files: Sequence[SentFile]) -> list[Json]:
         return [{**asdict(one), "bytes": self.uploads.path(one.sha256).stat().st_size} for one in files]
+
+    def _afford(self, files: Sequence[SentFile]) -> None:
+        """Raises InvalidInput where their bytes are more than may be kept, before anything of them is read."""
+        size = sum(self.uploads.path(one.sha256).stat().st_size for one in files)
+        self.laboratory.afford([Problem(said) for said in self.laboratory.limits.exceeded(size, 0.0)])
 
     def _labels(self, labels: Mapping[str, str]) -> list[Json]:
         return self.apart.labels({place: self.uploads.path(digest) for place, digest in labels.items()})

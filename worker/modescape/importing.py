@@ -86,8 +86,9 @@ def store_piece(laboratory: Laboratory, piece: Piece, *, name: str, **about: Unp
     laboratory.afford(laboratory.too_much(prepared), about.get("idempotency"))
     about["provenance"] = piece.provenance | (about.get("provenance") or {})
     return laboratory.store.experiments.create(
-        name=name, spec=prepared.spec, stages=prepared.plan.stages, given=piece.files, **about
-    )
+        name=name, spec=prepared.spec, stages=prepared.plan.stages, given=piece.files, bytes=prepared.plan.new_bytes,
+        **about,
+    )  # fmt: skip
 
 
 def kept_piece(

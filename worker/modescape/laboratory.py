@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from modescape import extras, plugins
-from modescape.acting import UserRole, actor
+from modescape.acting import actor
 from modescape.artifacts import DAMAGED, Artifacts
 from modescape.claims.repeated_looks import Look
 from modescape.claims.telling import Told, star
@@ -52,6 +52,8 @@ from modescape.spec import ExperimentSpec, stored
 from modescape.spec_parts import DataSpec, WeightsSpec
 from modescape.store import Store
 from modescape.store.experiments import Remade
+from modescape.store.quotas import asked_of
+from modescape.store.transaction import Quota
 from modescape.tables import Experiment, Stage, Worker
 
 if TYPE_CHECKING:
@@ -76,7 +78,10 @@ class Laboratory:
 
     @cached_property
     def store(self) -> Store:
-        return Store(self.settings.database)
+        gigabytes, days = self.settings.user_gigabytes, self.settings.user_machine_days
+        limited = bool(gigabytes or days)
+        quota = Quota(gigabytes * 1e9 if gigabytes else None, days * 86_400 if days else None) if limited else None
+        return Store(self.settings.database, quota)
 
     @cached_property
     def artifacts(self) -> Artifacts:
@@ -191,21 +196,18 @@ class Laboratory:
 
     def _quota(self) -> Limits | None:
         """What is left of what one user may have; of an admin nothing is asked."""
-        from modescape.outage import megabytes
         from modescape.plan import Limits
 
-        gigabytes, days = self.settings.user_gigabytes, self.settings.user_machine_days
-        if not (gigabytes or days) or actor().may(UserRole.ADMIN):
+        quota = asked_of(self.store.quota)
+        if quota is None:
             return None
-        who, most, seconds = actor().name, gigabytes * 1e9, days * 86_400
-        kept = self.store.experiments.bytes_of_user(who) if gigabytes else 0
-        waiting = self.store.experiments.seconds_of_user(who) if days else 0.0
+        used = self.store.experiments.used_by(actor().name)
         return Limits(
-            max(0.0, most - kept) if gigabytes else None, max(0.0, seconds - waiting) if days else None,
-            f"{who} keeps {megabytes(kept)} of the {megabytes(most)} that one user may (MODESCAPE_USER_GIGABYTES)",
-            f"what {who} has launched needs {waiting / 86_400:.3g} of the {days:g} days of machine time that one user "
-            "may have waiting (MODESCAPE_USER_MACHINE_DAYS)",
-        )  # fmt: skip
+            None if quota.bytes is None else max(0.0, quota.bytes - used.bytes),
+            None if quota.seconds is None else max(0.0, quota.seconds - used.seconds),
+            used.of_bytes(quota),
+            used.of_seconds(quota),
+        )
 
     def _limits_of_all(self) -> Limits:
         from modescape.outage import megabytes
@@ -242,8 +244,9 @@ class Laboratory:
         if prepared.spec.weights is not None:
             about["provenance"] = about.get("provenance") or _made_elsewhere(name, prepared.spec.weights)
         return self.store.experiments.create(
-            name=name, spec=prepared.spec, stages=stages, given=self._given(stages), **about
-        )
+            name=name, spec=prepared.spec, stages=stages, given=self._given(stages), bytes=prepared.plan.new_bytes,
+            **about,
+        )  # fmt: skip
 
     def afford(self, problems: Sequence[Problem], idempotency: tuple[str, str] | None = None) -> None:
         """Raises InvalidInput where there are any, unless the request has been answered before."""

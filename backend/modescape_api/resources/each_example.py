@@ -85,7 +85,7 @@ def examples(request: Request, here: Here, experiment: str) -> Response:
     responses={
         200: answer("It is there already", "examples-asked"),
         202: answer("It is being computed", "examples-asked"),
-        **problems.documented("not-found", "conflict"),
+        **problems.documented("not-found", "conflict", "invalid-input"),
     },
 )
 def work_out(here: Here, experiment: str) -> Response:

@@ -276,7 +276,7 @@ def archive(here: Here, experiment: str) -> Response:
 @router.post(
     "/api/experiments/{experiment}/restore",
     summary="Bring back from the archive",
-    responses={**_ONE, **problems.documented("not-found")},
+    responses={**_ONE, **problems.documented("not-found", "invalid-input")},
 )
 def restore(here: Here, experiment: str) -> Response:
     return replies.json(as_document(here, here.store.experiments.restore(experiment)))
@@ -326,7 +326,7 @@ def resume(here: Here, experiment: str) -> Response:
 @router.post(
     "/api/experiments/{experiment}/retry",
     summary="Try failed or cancelled stages again",
-    responses={**_ONE, **problems.documented("not-found", "conflict")},
+    responses={**_ONE, **problems.documented("not-found", "conflict", "invalid-input")},
 )
 def retry(
     here: Here,

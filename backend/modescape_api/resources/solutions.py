@@ -142,7 +142,7 @@ def images(here: Here, experiment: str, split: SplitName = "test") -> Response:
     responses={
         200: {"description": "A .safetensors file", "content": {replies.SAFETENSORS: replies.BINARY}},
         202: answer("They are being made; ask again at `Location` after `Retry-After` seconds", "weights"),
-        **problems.documented("not-found", "conflict", "gone"),
+        **problems.documented("not-found", "conflict", "gone", "invalid-input"),
     },
 )
 def weights(request: Request, here: Here, experiment: str, number: Number) -> Response:

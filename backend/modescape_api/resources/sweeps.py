@@ -211,11 +211,14 @@ def purge(here: Here, sweep: str) -> Response:
     return replies.json({"slug": slug, "freed_bytes": launching.delete(here.laboratory, sweep)})
 
 
+_OVER = dict.fromkeys((Verb.RETRY, Verb.RESTORE), ("invalid-input",))  # it may be more than one user may have
+
+
 def _acting(verb: Verb) -> None:
     @router.post(  # an address each: one for all would answer for `numbers`, too, which is no verb
         f"/api/sweeps/{{sweep}}/{verb}",
         summary=f"{verb.capitalize()} all cells it makes sense for",
-        responses={**_ONE, **problems.documented("not-found")},
+        responses={**_ONE, **problems.documented("not-found", *_OVER.get(verb, ()))},
         name=f"{verb}_cells",
     )
     def act(here: Here, sweep: str) -> Response:

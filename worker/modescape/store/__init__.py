@@ -36,17 +36,18 @@ from modescape.store.own_sets import OwnSets
 from modescape.store.results import Results
 from modescape.store.stages import Stages
 from modescape.store.sweeps import Sweeps
-from modescape.store.transaction import Database
+from modescape.store.transaction import Database, Quota
 from modescape.store.users import Users
 from modescape.store.workers import Workers
 
 
 class Store:
-    """One database, by subject. Raises ConfigurationError for a URL that cannot be opened; the tables must exist."""
+    """One database, by subject. quota: what each user may have; None asks nothing. Raises ConfigurationError for a URL
+    that cannot be opened; the tables must exist."""
 
-    def __init__(self, url: str | URL) -> None:
+    def __init__(self, url: str | URL, quota: Quota | None = None) -> None:
         self.url = url
-        self._database = Database(url)
+        self._database = Database(url, quota)
         self.experiments = Experiments(self._database)
         self.stages = Stages(self._database)
         self.leases = Leases(self._database)
@@ -64,6 +65,10 @@ class Store:
         self.deeds = Deeds(self._database)
         self.notices = Notices(self._database)
         self.monitoring = Monitoring(self._database)
+
+    @property
+    def quota(self) -> Quota | None:
+        return self._database.quota
 
     def close(self) -> None:
         self._database.engine.dispose()

@@ -36,11 +36,12 @@ def add_experiment(
     planned: int | None = None,
     first_ordinal: int = 0,
     turn: str | None = None,
+    bytes: float = 0.0,
 ) -> Experiment:
-    """The experiment with all its rows. recipe: what it shares with others that have its runs, where that is not the
-    spec's own; planned: runs promised, where they are not all here; turn: id of the sweep with which it takes turns,
-    first_ordinal: place of its first stage among that one's. Raises ValueError for two stages of the same kind and
-    key."""
+    """The experiment with all its rows. bytes: that it will keep; recipe: what it shares with others that have its
+    runs, where that is not the spec's own; planned: runs promised, where they are not all here; turn: id of the sweep
+    with which it takes turns, first_ordinal: place of its first stage among that one's. Raises ValueError for two
+    stages of the same kind and key."""
     session = change.session
     change.lock(LOOKS_LOCK)  # of two launched at once, one is the earlier
     recipe = recipe or spec.recipe()
@@ -56,7 +57,7 @@ def add_experiment(
         input_scale=spec.data.input_scale if spec.imported is None else spec.source,
         architecture=spec.network.architecture,
         methods=[chosen.method for chosen in spec.methods], runs=spec.ensemble.runs, stages_total=len(stages),
-        stages_done=0, seconds=0.0, finding={},
+        stages_done=0, seconds=0.0, finding={}, planned_bytes=int(bytes),
     )  # fmt: skip
     session.add(experiment)
     session.flush()

@@ -27,6 +27,7 @@ from modescape.store import in_memory
 from modescape.store.creating import add_experiment, checked_priority, checked_tags, having_trainings, known_request
 from modescape.store.lookup import batches, find_experiment
 from modescape.store.outputs import forget_files, name_files
+from modescape.store.quotas import Used, afford, used
 from modescape.store.transaction import PURGE_LOCK, Change, Database, Subject, now
 from modescape.store.transitions import AFRESH, graph_of, move, refresh, settle, waiting_for
 from modescape.tables import Artifact, ArtifactUse, Event, Experiment, Idempotency, Measurement, Stage, Turn
@@ -83,14 +84,18 @@ class Experiments(Subject):
         spec: ExperimentSpec,
         stages: Sequence[PlannedStage],
         given: Iterable[ArtifactInfo] = (),
+        bytes: float = 0.0,
         **about: Unpack[About],
     ) -> Experiment:
         """Store an experiment and its stages, those without needs ready to be claimed, in one transaction.
 
-        given: files that its stages read and no stage has made, which belong to them from now on.
+        given: files that its stages read and no stage has made, which belong to them from now on; bytes: that its plan
+        keeps, these too.
         idempotency: the same pair again returns the experiment made the first time;
-        the same key with another digest raises Conflict. Raises InvalidInput for a name or tags that do not fit.
+        the same key with another digest raises Conflict. Raises InvalidInput for a name or tags that do not fit, and
+        for more than one user may have.
         """
+        given = list(given)
         name, tags = names.checked(name, field="name"), checked_tags(about.get("tags", ()))
         idempotency = about.get("idempotency")
         for last in (False, True):
@@ -99,7 +104,8 @@ class Experiments(Subject):
                     known = known_request(change, idempotency)
                     if known is not None:
                         return known
-                    experiment = add_experiment(change, name, spec, stages, tags)
+                    more = max(0.0, bytes - sum(info.bytes for info in given))
+                    experiment = add_experiment(change, name, spec, stages, tags, bytes=more)
                     give(change, experiment, {info.digest: info for info in given})
                     experiment.preset, experiment.notes = about.get("preset"), about.get("notes", "")
                     experiment.fresh = about.get("fresh", False)
@@ -111,6 +117,7 @@ class Experiments(Subject):
                         change.session.add(row)
                     change.event(EventKind.CREATED, experiment.id, name=name, slug=experiment.slug)
                     change.theirs("launch", experiment)
+                    afford(change)
                 return experiment
             except IntegrityError:  # another process took the slug or the key in the same moment
                 if last:
@@ -262,19 +269,10 @@ class Experiments(Subject):
             result = change.session.execute(delete(Idempotency).where(Idempotency.at < change.now - age))
             return int(result.rowcount)  # type: ignore[attr-defined]
 
-    def bytes_of_user(self, name: str) -> int:
-        """Of the files that stages of somebody's experiments name, also where others name them too."""
-        theirs = select(ArtifactUse.digest).join(Stage, Stage.id == ArtifactUse.stage_id)
-        theirs = theirs.join(Experiment, Experiment.id == Stage.experiment_id).where(Experiment.created_by == name)
+    def used_by(self, name: str) -> Used:
+        """What somebody's experiments keep, and have still to write and to compute."""
         with self.database.reading() as session:
-            return int(session.scalar(select(func.sum(Artifact.bytes)).where(Artifact.digest.in_(theirs))) or 0)
-
-    def seconds_of_user(self, name: str) -> float:
-        """What stages of somebody's experiments that have not ended should still take, on one worker."""
-        open_ = [state for state in StageState if not state.has_ended]
-        left = select(func.sum(Stage.estimate)).join(Experiment, Experiment.id == Stage.experiment_id)
-        with self.database.reading() as session:
-            return float(session.scalar(left.where(Experiment.created_by == name, Stage.state.in_(open_))) or 0.0)
+            return used(session, name)
 
     def recompute_list_columns(self) -> int:
         """Derive every experiment's list columns again; how many experiments were wrong."""
@@ -335,7 +333,8 @@ class Experiments(Subject):
 
     def retry(self, reference: str, stage_id: str | None = None) -> Experiment:
         """Give failed and cancelled stages (or one of them, with what hangs on it) another chance, from their last
-        saved state. Conflict when there is nothing to retry; NotFound for a stage of another experiment."""
+        saved state. Conflict when there is nothing to retry; NotFound for a stage of another experiment; InvalidInput
+        for more than one user may have."""
         with self._changing(reference) as (change, experiment):
             session = change.session
             of_it = Stage.experiment_id == experiment.id
@@ -358,6 +357,7 @@ class Experiments(Subject):
             experiment.archived_at = None
             change.event(EventKind.RETRIED, experiment.id, stages=len(again))
             settle(change, experiment)
+            afford(change)
             return experiment
 
     def make_again(self, digests: Collection[str]) -> Remade:
@@ -402,12 +402,14 @@ class Experiments(Subject):
             return experiment
 
     def restore(self, reference: str) -> Experiment:
-        """Undo `archive`; what was stopped by it can be retried. Raises NotFound."""
+        """Undo `archive`; what was stopped by it can be retried. Raises NotFound, and InvalidInput while its owner has
+        more than one user may: what is archived counts, and can be purged."""
         with self._changing(reference) as (change, experiment):
             if experiment.archived_at is not None:
                 change.theirs("restore", experiment)
                 experiment.archived_at = None
                 change.event(EventKind.RESTORED, experiment.id)
+                afford(change)
             return experiment
 
     def purge(self, reference: str) -> Purged:

@@ -25,6 +25,7 @@ from modescape.store.creating import add_experiment, checked_tags, plan_again
 from modescape.store.experiments import give
 from modescape.store.logged import forget, points_of
 from modescape.store.lookup import find_experiment
+from modescape.store.quotas import afford
 from modescape.store.transaction import Change, Subject
 from modescape.store.transitions import settle
 from modescape.tables import Artifact, Experiment, Gathered, Gathering
@@ -48,13 +49,15 @@ class NewPiece:
 
 @dataclass(frozen=True)
 class Whole:
-    """The plan of all pieces. stays: stages that are the same as in the plan before; given: the arrays they read."""
+    """The plan of all pieces. stays: stages that are the same as in the plan before; given: the arrays they read;
+    bytes: that it keeps, those too."""
 
     spec: ExperimentSpec
     stages: Sequence[PlannedStage]
     given: Sequence[ArtifactInfo]
     provenance: Json
     stays: Collection[Need] = ()
+    bytes: float = 0.0
 
 
 class Gatherings(Subject):
@@ -123,7 +126,8 @@ class Gatherings(Subject):
         return self.found(select(Gathered).where(Gathered.gathering_id == id_).order_by(Gathered.number))
 
     def add(self, id_: str, revision: int, new: NewPiece, whole: Whole, *, seal: bool = False) -> Gathering:
-        """Add a piece, with the plan of all. seal: nothing more is awaited. Raises NotFound, Outrun."""
+        """Add a piece, with the plan of all. seal: nothing more is awaited. Raises NotFound, Outrun, InvalidInput for
+        more than one user may have."""
         with self.database.writing() as change:
             row = _find(change.session, id_, lock=True)
             _check(row, revision)
@@ -146,6 +150,7 @@ class Gatherings(Subject):
                 raise Outrun("more of its points have come since they were read")
             forget(change.session, id_, new.members)
             self._plan(change, row, whole, seal=seal)
+            afford(change)
             return row
 
     def plan(self, id_: str, revision: int, whole: Whole, *, seal: bool) -> Gathering:
@@ -191,6 +196,7 @@ class Gatherings(Subject):
         else:
             experiment = find_experiment(session, row.experiment_id, lock=True)
             plan_again(change, experiment, whole.spec, whole.stages, whole.stays)
+        experiment.planned_bytes = max(0, int(whole.bytes) - sum(info.bytes for info in given.values()))
         experiment.provenance = whole.provenance
         session.flush()
         give(change, experiment, given)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, defer
 from modescape.errors import Conflict, NotFound
 from modescape.records import Json, Need, PlannedStage, StageState
 from modescape.store.lookup import batches, find_experiment, row_id
+from modescape.store.quotas import afford
 from modescape.store.transaction import Subject
 from modescape.store.transitions import AFRESH, move, settle
 from modescape.tables import Experiment, Run, Stage, StageNeed
@@ -33,7 +34,7 @@ class Stages(Subject):
     def add(self, reference: str, planned: PlannedStage) -> Stage:
         """A stage asked for later, such as `materialise`. The same kind and key again returns the one there is (ready
         again if it had failed or been cancelled). Raises NotFound when a stage it needs does not exist, Conflict for an
-        archived experiment, and Forbidden for somebody else's."""
+        archived experiment, Forbidden for somebody else's, and InvalidInput for more than one user may have."""
         with self.database.writing() as change:
             session = change.session
             experiment = find_experiment(session, reference, lock=True)
@@ -45,11 +46,14 @@ class Stages(Subject):
                     raise Conflict(f"{experiment.slug} is archived; restore it first")
             if stage is None:
                 _append(session, experiment, planned)
+                # it is taken for one of the plan, of which one keeps about as much as another
+                experiment.planned_bytes += experiment.planned_bytes // max(1, experiment.stages_total)
             elif stage.state in (StageState.FAILED, StageState.CANCELLED):
                 move(change, Stage.id == id_, error={}, **AFRESH)
             else:
                 return stage
             settle(change, experiment)
+            afford(change)
             return session.get_one(Stage, id_, populate_existing=True)
 
     def of(self, reference: str, kind: str | None = None) -> list[Stage]:

@@ -16,18 +16,21 @@ from modescape.errors import Conflict, NotFound
 from modescape.records import EventKind, Json, PlannedStage
 from modescape.spec import ExperimentSpec
 from modescape.store.creating import add_experiment, checked_priority, checked_tags, free_slug
+from modescape.store.quotas import afford
 from modescape.store.transaction import LOOKS_LOCK, Change, Subject
 from modescape.tables import Experiment, Sweep, SweepCell, Turn
 
 
 @dataclass(frozen=True)
 class NewCell:
-    """What a cell becomes: an experiment of this name, spec and stages. varied: its values by field."""
+    """What a cell becomes: an experiment of this name, spec and stages. varied: its values by field; bytes: that it
+    will keep."""
 
     name: str
     varied: Mapping[str, Any]
     spec: ExperimentSpec
     stages: Sequence[PlannedStage]
+    bytes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,14 +88,16 @@ class Sweeps(Subject):
             before = 0
             for number, cell in enumerate(cells):
                 row = add_experiment(
-                    change, cell.name, cell.spec, cell.stages, list(tags), first_ordinal=before, turn=sweep.id
-                )
+                    change, cell.name, cell.spec, cell.stages, list(tags), first_ordinal=before, turn=sweep.id,
+                    bytes=cell.bytes,
+                )  # fmt: skip
                 row.preset, row.notes, row.fresh, row.priority = preset, notes, fresh, priority
                 change.event(EventKind.CREATED, row.id, name=row.name, slug=row.slug)
                 kept = SweepCell(sweep_id=sweep.id, number=number, experiment_id=row.id, varied=dict(cell.varied))
                 change.session.add(kept)
                 before += len(cell.stages)
             _theirs(change, "launch", sweep, cells=len(cells))
+            afford(change)
             return sweep
 
     def has_answered(self, idempotency: tuple[str, str] | None) -> bool:

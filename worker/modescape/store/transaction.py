@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -26,15 +27,25 @@ LOOKS_LOCK = 0x6D6F6465_03
 PLUGINS_LOCK = 0x6D6F6465_04
 SAME_WORK_LOCK = 0x6D6F6465_05
 USERS_LOCK = 0x6D6F6465_06
+QUOTA_LOCK = 0x6D6F6465_07
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What experiments of one user may keep (bytes) and have waiting (seconds of machine time) together, None: any."""
+
+    bytes: float | None = None
+    seconds: float | None = None
 
 
 class Change:
     """One writing transaction. Events wait until its end: their ids are given under a lock that is then held briefly,
     and always last, so that transactions cannot wait for each other in a circle."""
 
-    def __init__(self, session: Session, now: datetime) -> None:
+    def __init__(self, session: Session, now: datetime, quota: Quota | None = None) -> None:
         self.session = session
         self.now = now
+        self.quota = quota
         self._events: list[Json] = []
         self._changed: dict[str, Experiment] = {}
         listening.listen(session, "after_flush", self._flushed)
@@ -99,10 +110,11 @@ class Change:
 
 
 class Database:
-    """Where transactions begin. Raises ConfigurationError for a URL that cannot be opened."""
+    """Where transactions begin. quota: of each user. Raises ConfigurationError for a URL that cannot be opened."""
 
-    def __init__(self, url: str | URL) -> None:
+    def __init__(self, url: str | URL, quota: Quota | None = None) -> None:
         self.url = url
+        self.quota = quota
         self.engine = open_database(url)
         self._writer = self.engine.execution_options(sqlite_begin="IMMEDIATE")
 
@@ -115,7 +127,7 @@ class Database:
     def writing(self) -> Iterator[Change]:
         """All of it and its events, or nothing."""
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
-            change = Change(session, now(session))
+            change = Change(session, now(session), self.quota)
             yield change
             change.write_events()
         DATABASE.back()

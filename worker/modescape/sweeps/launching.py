@@ -234,8 +234,9 @@ def create(
     if (problems := too_much(laboratory, prepared)) and not laboratory.store.sweeps.has_answered(idempotency):
         raise InvalidInput("; ".join(map(str, problems)), problems=problems)
     cells = [
-        NewCell(_named(name, one.cell), one.cell.varied, one.prepared.spec, one.prepared.plan.stages)
+        NewCell(_named(name, one.cell), one.cell.varied, one.prepared.spec, plan.stages, plan.new_bytes)
         for one in prepared.cells
+        for plan in (one.prepared.plan,)
     ]
     return laboratory.store.sweeps.create(
         name=name, document=prepared.asked.document.model_dump(mode="json"), cells=cells, preset=prepared.asked.preset,
