@@ -8,8 +8,9 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -243,10 +244,6 @@ def ended(store: Store, name: str = "Toy", **how: Any) -> str:
     return row.id
 
 
-def kinds(store: Store) -> list[str]:
-    return [due.notice.payload["type"] for due in store.notices.claim(100)]
-
-
 def test_who_asked_for_an_ending_is_told_of_it_once(store: Store) -> None:
     store.notices.add("https://a.example/all", ENDINGS, "whsec_")
     only = store.notices.add("https://a.example/failed", ["failed"], "whsec_")
@@ -259,7 +256,11 @@ def test_who_asked_for_an_ending_is_told_of_it_once(store: Store) -> None:
     for stage in store.stages.of(failing.id):
         if stage.state == "ready":
             store.leases.fail(claim(store), {"type": "X", "message": "broken", "traceback": ""})
-    told = [(due.recipient.address.rpartition("/")[2], due.notice.payload) for due in store.notices.claim(100)]
+    told = [
+        (one.address.rpartition("/")[2], notice.payload)
+        for one in store.notices.recipients()
+        for notice in store.notices.of(one.id)
+    ]
     assert sorted((who, payload["type"], payload["data"]["slug"]) for who, payload in told) == [
         ("all", "experiment.cancelled", "stopped"), ("all", "experiment.failed", "bad"),
         ("all", "experiment.succeeded", "good"),
@@ -267,7 +268,8 @@ def test_who_asked_for_an_ending_is_told_of_it_once(store: Store) -> None:
     ]  # fmt: skip
     data = next(payload["data"] for _, payload in told if payload["data"]["slug"] == "bad")
     assert (data["status"], "broken" in data["error"]) == ("failed", True)
-    assert store.notices.claim() == [], "claimed by somebody"
+    claimed = [store.notices.claim() for _ in range(3)]
+    assert [due is not None for due in claimed] == [True, True, False], "one to each address at a time"
     store.experiments.retry(failing.id)
     assert store.notices.waiting() == 4, "nothing new while it runs"
     store.notices.remove(only.id)
@@ -278,16 +280,19 @@ def test_who_asked_for_an_ending_is_told_of_it_once(store: Store) -> None:
 def test_what_does_not_arrive_is_sent_again_later_each_time_and_at_last_given_up(store: Store) -> None:
     recipient = store.notices.add("https://a.example/", ENDINGS, "whsec_")
     ended(store)
-    (due,) = store.notices.claim()
+    due = store.notices.claim()
+    assert due is not None
     id_, waits = due.notice.id, []
     for _ in range(len(notices.WAITS)):
         store.notices.failed(id_, "no")
         (row,) = store.notices.of(recipient.id)
         assert row.next_at is not None
         waits.append(row.next_at - datetime.now(UTC))
-        assert store.notices.claim() == [], "not yet due"
+        assert store.notices.claim() is None, "not yet due"
         _make_due(store)
-        assert [one.notice.id for one in store.notices.claim()] == [id_]
+        again = store.notices.claim()
+        assert again is not None
+        assert again.notice.id == id_
     assert all(abs(got - wanted) < timedelta(seconds=5) for got, wanted in zip(waits, notices.WAITS, strict=True))
     store.notices.failed(id_, "no")
     (row,) = store.notices.of(recipient.id)
@@ -307,8 +312,10 @@ def test_one_of_several_servers_sends_a_message_and_another_after_a_kill(store: 
     taken: list[str] = []
 
     def take() -> None:
-        while mine := store.notices.claim(3):
-            taken.extend(due.notice.id for due in mine)
+        while len(taken) < 20:
+            if (due := store.notices.claim()) is not None:
+                taken.append(due.notice.id)
+                store.notices.told(due.notice.id)
 
     threads = [threading.Thread(target=take) for _ in range(4)]
     for thread in threads:
@@ -316,9 +323,34 @@ def test_one_of_several_servers_sends_a_message_and_another_after_a_kill(store: 
     for thread in threads:
         thread.join()
     assert len(taken) == len(set(taken)) == 20
-    with store.notices.database.writing() as change:  # whoever had them was killed
+    ended(store, "last")
+    due = store.notices.claim()
+    assert due is not None
+    assert store.notices.claim() is None
+    with store.notices.database.writing() as change:  # whoever had it was killed
         change.session.execute(update(Notice).values(claimed_until=change.now - timedelta(seconds=1)))
-    assert len(store.notices.claim(100)) == 20
+    again = store.notices.claim()
+    assert again is not None
+    assert again.notice.id == due.notice.id
+
+
+def test_one_address_that_fails_delays_only_its_own(store: Store) -> None:
+    bad, good = (store.notices.add(f"https://{name}.example/", ENDINGS, "whsec_") for name in ("bad", "good"))
+    for number in range(3):
+        ended(store, f"n{number}")
+    told = []
+    for _ in range(4):
+        due = store.notices.claim()
+        assert due is not None
+        told.append(due.recipient.address)
+        if due.recipient.id == bad.id:
+            store.notices.failed(due.notice.id, "no")
+        else:
+            store.notices.told(due.notice.id)
+    assert store.notices.claim() is None, "the others of the one that fails wait, too"
+    assert sorted(told) == [bad.address, *[good.address] * 3]
+    waiting = [one for one in store.notices.of(bad.id) if one.next_at is not None]
+    assert sorted(one.attempts for one in waiting) == [0, 0, 1], "and are tried as often as they would have been"
 
 
 def test_addresses_are_for_admins(store: Store) -> None:
@@ -334,6 +366,50 @@ def test_addresses_are_for_admins(store: Store) -> None:
     for missing in (store.notices.remove, store.notices.test, store.notices.of):
         with pytest.raises(NotFound):
             missing("none")
+
+
+@contextmanager
+def dripping(word: bytes, every: float) -> Iterator[int]:
+    """A server that goes on saying something, and never has said all: its port."""
+    over = threading.Event()
+
+    def talk(line: socket.socket) -> None:
+        with line, suppress(OSError):
+            while not over.wait(every):
+                line.sendall(word)
+
+    def serve(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=talk, args=(listening.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        yield listening.getsockname()[1]
+        over.set()
+
+
+def test_who_takes_a_message_word_by_word_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "SECONDS", 0.5)
+    with dripping(b"X", 0.05) as port, pytest.raises(NotTaken, match="within"):
+        notices.send_webhook(f"http://127.0.0.1:{port}/", notices.new_secret(), "msg_1", datetime.now(UTC), {}, HOME)
+    began = time.monotonic()
+    with dripping(b"2", 0.05) as port, pytest.raises(NotTaken):
+        notices.send_mail(MailServer("127.0.0.1", port, "smtp+plain"), "a@b.de", "c@d.ef", "msg_1", "s", "t")
+    assert time.monotonic() - began < 5
+
+
+def test_a_slow_address_holds_up_no_other(tmp_path: Path, hook: Hook, wait_until: Any) -> None:
+    with served(tmp_path, notify_hosts="127.0.0.1") as site, dripping(b"H", 0.2) as port:
+        store = site.laboratory.store
+        for number in (port, hook.port):
+            store.notices.add(f"http://127.0.0.1:{number}/", ENDINGS, notices.new_secret())
+        for number in range(5):
+            ended(store, f"n{number}")
+        began = time.monotonic()
+        wait_until(lambda: len(hook.sent) == 5, 15, "what is to be told elsewhere")
+        assert time.monotonic() - began < notices.SECONDS
+        assert store.notices.waiting() == 5
 
 
 # -- end to end -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,9 @@ import secrets
 import smtplib
 import socket
 import ssl
+import threading
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -33,7 +35,8 @@ SECRET_PREFIX = "whsec_"
 WAITS = tuple(
     timedelta(seconds=s) for s in (5, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
 )  # after each failure; then no more
-SECONDS = 10.0  # for a server to take a message
+SECONDS = 20.0  # for a whole message, however slowly its server takes it
+_STEP_SECONDS = 10.0  # and for each word of it
 # Translated to IPv4, which may be anything; local by older rules; and where a cloud keeps its machines' secrets.
 _NOT_PUBLIC = [ipaddress.ip_network(one) for one in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "fec0::/10",
                                                      "168.63.129.16/32")]  # fmt: skip
@@ -144,8 +147,10 @@ def send_webhook(
     *,
     verify: ssl.SSLContext | bool = True,
 ) -> None:
-    """Send a message once. Raises NotTaken unless the server says that it has it (2xx)."""
-    import httpx  # as late as somebody is told something: each command would load it
+    """Send a message once. Raises NotTaken unless the server says within `SECONDS` that it has it (2xx)."""
+    import asyncio  # as late as somebody is told something: each command would load these
+
+    import httpx
 
     body = orjson.dumps(payload, option=orjson.OPT_UTC_Z)
     parts = urlsplit(address)
@@ -158,13 +163,21 @@ def send_webhook(
         "user-agent": "Modescape",
         **signed(secret, id_, at, body),
     }
-    try:
-        with httpx.Client(timeout=SECONDS, verify=verify, trust_env=False, follow_redirects=False) as client:
+
+    async def sent() -> httpx.Response:
+        options: dict[str, Any] = {"verify": verify, "trust_env": False, "follow_redirects": False}
+        async with asyncio.timeout(SECONDS), httpx.AsyncClient(timeout=_STEP_SECONDS, **options) as client:
             request = client.build_request(
                 "POST", there, content=body, headers=headers, extensions={"sni_hostname": host}
             )
-            answer = client.send(request, stream=True)  # what it says besides is not read
-            answer.close()
+            answer = await client.send(request, stream=True)  # what it says besides is not read
+            await answer.aclose()
+            return answer
+
+    try:
+        answer = asyncio.run(sent())
+    except TimeoutError:
+        raise NotTaken(f"{host} has not taken it within {SECONDS:.0f} s") from None
     except (httpx.HTTPError, OSError) as error:
         raise NotTaken(f"{host} does not take it ({type(error).__name__}: {error})") from None
     if not answer.is_success:
@@ -202,7 +215,7 @@ class MailServer:
 
 
 def send_mail(server: MailServer, sender: str, address: str, id_: str, subject: str, text: str) -> None:
-    """Send a message once. Raises NotTaken."""
+    """Send a message once. Raises NotTaken, also where the server has not taken it within `SECONDS`."""
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = sender, address, " ".join(subject.split())
     message["Message-ID"] = f"<{id_}@{sender.rpartition('@')[2] or 'modescape'}>"
@@ -210,10 +223,14 @@ def send_mail(server: MailServer, sender: str, address: str, id_: str, subject: 
     context = ssl.create_default_context()
     try:
         if server.security == "smtps":
-            there: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, timeout=SECONDS, context=context)
+            there: smtplib.SMTP = smtplib.SMTP_SSL(timeout=_STEP_SECONDS, context=context)
         else:
-            there = smtplib.SMTP(server.host, server.port, timeout=SECONDS)
-        with there:
+            there = smtplib.SMTP(timeout=_STEP_SECONDS)
+        there._host = server.host  # type: ignore[attr-defined]  # the name that TLS checks, else that of the constructor
+        with _ended_after(SECONDS, there), there:
+            code, said = there.connect(server.host, server.port)
+            if code != 220:
+                raise smtplib.SMTPConnectError(code, said)
             if server.security == "smtp":
                 there.starttls(context=context)
             if server.user:
@@ -221,6 +238,26 @@ def send_mail(server: MailServer, sender: str, address: str, id_: str, subject: 
             there.send_message(message)
     except (smtplib.SMTPException, OSError) as error:
         raise NotTaken(f"the mail server does not take it ({type(error).__name__})") from None
+
+
+@contextmanager
+def _ended_after(seconds: float, there: smtplib.SMTP) -> Iterator[None]:
+    """A conversation whose line is cut after so long: smtplib knows a time for each word alone."""
+    over = threading.Event()
+
+    def watch() -> None:
+        if not over.wait(seconds):
+            while not over.wait(0.1):  # it may be connecting yet
+                with suppress(OSError, AttributeError):
+                    there.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+
+    watching = threading.Thread(target=watch, name="mail", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
 
 
 # -- what is said -----------------------------------------------------------------------------------------------------

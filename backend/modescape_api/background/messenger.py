@@ -1,9 +1,11 @@
-"""Sends what has still to be told, from a thread of the server: of several servers one sends each message."""
+"""Sends what has still to be told, from threads of the server: of several servers one sends each message, and to one
+address goes one at a time, so that who is slow holds up nobody else."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from modescape import notices
 from modescape.database import UNAVAILABLE
@@ -16,6 +18,7 @@ from modescape.store.notices import Due
 log = logging.getLogger("modescape.notices")
 
 EVERY_SECONDS = 2.0
+AT_ONCE = 8  # messages to as many addresses
 
 
 class Messenger:
@@ -23,6 +26,7 @@ class Messenger:
         self._settings = settings
         self._store = store
         self._over = threading.Event()
+        self._free = threading.BoundedSemaphore(AT_ONCE)
         self._thread = threading.Thread(target=self._run, name="messenger", daemon=True)
 
     def start(self) -> None:
@@ -31,19 +35,42 @@ class Messenger:
     def stop(self) -> None:
         """What is being sent now is sent; all else waits for the next start."""
         self._over.set()
+        until = time.monotonic() + notices.SECONDS
         self._thread.join(notices.SECONDS)
+        for _ in range(AT_ONCE):
+            self._free.acquire(timeout=max(0.0, until - time.monotonic()))
 
     def _run(self) -> None:
         while not self._over.wait(EVERY_SECONDS):
             try:
-                for due in self._store.notices.claim():
-                    if self._over.is_set():
-                        return  # the claim ends by itself
-                    self.send(due)
+                self._send_all()
             except UNAVAILABLE as error:
                 DATABASE.away(error)
             except Exception:  # whatever it was: others wait to be told
                 log.exception("messages could not be looked up; again in a moment")
+
+    def _send_all(self) -> None:
+        """All that are due, each in a thread of its own."""
+        while not self._over.is_set():
+            if not self._free.acquire(timeout=EVERY_SECONDS):
+                continue
+            due = None
+            try:
+                due = self._store.notices.claim()
+            finally:
+                if due is None:
+                    self._free.release()
+            if due is None:
+                return
+            threading.Thread(target=self._send, args=(due,), name="message", daemon=True).start()
+
+    def _send(self, due: Due) -> None:
+        try:
+            self.send(due)
+        except UNAVAILABLE as error:  # how it went was not kept: the claim ends by itself
+            DATABASE.away(error)
+        finally:
+            self._free.release()
 
     def send(self, due: Due) -> None:
         """Try once, and keep how it went."""

@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import delete, exists, func, or_, select, update
+from sqlalchemy.orm import aliased
 
 from modescape.acting import UserRole, actor
 from modescape.errors import NotFound
@@ -64,27 +65,31 @@ class Notices(Subject):
             of_it = select(Notice).where(Notice.recipient_id == id_)
             return list(session.scalars(of_it.order_by(Notice.created_at.desc(), Notice.id).limit(limit)))
 
-    def claim(self, limit: int = 10) -> list[Due]:
-        """Messages that are due, which nobody else sends for two minutes."""
+    def claim(self) -> Due | None:
+        """A message that is due, which nobody else sends for two minutes, to an address that is told nothing now: one
+        that is slow holds up its own messages alone."""
         with self.database.writing() as change:
+            other = aliased(Notice)
+            is_told = exists().where(other.recipient_id == Notice.recipient_id, other.claimed_until >= change.now)
             due = (Notice.next_at <= change.now, or_(Notice.claimed_until.is_(None), Notice.claimed_until < change.now))
-            rows = change.session.execute(
-                select(Notice, Recipient).join(Recipient, Recipient.id == Notice.recipient_id).where(*due)
-                .order_by(Notice.next_at, Notice.id).limit(limit)
-            ).all()  # fmt: skip
-            mine = []
-            for notice, recipient in rows:
-                taken = update(Notice).where(Notice.id == notice.id, *due).values(claimed_until=change.now + _CLAIM)
-                if change.session.execute(taken.execution_options(synchronize_session=False)).rowcount:  # type: ignore[attr-defined]
-                    mine.append(Due(notice, recipient))
-            return mine
+            found = change.session.execute(
+                select(Notice, Recipient).join(Recipient, Recipient.id == Notice.recipient_id).where(*due, ~is_told)
+                .order_by(Notice.next_at, Notice.id).limit(1)
+            ).one_or_none()  # fmt: skip
+            if found is None:
+                return None
+            notice, recipient = found
+            taken = update(Notice).where(Notice.id == notice.id, *due).values(claimed_until=change.now + _CLAIM)
+            is_ours = change.session.execute(taken.execution_options(synchronize_session=False)).rowcount  # type: ignore[attr-defined]
+            return Due(notice, recipient) if is_ours else None
 
     def told(self, id_: str) -> None:
         """It has arrived."""
         self._after(id_, None)
 
     def failed(self, id_: str, why: str) -> None:
-        """It has not: it is due again after a while, longer each time, and at last given up."""
+        """It has not: it is due again after a while, longer each time, and at last given up. What else its address is
+        to be told waits for some seconds, too."""
         self._after(id_, why)
 
     def _after(self, id_: str, why: str | None) -> None:
@@ -99,6 +104,9 @@ class Notices(Subject):
             else:
                 wait = WAITS[row.attempts - 1] if row.attempts <= len(WAITS) else None
                 row.next_at = None if wait is None else change.now + wait
+                others = (Notice.recipient_id == row.recipient_id, Notice.next_at < change.now + WAITS[0])
+                later = update(Notice).where(*others).values(next_at=change.now + WAITS[0])
+                change.session.execute(later.execution_options(synchronize_session=False))
             change.session.execute(
                 delete(Notice).where(Notice.next_at.is_(None), Notice.created_at < change.now - KEPT)
             )
