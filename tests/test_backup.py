@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import hashlib
 import json
 import stat
 import threading
@@ -20,6 +22,7 @@ from sqlalchemy.engine import make_url
 from test_users import add_users
 
 from modescape import backup as chapter
+from modescape import users
 from modescape.acting import Actor, UserRole, acting
 from modescape.backup import Manifest, backup, copies, prune, restore
 from modescape.cli import main
@@ -66,6 +69,10 @@ def lived_in(lab: Laboratory) -> None:
     lab.store.experiments.archive(gone.id)
     add_users(lab.store)
     lab.store.users.attempt(["address 192.0.2.7"])
+    lab.store.users.sign_in("1" * 64, lab.store.users.get("bob"), "token", "")
+    lab.store.users.know_browser("2" * 64, lab.store.users.get("bob"))
+    lab.store.users.new_code()
+    lab.store.users.remove("vera")
     lab.store.workers.register("w0", device="cpu", numerics="test", queue="cpu", pid=1)
     lab.store.results.put_selection(half.id, [0, 2])
 
@@ -104,9 +111,10 @@ def test_either_database_takes_in_what_the_other_had_row_by_row(
         name: len(rows) for name, rows in before.items()
     }
     settings = elsewhere()
-    restore(tmp_path / "backups", settings)
-    assert before["sign_in_failure"], "who had signed out since would be in again"
-    assert rows_of(settings) == {**before, "sign_in": [], "sign_in_failure": []}
+    restore(tmp_path / "backups", settings, keep_tokens=True)
+    left_out = ("sign_in", "sign_in_failure", "sign_in_code", "known_browser")
+    assert all(before[name] for name in left_out), "who had signed out since would be in again"
+    assert rows_of(settings) == {**before, **{name: [] for name in left_out}}
     back = Laboratory(settings)
     assert verify(back).sound
     last = lab.store.events.last_id()
@@ -298,6 +306,62 @@ def test_a_copy_that_was_changed_or_is_none_is_refused_before_anything_is_done(t
             restore(target, settings)
     about.write_text(json.dumps(said))
     assert restore(target, settings, at=folder.name) == Manifest.read(folder)
+
+
+def test_tokens_hold_again_only_where_that_is_asked_for(elsewhere: Callable[[], Settings], tmp_path: Path) -> None:
+    lab = laboratory(tmp_path / "home")
+    digests = [users.digest(secret) for secret in add_users(lab.store).values()]
+    backup(lab, tmp_path / "backups")
+    settings = elsewhere()
+    restore(tmp_path / "backups", settings)
+    back = Laboratory(settings)
+    assert back.store.users.all()
+    assert [back.store.users.by_token(digest) for digest in digests] == [None] * len(digests)
+    kept = settings_of(tmp_path / "kept")
+    restore(tmp_path / "backups", kept, keep_tokens=True)
+    assert all(Laboratory(kept).store.users.by_token(digest) is not None for digest in digests)
+
+
+def packed(path: Path, content: bytes) -> dict[str, object]:
+    """Another file of a table, and what the manifest must say of it to be believed."""
+    path.write_bytes(gzip.compress(content))
+    return {"rows": content.count(b"\n"), "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "last": None}
+
+
+@pytest.mark.parametrize(
+    ("table", "content", "said"),
+    [
+        ("artifact", b'{"digest": "../../x", "bytes": 1}\n', "no digest"),
+        ("artifact", b'{"digest": "' + b"A" * 64 + b'", "bytes": 1}\n', "no digest"),
+        ("artifact", b'{"bytes": 1}\n', "no digest"),
+        ("fact", b'{"name": "' + b"x" * 2000 + b'"}\n', "more than 1,000 bytes"),
+        ("fact", b"[1]\n", "no row"),
+        ("fact", b"{\n", "cannot be read"),
+    ],
+)
+def test_what_rows_say_is_looked_at_before_anything_is_made(
+    table: str, content: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = backup(laboratory(tmp_path / "home"), tmp_path / "backups").folder
+    monkeypatch.setattr(chapter, "_LONGEST_LINE", 1000)
+    about = json.loads((folder / "manifest.json").read_text())
+    about["tables"][table] = packed(folder / "tables" / f"{table}.jsonl.gz", content)
+    (folder / "manifest.json").write_text(json.dumps(about))
+    with pytest.raises(DataCorrupt, match=said):
+        restore(tmp_path / "backups", settings_of(tmp_path / "back"))
+    assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"tables": {"../../x": {"rows": 0, "sha256": "0"}}}, {"tables": 3}, {"revision": "head"}, {"more": 1}]
+)
+def test_a_manifest_that_leads_elsewhere_is_none(wrong: dict[str, object], tmp_path: Path) -> None:
+    folder = backup(laboratory(tmp_path / "home"), tmp_path / "backups").folder
+    about = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**about, **wrong}))
+    with pytest.raises(DataCorrupt, match="says what no backup of ours does"):
+        restore(tmp_path / "backups", settings_of(tmp_path / "back"))
+    assert not (tmp_path / "back").exists()
 
 
 def test_the_copy_of_an_older_version_is_migrated(elsewhere: Callable[[], Settings], tmp_path: Path) -> None:

@@ -12,6 +12,10 @@ A folder holds any number of copies that share their artifacts, which are copied
 The tables are read in one transaction that sees one moment (SQLite's WAL; PostgreSQL's REPEATABLE READ), whatever
 others write meanwhile; where files were purged while they were copied, the tables are read once more. What a training
 needs to go on from its middle is not copied: that stage begins again.
+
+Before anything is made or changed, all of a copy is read, for it may come from elsewhere: its names lead to no other
+files, its lines end, and its digests are digests. Nobody is signed in after a restore, and no token holds, unless it is
+asked for: what was revoked since the copy was taken would hold again.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ import os
 import re
 import shutil
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -64,7 +69,12 @@ _ROWS = 1000  # at a time
 _BLOCK = 1 << 20
 _NOT_OURS = ("alembic_version", "sqlite_sequence")  # and tables of the index for the search, which fill themselves
 _FILE = re.compile(r"[0-9a-f]{64}\.(npy|safetensors)")
-_NOT_BACK = ("sign_in", "sign_in_failure")  # who had signed out since would be in again
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_TABLE = re.compile(r"[a-z][a-z_]{0,62}")
+_REVISION = re.compile(r"[0-9]{4}")
+_LONGEST_LINE = 256 << 20  # bytes of one row: points and pictures are some megabytes
+_NOT_BACK = ("sign_in", "sign_in_failure", "sign_in_code", "known_browser")  # who had signed out would be in again
+_TOKENS = "api_token"
 _ODD = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as JSON has no numbers for
 
 
@@ -99,9 +109,17 @@ class Manifest:
             raise NotFound(f"there is no backup in {folder}") from None
         except ValueError as error:
             raise DataCorrupt(f"{folder / 'manifest.json'} cannot be read: {error}") from None
-        if document.get("format") != FORMAT:
-            raise DataCorrupt(f"{folder} has the format {document.get('format')}, which this version does not know")
-        return cls(**{**document, "tables": {name: Kept(**kept) for name, kept in document["tables"].items()}})
+        told = document.get("format") if isinstance(document, dict) else None
+        if told != FORMAT:
+            raise DataCorrupt(f"{folder} has the format {told}, which this version does not know")
+        try:
+            found = cls(**{**document, "tables": {name: Kept(**kept) for name, kept in document["tables"].items()}})
+            fine = _REVISION.fullmatch(found.revision) and all(map(_TABLE.fullmatch, found.tables))
+        except (TypeError, KeyError, AttributeError):
+            fine = None
+        if not fine:
+            raise DataCorrupt(f"{folder / 'manifest.json'} says what no backup of ours does")
+        return found
 
 
 @dataclass(frozen=True)
@@ -305,9 +323,9 @@ def prune(target: Path, keep: int) -> int:
 # -- taking one back --------------------------------------------------------------------------------------------------
 
 
-def restore(target: Path, settings: Settings, *, at: str | None = None) -> Manifest:
+def restore(target: Path, settings: Settings, *, at: str | None = None, keep_tokens: bool = False) -> Manifest:
     """Put a copy into the empty database and the artifacts that settings name. at: which one, by its folder's name;
-    None is the newest.
+    None is the newest. keep_tokens: tokens of programs hold again, also those that were revoked since it was taken.
 
     An older version's copy is migrated. Raises NotFound, DataCorrupt (nothing has changed then), Conflict for a
     database that is not empty, and ConfigurationError.
@@ -322,6 +340,9 @@ def restore(target: Path, settings: Settings, *, at: str | None = None) -> Manif
         path = folder / "tables" / f"{name}.jsonl.gz"
         if not path.is_file() or _sha256(path) != kept.sha256:
             raise DataCorrupt(f"{path} is not what the backup says; nothing was restored")
+        if (rows := _read_through(path, is_of_files=name == "artifact")) != kept.rows:
+            raise DataCorrupt(f"{path} has {rows} rows instead of {kept.rows}; nothing was restored")
+    left_out = _NOT_BACK if keep_tokens else (*_NOT_BACK, _TOKENS)
     if settings.database.get_backend_name() == "sqlite":
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _is_empty(settings):
@@ -333,7 +354,7 @@ def restore(target: Path, settings: Settings, *, at: str | None = None) -> Manif
     try:
         with engine.begin() as connection:
             for table in _described(connection).sorted_tables:
-                if (filled := manifest.tables.get(table.name)) is not None and table.name not in _NOT_BACK:
+                if (filled := manifest.tables.get(table.name)) is not None and table.name not in left_out:
                     _filled(connection, table, folder / "tables" / f"{table.name}.jsonl.gz", filled)
     finally:
         engine.dispose()
@@ -362,13 +383,9 @@ def _bring_files(pool: Path, tables: Path, artifacts: Artifacts) -> None:
 
 def _filled(connection: Connection, table: Table, path: Path, kept: Kept) -> None:
     here = {str(column.name): _reading(column, connection.dialect.name) for column in table.columns}
-    rows = 0
     for some in _in_batches(_lines(path)):
         values = [{name: here[name](value) for name, value in row.items()} for row in some]
         connection.execute(table.insert(), values)
-        rows += len(values)
-    if rows != kept.rows:
-        raise DataCorrupt(f"{path} has {rows} rows instead of {kept.rows}")
     if kept.last is not None:
         _go_on_from(connection, table.name, kept.last)
 
@@ -403,9 +420,30 @@ def _moment(told: str, *, aware: bool) -> datetime:
     return at if aware else at.astimezone(UTC).replace(tzinfo=None)
 
 
+def _read_through(path: Path, *, is_of_files: bool) -> int:
+    """How many rows a table's file has. is_of_files: each names a file by its digest. Raises DataCorrupt."""
+    rows = 0
+    for row in _lines(path):
+        digest = row.get("digest") if is_of_files else None
+        if is_of_files and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
+            raise DataCorrupt(f"{path} names a file by {str(digest)[:80]!r}, which is no digest; nothing was restored")
+        rows += 1
+    return rows
+
+
 def _lines(path: Path) -> Iterator[Json]:
-    with gzip.open(path, "rb") as file:
-        yield from map(orjson.loads, file)
+    """The rows of a table's file. Raises DataCorrupt for what is none."""
+    try:
+        with gzip.open(path, "rb") as file:
+            while line := file.readline(_LONGEST_LINE + 1):
+                if len(line) > _LONGEST_LINE:
+                    raise DataCorrupt(f"{path} has a line of more than {_LONGEST_LINE:,} bytes")
+                row = orjson.loads(line)
+                if not isinstance(row, dict):
+                    raise DataCorrupt(f"{path} has a line that is no row")
+                yield row
+    except (orjson.JSONDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataCorrupt(f"{path} cannot be read: {error}") from None
 
 
 def _in_batches(rows: Iterator[Json]) -> Iterator[list[Json]]:

@@ -148,6 +148,9 @@ def parser() -> argparse.ArgumentParser:
     back = command("restore", _restore, "put a backup into an empty database, and verify it")
     back.add_argument("folder", type=Path, help="where copies are kept")
     back.add_argument("--at", default=None, help="which one, such as 2026-11-30T14-05-00Z; the newest otherwise")
+    back.add_argument(
+        "--keep-tokens", action="store_true", help="tokens hold again, also those that were revoked since"
+    )
     purge = command("purge", _purge, "delete an archived experiment for good")
     purge.add_argument("experiment", help="slug or id")
     purge.add_argument("--yes", action="store_true", help="do not ask")
@@ -721,7 +724,7 @@ def _restore(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.backup import restore
     from modescape.laboratory import Laboratory, verify
 
-    told = restore(parsed.folder, settings, at=parsed.at)
+    told = restore(parsed.folder, settings, at=parsed.at, keep_tokens=parsed.keep_tokens)
     rows = sum(kept.rows for kept in told.tables.values())
     print(f"{rows:,} rows of {told.at}, from {told.database}, written by version {told.version}")
     report = verify(Laboratory(settings))
