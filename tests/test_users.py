@@ -23,10 +23,12 @@ import numpy as np
 import pytest
 from fastapi.routing import APIRoute
 from serving import SPEC, Served, served, work
+from sqlalchemy import text
 
 from modescape import neighbours, users
 from modescape.acting import Actor, UserRole, account, acting, actor
 from modescape.cli import main
+from modescape.database import downgrade, open_database, upgrade
 from modescape.errors import ConfigurationError, Conflict, Forbidden, InvalidInput, NotFound
 from modescape.laboratory import Laboratory
 from modescape.records import PlannedStage
@@ -364,6 +366,39 @@ def test_keys_of_requests_are_of_who_sent_them(store: Store) -> None:
     assert not made["bob"] & made["carol"]
     with by("bob"), pytest.raises(Conflict, match="'key' was used for another request"):
         create(store, idempotency=("key", "another request"))
+
+
+def test_what_was_there_before_is_of_who_made_it(store_url: str) -> None:
+    from modescape.testing.stores import create
+
+    def made(store: Store) -> list[str]:
+        with by("bob"):
+            opened = {"name": "x", "planned": 2, "declared": {}, "request": "r", "kept": ()}
+            cells = {"name": "x", "document": {}, "cells": []}
+            return [
+                create(store, idempotency=("a:b", "r")).id, store.gatherings.open(**opened, key="a:b").id,
+                store.sweeps.create(**cells, idempotency=("a:b", "r")).id,
+            ]  # fmt: skip
+
+    before = Store(store_url)
+    first = made(before)
+    for name in ("Carol", "vera"):
+        before.users.add(name, UserRole.RESEARCHER, None)
+        before.users.remove(name)
+    before.close()
+    downgrade(store_url, "0018")
+    engine = open_database(store_url)
+    with engine.begin() as connection:
+        assert connection.scalar(text("SELECT key FROM idempotency")) == "a:b"
+        connection.execute(text("DELETE FROM deed WHERE name = 'vera'"))
+    engine.dispose()
+    upgrade(store_url)
+    after = Store(store_url)
+    assert made(after) == first
+    with pytest.raises(Conflict, match="was removed"):
+        after.users.add("carol", UserRole.RESEARCHER, None)
+    after.users.add("vera", UserRole.RESEARCHER, None)  # nobody remembers
+    after.close()
 
 
 def test_a_server_that_forgets_who_asks_acts_for_nobody() -> None:
