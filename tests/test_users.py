@@ -34,6 +34,7 @@ from modescape.laboratory import Laboratory
 from modescape.records import PlannedStage
 from modescape.settings import Settings
 from modescape.store import Store
+from modescape.tables import Experiment
 from modescape_api.app import create_app
 from modescape_api.http import identity
 from modescape_api.resources import events
@@ -1201,28 +1202,38 @@ def test_what_is_under_way_counts_with_what_it_will_keep(roomy: Laboratory) -> N
         assert experiments.restore(second.id).archived_at is None, "it has ended and keeps nothing"
 
 
-def test_of_two_launches_at_once_one_is_refused(roomy: Laboratory) -> None:
+@pytest.mark.parametrize("verb", ["create", "retry"])
+def test_of_two_at_once_that_fit_one_by_one_one_is_refused(roomy: Laboratory, verb: str) -> None:
+    experiments = roomy.store.experiments
     prepared = [roomy.prepare(another(seed)) for seed in (4, 5)]
     begin, refused = threading.Barrier(2), []
 
-    def launch(number: int) -> None:
+    def launched(number: int) -> Experiment:
         one = prepared[number]
+        return experiments.create(
+            name=f"n{number}", spec=one.spec, stages=one.plan.stages, bytes=one.plan.new_bytes
+        )  # fmt: skip
+
+    if verb == "retry":
+        with by("bob"):
+            for number in range(2):
+                experiments.cancel(launched(number).id)
+
+    def ask(number: int) -> None:
         with by("bob"):  # both have been looked at, and fit
             begin.wait()
             try:
-                roomy.store.experiments.create(
-                    name="at once", spec=one.spec, stages=one.plan.stages, bytes=one.plan.new_bytes
-                )
+                launched(number) if verb == "create" else experiments.retry(f"n{number}")
             except InvalidInput as error:
                 refused.append(error)
 
-    threads = [threading.Thread(target=launch, args=(number,)) for number in range(2)]
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(refused) == 1
-    assert len(roomy.store.experiments.page()) == 1
+    assert [row.status for row in experiments.page()].count("queued") == 1
 
 
 def test_sweeps_and_imports_are_asked_too(roomy: Laboratory) -> None:
