@@ -179,6 +179,18 @@ def test_no_two_of_our_entries_claim_one_place(registry: object) -> None:
     assert places == sorted(places)
 
 
+def test_threads_that_look_at_once_see_everything() -> None:
+    """The first requests of a server come together, and none is told that there is no such figure."""
+    program = (
+        "import threading\nfrom modescape.registry import figures, presets\nfound = []\n"
+        "def look(): found.append((len(list(figures)), 'plane' in figures, len(presets) > 20))\n"
+        "threads = [threading.Thread(target=look) for _ in range(8)]\n"
+        "[one.start() for one in threads], [one.join() for one in threads]\nprint(len(set(found)), found[0][1:])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1 (True, True)"
+
+
 def test_a_name_that_is_not_known_has_the_default() -> None:
     assert methods.get("nobodys") is None
     assert methods.get("random", None) is methods["random"]

@@ -16,6 +16,7 @@ import importlib
 import pkgutil
 import re
 import sys
+import threading
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -533,15 +534,30 @@ def method_title(name: str) -> str:
 
 _DECLARING = ("datasets", "architectures", "methods", "corruptions", "recipes", "figures", "presets")
 _OF_STUDIES = ("study", "figure", "preset")  # what the modules of a study's folder that declare begin with
-_loaded = False
+_PATIENCE = 5.0  # seconds for another thread that loads, which may itself wait for what this one is importing
+_turn = threading.Lock()
+_loader: int | None = None  # the thread that loads: modules that declare may look at other registries meanwhile
+_loaded = threading.Event()
 
 
 def load() -> None:
     """Import our own modules that declare entries, once. Those of others are loaded by `plugins`."""
-    global _loaded
-    if _loaded:
+    global _loader
+    if _loaded.is_set() or _loader == threading.get_ident():
         return
-    _loaded = True  # before the imports: declaring modules may look at other registries
+    with _turn:
+        is_first = _loader is None
+        _loader = threading.get_ident() if is_first else _loader
+    if not is_first:
+        _loaded.wait(_PATIENCE)
+        return
+    try:
+        _import_all()
+    finally:
+        _loaded.set()
+
+
+def _import_all() -> None:
     for package in _DECLARING:
         for module in modules_of(f"modescape.{package}"):
             importlib.import_module(module)
