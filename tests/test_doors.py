@@ -34,11 +34,12 @@ from serving import Served, free_port, mainly, served
 from test_imported_files import REFUSED, SAFETENSORS, folder
 
 import modescape as ms
-from modescape.apart import Apart, Asked, Limits, Readers, Sent
+from modescape.apart import Apart, Asked, Limits, Sent
 from modescape.cli import main
 from modescape.errors import Conflict, InvalidInput, LeaseLost
 from modescape.executor import Executor
 from modescape.exporting import ensemble_of
+from modescape.forks import Readers
 from modescape.laboratory import Lab, Laboratory
 from modescape.records import StageOutput
 from modescape.sending import ServerDoor, ServerRefused
@@ -542,7 +543,7 @@ def test_an_archive_that_unpacks_to_a_hundred_gigabytes_is_refused_in_no_memory(
 
 @pytest.fixture
 def readers() -> Iterator[Readers]:
-    found = Readers()
+    found = Readers("modescape.reading_process")
     yield found
     found.end()
 

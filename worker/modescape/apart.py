@@ -11,36 +11,26 @@ InvalidInput it was there. Nothing is unpickled on either side.
 
 from __future__ import annotations
 
-import atexit
-import json
-import logging
 import os
-import resource
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from modescape.errors import Conflict, InvalidInput, Problem
+from modescape.forks import Ended, Readers
 from modescape.imported.containers import check_name
 from modescape.pieces import Piece
 from modescape.records import Json
-
-log = logging.getLogger("modescape.apart")
 
 LONGEST_NAME = 1000  # characters of a path inside what was sent
 _LONGEST_PART = 200
 _AT_ONCE = threading.BoundedSemaphore(2)  # processes that read for this one, so that their memory is bounded together
 _LEFT_BEHIND = 24 * 3600.0  # seconds after which a folder that a killed process left is removed
-_SAID = 64 << 20  # bytes of an answer
 
 
 @dataclass(frozen=True)
@@ -287,102 +277,18 @@ def _link(path: Path, target: Path) -> None:
         shutil.copyfile(path, target)
 
 
-class Readers:
-    """The process of which every question gets a fork: what reading takes is imported once. It begins with the first
-    question, has none of our settings in its environment, and ends with the process that asks."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-
-    def connected(self) -> socket.socket:
-        """A line to a fork, which says its process id, reads a question, answers, and whose status comes last."""
-        mine, theirs = socket.socketpair()
-        with theirs, self._lock:
-            try:
-                socket.send_fds(self._control or self._begun(), [b"?"], [theirs.fileno()])
-            except (BrokenPipeError, ConnectionResetError):  # somebody has ended it
-                self._end()
-                socket.send_fds(self._begun(), [b"?"], [theirs.fileno()])
-        return mine
-
-    def end(self) -> None:
-        with self._lock:
-            self._end()
-
-    def _begun(self) -> socket.socket:
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("MODESCAPE_")}
-        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self._control, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "modescape.reading_process"],
-                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=plain | one_thread, start_new_session=True,
-            )  # fmt: skip
-        return self._control
-
-    def _end(self) -> None:
-        if self._process is not None and self._control is not None:
-            self._control.close()
-            self._process.kill()
-            self._process.wait()
-        self._process = self._control = None
-
-
-_READERS = Readers()
-atexit.register(_READERS.end)
+_READERS = Readers("modescape.reading_process")
 
 
 def _asked(question: Json, limits: Limits, readers: Readers) -> Json:
     """What a reading process answers. Raises InvalidInput where it came to its end before."""
-    deadline, said = time.monotonic() + limits.seconds, bytearray()
-    with readers.connected() as line:
-        try:
-            line.settimeout(limits.seconds)
-            line.sendall(json.dumps(question).encode())
-            line.shutdown(socket.SHUT_WR)
-            while block := line.recv(1 << 20):
-                said += block
-                if len(said) > _SAID:
-                    raise _ended(f"what is said of it takes more than {_SAID >> 20} MiB")
-                line.settimeout(max(deadline - time.monotonic(), 0.001))
-        except TimeoutError:
-            _kill(said, readers)
-            raise _ended(f"reading took more than {limits.seconds:g} seconds") from None
-        except ConnectionError:  # it has ended
-            said.clear()
-        except BaseException:
-            _kill(said, readers)
-            raise
-    _, _, rest = bytes(said).partition(b"\n")
-    found, _, status = rest.rpartition(b"\n")
-    if status == b"0":
-        answer: Json = json.loads(found)
-        return answer
-    log.warning("a reading process ended with %s: %s", status.decode(), found.decode(errors="replace")[-4000:])
-    if not status or int(status) > 0:
-        raise _ended("the process that read it failed; the server's log has the details")
-    if -int(status) == signal.SIGXCPU:
-        raise _ended(f"reading took more than {limits.seconds:g} seconds of a processor")
-    raise _ended(f"the process that read it was ended ({signal.Signals(-int(status)).name})")
-
-
-def _kill(said: bytearray, readers: Readers) -> None:
-    """The process that is on a line, which has said its id, or has not begun."""
-    process, begun, _ = said.partition(b"\n")
-    if not begun:
-        readers.end()
-        return
-    with suppress(ProcessLookupError):
-        os.kill(int(process), signal.SIGKILL)
-
-
-def _ended(why: str) -> InvalidInput:
-    return InvalidInput(
-        f"it could not be read: {why}", field="files",
-        allowed="files that can be read within MODESCAPE_IMPORT_MEMORY and MODESCAPE_IMPORT_SECONDS",
-    )  # fmt: skip
+    try:
+        return readers.ask(question, seconds=limits.seconds)
+    except Ended as error:
+        raise InvalidInput(
+            f"it could not be read: {error}", field="files",
+            allowed="files that can be read within MODESCAPE_IMPORT_MEMORY and MODESCAPE_IMPORT_SECONDS",
+        ) from None  # fmt: skip
 
 
 def _checked(answer: Json) -> Json:
@@ -391,11 +297,3 @@ def _checked(answer: Json) -> Json:
         problems = [Problem(**one) for one in answer["refused"]]
         raise InvalidInput("; ".join(map(str, problems)), problems=problems)
     return answer
-
-
-def limit(memory: int, seconds: float) -> None:
-    """Of this process, for good: address space in bytes, seconds of a processor, no core file."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    whole = int(seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 5))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,32 +1,25 @@
 """The process that reads what strangers sent: a question in JSON on a line of its own, an answer on the same. What it
 says of an ensemble that is looked at (`looked`) the command line says of one that lies here.
 
-It is started by `apart` and by nobody else. Each question is answered by a fork in a session of its own, which limits
-itself before it opens a file: none sees what another one read, and what all of them import is imported once.
+It is started by `apart` and by nobody else. Each question is answered by a fork (`forks`), which limits itself before
+it opens a file.
 """
 
 from __future__ import annotations
 
-import gc
-import json
 import math
-import os
-import select
-import signal
-import socket
-import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import scipy.optimize  # noqa: F401  asked for by the door where labels are permuted: a fork finds it here
 
-from modescape.apart import Answerable, Asked, Look, SeenMember, SeenOddity, SeenSet, limit
+from modescape.apart import Answerable, Asked, Look, SeenMember, SeenOddity, SeenSet
 from modescape.artifacts import Artifacts
 from modescape.errors import InvalidInput, Problem
+from modescape.forks import answer_in_forks, limit
 from modescape.imported import parts
 from modescape.imported.answers import answered, examined
 from modescape.imported.arrays import Array, mapped, refuse, stacked
@@ -58,63 +51,11 @@ _KINDS = {what: kind for kind, what in FILE_OF.items()}
 
 
 def main() -> None:
-    """Fork for each line that comes over standard input, and say on it how the fork ended, until nobody can ask."""
-    control = socket.socket(fileno=os.dup(0))
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    waking, woken = os.pipe()
-    for end in (waking, woken):
-        os.set_blocking(end, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(woken)
-    gc.freeze()
-    lines: dict[int, socket.socket] = {}
-    while True:
-        ready, _, _ = select.select([control.fileno(), waking], [], [])
-        if waking in ready:
-            os.read(waking, 4096)
-            _say_ends(lines)
-        if control.fileno() in ready:
-            _, received, _, _ = socket.recv_fds(control, 1, 1)
-            if not received:
-                return
-            line = socket.socket(fileno=received[0])
-            process = os.fork()
-            if process == 0:
-                signal.set_wakeup_fd(-1)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                for other in (control, *lines.values()):
-                    other.close()
-                _read(line)
-            lines[process] = line
-
-
-def _say_ends(lines: dict[int, socket.socket]) -> None:
-    """Status of each fork that came to its end: as `subprocess` says it, negative of a signal."""
-    while lines:
-        process, status = os.waitpid(-1, os.WNOHANG)
-        if process == 0:
-            return
-        with lines.pop(process) as line, suppress(OSError):
-            line.sendall(b"\n%d" % os.waitstatus_to_exitcode(status))
-
-
-def _read(line: socket.socket) -> NoReturn:
-    """Answer the question on a line, or say where it went wrong, and end."""
-    status = 1
-    try:
-        os.setsid()
-        line.sendall(b"%d\n" % os.getpid())
-        question = json.loads(b"".join(iter(lambda: line.recv(1 << 16), b"")))
-        line.sendall(json.dumps(_limited(question), allow_nan=False).encode())
-        status = 0
-    except BaseException:
-        line.sendall(traceback.format_exc().encode())
-    finally:
-        os._exit(status)
+    answer_in_forks(_limited)
 
 
 def _limited(question: Json) -> Json:
-    limit(question["memory"], question["seconds"])
+    limit(space=question["memory"], seconds=question["seconds"])
     try:
         return _answer(question)
     except InvalidInput as error:
