@@ -37,6 +37,8 @@ def _links_followed_as_before() -> Iterator[None]:
     yield
     if (files := sys.modules.get("modescape.science.data.files")) is not None:
         files.keep_to(None)
+    if (bounds := sys.modules.get("modescape.science.data.bounds")) is not None:
+        bounds.keep_within()
 
 
 def pytest_xdist_auto_num_workers() -> int:

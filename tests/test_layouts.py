@@ -373,7 +373,7 @@ def test_the_order_is_drawn_from_the_split_seed(tmp_path: Path) -> None:
     assert names(splits.train) == [f"train_images[{i}]" for i in train[:40]]
     assert names(splits.validation) == [f"train_images[{i}]" for i in train[40:]]
     assert names(splits.test) == [f"test_images[{i}]" for i in test]
-    assert here.own_names(spec(file, split_seed=7, validation_images=10))["test"] == names(splits.test)
+    assert here.own_names(spec(file, split_seed=7, validation_images=10), "test") == names(splits.test)
 
 
 @pytest.mark.parametrize("labels", [range(1, 8), (2, 5, 9)], ids=["1..7", "2, 5, 9"])
@@ -609,7 +609,7 @@ def test_the_data_page_says_what_is_used_for_what_and_each_classs_index(tmp_path
         shown = re.findall(r"<li>(\d+) <code class=\"muted\">(\d+)</code>", page)
         index = {name: i for i, name in enumerate(sorted(map(str, range(12))))}
         assert shown == [(str(i), str(index[str(i)])) for i in range(12)]
-        tests = here.own_names(spec(root))["test"]
+        tests = here.own_names(spec(root), "test")
         gallery = client.get("/gallery?dataset=scans&image=3", headers={"Accept": "text/html"}).text
         assert f"<code>{tests[3]}</code>" in gallery
 

@@ -58,7 +58,7 @@ def test_networks_see_the_numbers_as_they_are(shape: tuple[int, ...], as_read: t
     spec = saved(tmp_path, x=values, y=LABELS)
     splits = load(spec, ())
     assert tuple(splits.shape[:3]) == as_read
-    names = own_names(spec)["train"]
+    names = own_names(spec, "train")
     seen = splits.transform(splits.train.batch(torch.arange(len(splits.train)))).numpy()
     expected = values[[rows_of(name) for name in names]].astype(np.float32)
     assert np.array_equal(seen.reshape(expected.shape), expected)
@@ -203,7 +203,7 @@ def test_a_saved_set_of_hugging_face_has_its_pictures_and_class_names(tmp_path: 
     rough = np.random.default_rng(0).integers(0, 256, (60, 8, 6, 3), dtype=np.uint8)
     splits = load(spec, ())
     assert splits.classes == ("a", "b", "c")
-    names = own_names(spec)["train"]
+    names = own_names(spec, "train")
     expected = rough[[rows_of(name) for name in names]].transpose(0, 3, 1, 2)
     assert np.array_equal(splits.train.images.numpy(), expected)  # type: ignore[union-attr]
 

@@ -412,7 +412,7 @@ def test_what_is_no_picture_and_what_would_fill_memory_is_named(tmp_path: Path) 
     content = (tmp_path / "bomb.png").read_bytes()
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0))
     (tmp_path / "bomb.png").write_bytes(content[:8] + head + content[8 + len(head) :])
-    with pytest.raises(UnreadablePicture, match="2500000000 pixels"):
+    with pytest.raises(UnreadablePicture, match="more than 178,956,970 pixels"):
         header_of(tmp_path / "bomb.png")
     with pytest.raises(UnreadablePicture, match=r"gone\.png cannot be read as a picture: No such file"):
         header_of(tmp_path / "gone.png")

@@ -17,10 +17,11 @@ import numpy.ma  # noqa: F401  # np.unique loads it when first called: in two re
 from fastapi import Depends, FastAPI
 from starlette.routing import BaseRoute, Route
 
-from modescape import __version__, acting, logs, plugins
+from modescape import __version__, acting, heap, logs, plugins
 from modescape.database import check_schema, upgrade
 from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
+from modescape.own_files import Limits, reading_apart
 from modescape.settings import Settings
 from modescape_api import pages
 from modescape_api.background.fetching import Fetches
@@ -35,7 +36,7 @@ from modescape_api.resources import openapi
 
 # Requests that are worked on at once. Python computes for one at a time: 50 clients are answered as fast by 4 as by 40,
 # but among 40 the slowest wait half as long again, and each keeps a connection with its cache.
-THREADS = 8
+THREADS = 6
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -79,6 +80,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
     await asyncio.to_thread(_prepare, settings)
+    with reading_apart(_limits(settings)):
+        async with _site(app, settings):
+            yield
+
+
+def _limits(settings: Settings) -> Limits:
+    memory, unpacked = (int(given * 2**30) for given in (settings.read_memory, settings.read_unpacked))
+    return Limits(memory, settings.read_seconds, settings.read_pixels, unpacked)
+
+
+@contextlib.asynccontextmanager
+async def _site(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     laboratory = Laboratory(settings)
     hub = Hub(laboratory.store)
     store = laboratory.store
@@ -113,6 +126,7 @@ def serve(settings: Settings) -> None:
     not."""
     import uvicorn
 
+    heap.stay_flat()
     logs.set_up(settings.log_level, settings.log_format)
     plugins.refuse_heavy()
     acting.serve_others()

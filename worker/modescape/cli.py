@@ -222,9 +222,11 @@ def _serving(settings: Settings, parsed: argparse.Namespace) -> Settings:
 
 def _keep_links_inside(settings: Settings) -> None:
     """For what others see and workers train on: their sets hold the same files for all of them."""
-    from modescape.science.data import keep_to
+    from modescape.science.data import bounds, keep_to
 
     keep_to((*settings.registration_roots, *settings.data_folders))
+    memory, unpacked = (int(given * 2**30) for given in (settings.read_memory, settings.read_unpacked))
+    bounds.keep_within(pixels=settings.read_pixels, unpacked=unpacked, memory=memory)
 
 
 def _one_thread() -> None:

@@ -403,6 +403,12 @@ def _open_postgres(url: URL) -> Engine:
     )  # fmt: skip
 
 
+# Of each of a server's ten connections. The system keeps the file in memory anyway: lists of 33,000 experiments are
+# answered as fast with 2 MB of pages as with 64, which were half of what 200 clients had a server take.
+_PAGES = 2048  # KiB
+_STATEMENTS = 16
+
+
 def _open_sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigurationError("SQLite needs a file (sqlite:///folder/modescape.db): workers are other processes")
@@ -411,14 +417,15 @@ def _open_sqlite(url: URL) -> Engine:
         raise ConfigurationError(f"the folder {folder} of the database is not there or cannot be written")
     engine = create_engine(
         url, pool_size=20, max_overflow=20, hide_parameters=True, json_serializer=_dump, json_deserializer=orjson.loads,
-        connect_args={"check_same_thread": False} | ({} if "timeout" in url.query else {"timeout": 30}),
+        connect_args={"check_same_thread": False, "cached_statements": _STATEMENTS}
+        | ({} if "timeout" in url.query else {"timeout": 30}),
     )  # fmt: skip
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # we say BEGIN, not the driver
         for pragma in (
-            "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-65536",
+            "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY", f"cache_size=-{_PAGES}",
         ):  # fmt: skip
             connection.execute(f"PRAGMA {pragma}")
 

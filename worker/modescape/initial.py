@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from modescape.artifacts import Artifacts
 from modescape.errors import ArtifactMissing, InvalidInput
 from modescape.names import some
+from modescape.own_files import read_apart
 from modescape.spec import ExperimentSpec
 from modescape.spec_parts import TrainingSpec
 
@@ -38,8 +39,14 @@ def looked_at(spec: ExperimentSpec) -> ExperimentSpec:
     given = spec.training.initial_weights
     if given is None:
         return spec
-    digest = given if is_digest(given) else _digest_of(_file(given))
+    digest = given if is_digest(given) else _digest_of_file(given)
     return spec.model_copy(update={"training": spec.training.model_copy(update={"initial_digest": digest})})
+
+
+@read_apart(lambda given: [given], field=_FIELD)
+def _digest_of_file(given: str) -> str:
+    """Raises InvalidInput where there is no such file, or it is another kind of file."""
+    return _digest_of(_file(given))
 
 
 def _file(given: str) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from modescape.datasets.dataset import own_path
+from modescape.own_files import read_apart
 from modescape.science.data import scan_folder, scan_pictures
 from modescape.science.data.picture_check import PictureCheck, Progress, check_key, check_pictures
 from modescape.spec import ExperimentSpec, studies
@@ -54,7 +55,8 @@ def check_once(
     Raises InvalidInput, DataCorrupt where the folder itself will not do; of pictures, the check tells.
     """
     root = own_path(spec)
-    files, fingerprint = _files(root, spec.split_seed, classless=classless)
+    names, fingerprint = _files(str(root), spec.split_seed, classless)
+    files = [Path(name) for name in names]
     found = known(store, fingerprint, spec.white)
     if found is None:
         found = check_pictures(files, root, white=spec.white, progress=progress, check=check)
@@ -62,9 +64,11 @@ def check_once(
     return found
 
 
-def _files(root: Path, seed: int, *, classless: bool) -> tuple[list[Path], str]:
+@read_apart(lambda root, seed, classless: [root], field="data.path")
+def _files(root: str, seed: int, classless: bool) -> tuple[list[str], str]:
+    """Every picture, sorted, and the fingerprint of all."""
     if classless:
-        pictures = scan_pictures(root)
-        return sorted(pictures.paths), pictures.fingerprint
-    found = scan_folder(root)
-    return found.paths, found.fingerprint(seed)
+        pictures = scan_pictures(Path(root))
+        return [str(path) for path in sorted(pictures.paths)], pictures.fingerprint
+    found = scan_folder(Path(root))
+    return [str(path) for path in found.paths], found.fingerprint(seed)

@@ -514,7 +514,7 @@ def _names_now(spec: DataSpec, split: str) -> list[str]:
     from modescape.datasets.here import own_names, since_created
 
     try:
-        return own_names(spec).get(split, []) if spec.path and since_created(spec, ()) is None else []
+        return own_names(spec, split) if spec.path and since_created(spec, ()) is None else []
     except ModescapeError:
         return []
 

@@ -436,13 +436,25 @@ def _solution(item: Json) -> NewSolution:
 
 
 @dataclass(frozen=True)
+class Occurring:
+    """Places of a class's images in the order of their splits, -1 where there are none: the first and the last of
+    training, the first of a validation set of its own, the first of the test set."""
+
+    train: int
+    last_train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
 class DataInfo:
     """What is known of a data set before anything is computed. Sizes in images.
 
     train_total includes validation where that is cut from it; a set with validation images of its own has
     validation_total of them beside. layout: what is used for what, in words; ignored: what was left aside; remarks:
     how it is read, where that needs saying before a launch, a sentence each; are_pictures: False of numbers that are
-    kept as they are; test_is_cut: whether the test images are a part of a set without splits.
+    kept as they are; test_is_cut: whether the test images are a part of a set without splits; occurring: of a user's
+    own set where each class is found, by which is told what fewer of its images would lack.
     """
 
     channels: int
@@ -459,6 +471,7 @@ class DataInfo:
     ignored: tuple[str, ...] = ()
     are_pictures: bool = True
     test_is_cut: bool = False
+    occurring: tuple[Occurring, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)

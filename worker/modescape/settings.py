@@ -88,6 +88,16 @@ class Settings(BaseSettings):
         2.0, ge=0.5, description="Gibibytes of memory for the process that reads what was sent, beyond the files."
     )
     import_seconds: float = Field(600.0, gt=0, description="Seconds that process may take for what was sent together.")
+    read_memory: float = Field(
+        4.0, ge=0.25, description="Gibibytes of memory for a process that reads users' data sets for the server."
+    )
+    read_seconds: float = Field(600.0, gt=0, description="Seconds that process may take for one set.")
+    read_pixels: int = Field(
+        178_956_970, ge=1, description="Pixels of the largest picture of a user's own that is read, by workers too."
+    )
+    read_unpacked: float = Field(
+        8.0, gt=0, description="Gibibytes that a user's .npz file may hold once unpacked, for workers too."
+    )
     public_url: str = Field("", description="Address under which people open this server, for links in mails.")
     notify_hosts: str = Field(
         "", description="Hosts that may be told of experiments although they are not public, separated by commas."

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.datastructures import FormData
 
-from modescape import names
+from modescape import names, own_files
 from modescape.acting import UserRole
 from modescape.architectures import counting
 from modescape.drawing.words import price
@@ -50,6 +50,8 @@ def launch_page(
     protocol: str = "",
     add: Annotated[str, Query(alias="with", description="What to add: see forms.with_more.")] = "",
 ) -> Response:
+    if here.store.own_sets.all():  # one of which may be named in the form
+        own_files.warm()
     source = here.store.experiments.get(request.query_params["from"]) if request.query_params.get("from") else None
     chosen = presets[preset] if source is None and preset in presets else None
     document = source.spec if source else chosen.call() if chosen else forms.blank()

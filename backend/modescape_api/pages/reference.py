@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from modescape import own_files
 from modescape.claims import CLAIMS
 from modescape.drawing.words import thousands
 from modescape.errors import Conflict, DataCorrupt, InvalidInput
@@ -147,6 +148,7 @@ _PARTS = ("train", "validation", "test")  # validation: where a set has images o
 
 @router.get("/data")
 def data_page(request: Request, here: Here) -> Response:
+    own_files.warm()
     return _data(request, here)
 
 

@@ -249,8 +249,9 @@ def _fetch(here: Site, name: str) -> Response:
 
 def _kind_of(real: Path, *, numbers: bool) -> str:
     """Which of one's own sets lies at a place. Raises InvalidInput."""
+    from modescape.datasets.here import holds_rows
     from modescape.science.data.hugging_face import is_saved
-    from modescape.science.data.own_numbers import TABLES, are_rows
+    from modescape.science.data.own_numbers import TABLES
 
     if real.is_dir():
         return "huggingface" if is_saved(real) else "folder"
@@ -261,7 +262,7 @@ def _kind_of(real: Path, *, numbers: bool) -> str:
             f"{real.name!r} is neither a folder nor a file of arrays or a table",
             field="path", allowed="a folder, an .npz, .csv, .tsv or .parquet file",
         )  # fmt: skip
-    return "arrays" if numbers or are_rows(real) else "npz"
+    return "arrays" if numbers or holds_rows(str(real)) else "npz"
 
 
 def register(here: Site, path: str, asked: Wanted) -> Json:
@@ -270,8 +271,7 @@ def register(here: Site, path: str, asked: Wanted) -> Json:
 
     Raises InvalidInput (`path`, `name`, `white`), DataCorrupt, and Conflict when another place has the name.
     """
-    from modescape.datasets.here import describe
-    from modescape.science.data import read_npz
+    from modescape.datasets.here import describe, how_read
 
     real = inside(path, here.settings.registration_roots, field="path")
     try:
@@ -313,7 +313,6 @@ def register(here: Site, path: str, asked: Wanted) -> Json:
     if kind in NUMBERS:
         return remember(None, ("Numbers are kept as they are.",))
     if kind == "npz":
-        reading = read_npz(real, asked.white).raw.reading
-        assert reading is not None
+        reading = how_read(spec)
         return remember(reading.white, reading.sentences)
     return here.lookings.look(title, spec, lambda found: remember(found.white, found.sentences))

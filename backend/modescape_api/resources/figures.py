@@ -196,9 +196,9 @@ def build(results: Results, ask: Ask, data: FigureData, about: Progress) -> byte
     return picture[:-1] + b',"words":' + replies.encode(words(data, ask.figure, about)) + b"}"
 
 
-@cached(LRUCache(32 * 2**20, getsizeof=len), key=lambda etag, *_: etag, lock=Lock())
+@cached(LRUCache(16 * 2**20, getsizeof=len), key=lambda etag, *_: etag, lock=Lock())
 def packed(etag: str, results: Results, ask: Ask, about: Progress) -> bytes:
-    """The answer, compressed, of those the most used kept in 32 MB. Raises FigureNotReady."""
+    """The answer, compressed, of those the most used kept in 16 MB. Raises FigureNotReady."""
     return gzip.compress(build(results, ask, ask.figure.call(results, ask.options), about), 5)
 
 

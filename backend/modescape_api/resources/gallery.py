@@ -92,8 +92,8 @@ def shown(here: Site, name: str) -> Shown:
     seed = seed_name(spec.model_copy(update={"fingerprint": info.fingerprint}))
     with _reading:
         images = preview(spec, folders, here.settings.home / "gallery" / f"{kept}.npy")
-    files = own_names(spec).get("test", [])
-    return Shown(name, row["title"], seed, images, tuple(files[: len(images)]))
+    files = own_names(spec, "test", len(images))
+    return Shown(name, row["title"], seed, images, tuple(files))
 
 
 def default_dataset(here: Site) -> str:

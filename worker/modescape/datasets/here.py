@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modescape.datasets.dataset import DataLocation, missing, own_path
-from modescape.datasets.splitting import cut, held_out
+from modescape.datasets.splitting import cut, held_out, in_order, numbers
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, NotLoaded
 from modescape.names import some
-from modescape.records import DataInfo
+from modescape.own_files import read_apart
+from modescape.records import DataInfo, Occurring
 from modescape.registry import Dataset, datasets
 from modescape.science.data.contents import Promised, wrong_in
 from modescape.science.data.files import worth_saying
@@ -26,7 +28,7 @@ from modescape.science.data.hugging_face import read_saved
 from modescape.science.data.layouts import Role
 from modescape.science.data.own_folders import first_digest, scan_folder
 from modescape.science.data.own_npz import read_npz
-from modescape.science.data.own_numbers import read_numbers
+from modescape.science.data.own_numbers import are_rows, read_numbers
 from modescape.science.data.raw import Labels, Origin, OwnTest, Published, RawData, file_digest, size_of
 from modescape.spec_parts import NUMBERS, PICTURES, PLACES, DataSpec
 
@@ -37,7 +39,7 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
     Raises DataMissing (saying how to get the set), DataCorrupt (other files under its names) and InvalidInput (field
     data.path).
     """
-    return as_scaled(_described(spec, folders), spec)
+    return as_scaled(_told(_described(spec, folders), spec), spec)
 
 
 def as_scaled(info: DataInfo, spec: DataSpec) -> DataInfo:
@@ -47,6 +49,8 @@ def as_scaled(info: DataInfo, spec: DataSpec) -> DataInfo:
 
 
 def _described(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
+    if spec.path is not None:
+        return _described_own(_as_read(spec))
     entry, location = datasets[spec.dataset], DataLocation(tuple(folders))
     files = entry.files(location)
     if files is None:
@@ -71,11 +75,56 @@ def _read(entry: Dataset, location: DataLocation, spec: DataSpec) -> RawData:
     return raw
 
 
-def own_names(spec: DataSpec) -> dict[str, list[str]]:
-    """The file or row of each image of a user's own set that a spec uses, by split; {} for other sets.
+def _as_read(spec: DataSpec) -> DataSpec:
+    """What of a spec decides how a user's own set is read; the rest may change without another look at it."""
+    return DataSpec(dataset=spec.dataset, path=spec.path, white=spec.white, label=spec.label, split=spec.split,
+                    split_seed=spec.split_seed)  # fmt: skip
+
+
+@read_apart(lambda spec: [spec.path], field="data.path")
+def _described_own(spec: DataSpec) -> DataInfo:
+    describe_it = datasets[spec.dataset].describe
+    assert describe_it is not None, "every set with a path describes itself"
+    return describe_it(DataLocation(()), spec)
+
+
+@dataclass(frozen=True)
+class HowRead:
+    """white: the value that is white in the pictures of an .npz file; sentences: how they are read, for people."""
+
+    white: float | None
+    sentences: tuple[str, ...]
+
+
+def how_read(spec: DataSpec) -> HowRead:
+    """Of a user's own .npz file. Raises InvalidInput."""
+    return _how_read(_as_read(spec))
+
+
+@read_apart(lambda spec: [spec.path], field="data.path")
+def _how_read(spec: DataSpec) -> HowRead:
+    reading = read_npz(own_path(spec), spec.white).raw.reading
+    assert reading is not None
+    return HowRead(reading.white, tuple(reading.sentences))
+
+
+@read_apart(lambda path: [path], field="data.path")
+def holds_rows(path: str) -> bool:
+    """Whether an .npz file holds numbers that cannot be pictures. Raises InvalidInput."""
+    return are_rows(Path(path))
+
+
+@read_apart(lambda spec, split, most=None: [spec.path], field="data.path")
+def own_names(spec: DataSpec, split: str, most: int | None = None) -> list[str]:
+    """The file or row of each image of a user's own set that a spec uses in a split, or of the first of them; [] for
+    other sets.
 
     Raises InvalidInput.
     """
+    return _own_names(spec).get(split, [])[:most]
+
+
+def _own_names(spec: DataSpec) -> dict[str, list[str]]:
     if spec.dataset == "folder":
         found = scan_folder(own_path(spec))
         origins: dict[str, Origin] = {r: found.origin(p) for r, (p, _) in found.ordered(spec.split_seed).items()}
@@ -96,32 +145,54 @@ def own_names(spec: DataSpec) -> dict[str, list[str]]:
 
 
 def with_sizes(info: DataInfo, spec: DataSpec, labels: Mapping[Role, Labels]) -> DataInfo:
-    """labels: of every split of a user's own set, in its order. What a person should know first goes into `remarks`."""
+    """labels: of every split of a user's own set, in its order. What a person should know first goes into `remarks`,
+    but for what depends on how many images a spec asks for (`describe`)."""
     total, own = len(labels["train"]), len(labels["validation"]) if "validation" in labels else 0
     default = own or min(5000, total // 10)
     notes = [info.layout] if "for there is no other" in info.layout else []
     notes += worth_saying(info.ignored)
-    notes += _never_trained(info.classes, spec, labels, default)
+    trained = labels["train"][in_order(spec, total)]
+    first = [_first(one, len(info.classes)) for one in (trained, labels.get("validation"), labels["test"])]
+    last = _first(trained[::-1], len(info.classes))
+    places = zip(first[0], np.where(last < 0, -1, total - 1 - last), *first[1:], strict=True)
     return replace(
         info, train_total=total, test_total=len(labels["test"]), validation_default=default, validation_total=own,
-        remarks=(*info.remarks, *notes),
+        remarks=(*info.remarks, *notes), occurring=tuple(Occurring(*map(int, one)) for one in places),
     )  # fmt: skip
 
 
-def _never_trained(
-    classes: Sequence[str], spec: DataSpec, labels: Mapping[Role, Labels], default: int
-) -> Iterator[str]:
-    """Says which classes the training images of this spec lack, though there are images of them to validate or test."""
-    own = labels.get("validation")
+def _first(labels: Labels | None, classes: int) -> NDArray[np.int64]:
+    """Where each class is found first, -1 where it is not."""
+    places = np.full(classes, -1, np.int64)
+    if labels is not None:
+        found, first = np.unique(labels, return_index=True)
+        places[found] = first
+    return places
+
+
+def _told(info: DataInfo, spec: DataSpec) -> DataInfo:
+    """With the classes that the training images of this spec lack, though there are images of them to validate or
+    test."""
     try:
-        chosen = cut(spec, len(labels["train"]), 0 if own is None else len(own), len(labels["test"]), default)
+        n = numbers(spec, info.train_total, info.validation_total, info.test_total, info.validation_default)
     except InvalidInput:  # told by `spec.check`, with its field
-        return
-    held = labels["train"] if own is None else own
-    used = np.union1d(held[chosen.validation], labels["test"][chosen.test])
-    if (lacking := np.setdiff1d(used, labels["train"][chosen.train])).size:
-        names = some([classes[i] for i in lacking])
-        yield f"the {len(chosen.train):,} training images hold none of {lacking.size} of the classes: {names}"
+        return info
+    lacking = [
+        name for name, at in zip(info.classes, info.occurring, strict=False)
+        if not 0 <= at.train < n.train
+        and (0 <= at.test < n.test or _is_held(at, n.validation, info))
+    ]  # fmt: skip
+    if not lacking:
+        return info
+    said = f"the {n.train:,} training images hold none of {len(lacking)} of the classes: {some(lacking)}"
+    return replace(info, remarks=(*info.remarks, said))
+
+
+def _is_held(at: Occurring, validation: int, info: DataInfo) -> bool:
+    """Whether a class is among the images for validation: the first of its own, or the last of training."""
+    if info.validation_total:
+        return 0 <= at.validation < validation
+    return at.last_train >= info.train_total - validation
 
 
 def since_created(spec: DataSpec, folders: Sequence[Path]) -> str | None:
@@ -152,8 +223,12 @@ def _is_as_first_read(spec: DataSpec) -> bool:
     """Whether a user's own files still are what the first rule of reading found."""
     if spec.path is None or spec.dataset not in PICTURES:
         return False
-    path = own_path(spec)
-    return spec.fingerprint == (first_digest(path) if spec.dataset == "folder" else file_digest(path, "sha256"))
+    return spec.fingerprint == _digest_by_the_first_rule(spec.dataset, str(own_path(spec)))
+
+
+@read_apart(lambda dataset, path: [path], field="data.path")
+def _digest_by_the_first_rule(dataset: str, path: str) -> str:
+    return first_digest(Path(path)) if dataset == "folder" else file_digest(Path(path), "sha256")
 
 
 def published(name: str) -> DataInfo:

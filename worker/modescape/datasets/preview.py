@@ -8,6 +8,7 @@ Readers of some sets need those libraries, so a process of its own reads them on
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ import numpy as np
 from modescape.datasets.dataset import DataLocation
 from modescape.errors import DataCorrupt, ModescapeError
 from modescape.registry import datasets
-from modescape.science.data import ImageFiles, Images
+from modescape.science.data import ImageFiles, Images, bounds
 from modescape.spec_parts import DataSpec
 
 COUNT = 100
@@ -45,6 +46,7 @@ def preview(spec: DataSpec, folders: Sequence[Path], file: Path) -> Images:
             spec.model_dump_json(),
             str(file),
             declared,
+            json.dumps(bounds.bounds()),
             *map(str, folders),
         ]
         try:
@@ -73,7 +75,8 @@ def _read(spec: DataSpec, folders: Sequence[Path], file: Path) -> None:
 if __name__ == "__main__":
     try:
         importlib.import_module(sys.argv[3])
-        _read(DataSpec.model_validate_json(sys.argv[1]), [Path(name) for name in sys.argv[4:]], Path(sys.argv[2]))
+        bounds.confine(json.loads(sys.argv[4]))
+        _read(DataSpec.model_validate_json(sys.argv[1]), [Path(name) for name in sys.argv[5:]], Path(sys.argv[2]))
     except ModescapeError as error:
         print(error)
         sys.exit(_TOLD)

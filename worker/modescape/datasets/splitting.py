@@ -27,6 +27,29 @@ def cut(spec: DataSpec, total: int, own_validation: int, test_total: int, defaul
     its training images. Else validation is cut from training: `first`: the first images train, the last validate, as in
     the authors' code; `shuffled`: by `split_seed`. default: images cut off where none are asked for.
     """
+    train, validation, test = numbers(spec, total, own_validation, test_total, default)
+    order = in_order(spec, total)
+    held = np.arange(validation) if own_validation else order[total - validation :]
+    return Cut(order[:train], held, np.arange(test))
+
+
+def in_order(spec: DataSpec, total: int) -> NDArray[np.intp]:
+    """All training images: the first are trained on, and where validation is cut from them, the last validate."""
+    if spec.split == "shuffled":
+        return np.random.Generator(np.random.Philox(spec.split_seed)).permutation(total)
+    return np.arange(total)
+
+
+class Numbers(NamedTuple):
+    """Images of each split."""
+
+    train: int
+    validation: int
+    test: int
+
+
+def numbers(spec: DataSpec, total: int, own_validation: int, test_total: int, default: int) -> Numbers:
+    """As `cut`. Raises InvalidInput when there are too few."""
     validation = (own_validation or default) if spec.validation_images is None else spec.validation_images
     taken = 0 if own_validation else validation
     train = total - taken if spec.train_images is None else spec.train_images
@@ -38,11 +61,7 @@ def cut(spec: DataSpec, total: int, own_validation: int, test_total: int, defaul
             + f" (test: {test} of {test_total})",
             field="data.train_images", allowed=f"at most {total}" + ("" if own_validation else " together"),
         )  # fmt: skip
-    order = np.arange(total)
-    if spec.split == "shuffled":
-        order = np.random.Generator(np.random.Philox(spec.split_seed)).permutation(total)
-    held = np.arange(validation) if own_validation else order[total - validation :]
-    return Cut(order[:train], held, np.arange(test))
+    return Numbers(train, validation, test)
 
 
 def held_out(name: str, total: int) -> int:

@@ -118,7 +118,8 @@ class _Words:
 
     def containing(self, part: str, fold: Callable[[str], str]) -> Mask:
         folded = self._folded.setdefault(fold, [])
-        folded += [fold(word) for word in self.words[len(folded) :]]
+        new = ((word, fold(word)) for word in self.words[len(folded) :])
+        folded += [word if lower == word else lower for word, lower in new]  # most are so already: held once
         part = fold(part)
         return self.of_words((part in word for word in folded), none=False)
 

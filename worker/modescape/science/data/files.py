@@ -13,6 +13,7 @@ so that links in a circle end. What an operating system or a program leaves (.DS
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -68,6 +69,33 @@ def keep_to(folders: Iterable[Path] | None) -> None:
     a notebook, whose files are its user's."""
     global _inside
     _inside = None if folders is None else tuple(os.path.realpath(folder.expanduser()) for folder in folders)
+
+
+def kept_to() -> tuple[str, ...] | None:
+    """The folders that links are followed to."""
+    return _inside
+
+
+def version_of_tree(root: Path) -> str:
+    """What changes with anything that lies under a folder: of every file and folder its place and version. Of links
+    that lead out their ends alone are looked at. Raises OSError."""
+    digest, seen, aside = hashlib.sha256(), set[tuple[int, int]](), Aside(root)
+    waiting = [os.fspath(root)]
+    while waiting:
+        place = waiting.pop()
+        if (who := _identity(place)) in seen:
+            continue
+        seen.add(who)
+        with os.scandir(place) as entries:
+            for entry in sorted(entries, key=lambda one: one.name):
+                try:
+                    version = version_of(entry.stat())
+                except OSError:  # a link to nothing, or what may not be looked at
+                    version = version_of(entry.stat(follow_symlinks=False))
+                digest.update(os.fsencode(entry.path) + repr(version).encode() + b"\0")
+                if entry.is_dir() and not _leads_out(entry, aside):
+                    waiting.append(entry.path)
+    return digest.hexdigest()
 
 
 def _leads_out(entry: os.DirEntry[str], aside: Aside) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
+from modescape.science.data import bounds
 from modescape.science.data.files import Version, version_of
 from modescape.science.data.layouts import ArrayLayout, Place, readable, refuse_arrays, role_of
 from modescape.science.data.own_npz import FoundArrays, as_classes, check_pairs, in_order
@@ -65,9 +66,10 @@ def _read(folder: Path, version: Version, seed: int) -> FoundSaved:
     for place, one in splits.items():
         _check_held(place, one, picture)
     height, width, channels = _size(first.select_columns([picture])[0][picture])
-    if sum(len(one) for one in splits.values()) * height * width * channels > _HELD:
+    most = min(_HELD, bounds.most_unpacked())
+    if sum(len(one) for one in splits.values()) * height * width * channels > most:
         raise refuse_arrays(
-            f"its pictures of {width}x{height} take more than {_HELD >> 30} GiB",
+            f"its pictures of {width}x{height} take more than {most / 2**30:g} GiB",
             allowed="class folders, which are streamed",
         )
     images: dict[Place, Images] = {}

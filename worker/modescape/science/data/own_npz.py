@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
+from modescape.science.data import bounds
 from modescape.science.data.files import Version, version_of
 from modescape.science.data.layouts import (
     ArrayLayout,
@@ -58,7 +59,6 @@ def _read_images(path: Path, white: float | None, version: Version) -> tuple[Ima
     return _as_images(pixels[key], key), reading
 
 
-_NPZ_LARGEST = 8 << 30  # bytes once unpacked
 _bad_npz = refuse_arrays
 
 
@@ -251,9 +251,10 @@ def _opened_npz(path: Path, key: str = "") -> Iterator[Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
-        if unpacked > _NPZ_LARGEST:
+        if unpacked > bounds.most_unpacked():
             raise _bad_npz(
-                f"it unpacks to {unpacked / 2**30:.1f} GiB, the limit is {_NPZ_LARGEST >> 30} GiB; use class folders"
+                f"it unpacks to {unpacked / 2**30:.1f} GiB, the limit is {bounds.most_unpacked() / 2**30:g} GiB; use "
+                "class folders, or have MODESCAPE_READ_UNPACKED raised"
             )
         with np.load(path, allow_pickle=False) as file:
             yield file

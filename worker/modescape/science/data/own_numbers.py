@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
 from modescape.names import from_cell, some
+from modescape.science.data import bounds
 from modescape.science.data.files import Version, version_of
 from modescape.science.data.layouts import ArrayLayout, Place, arrays_of, images_of, readable, refuse_arrays, role_of
 from modescape.science.data.own_npz import (
@@ -191,8 +192,8 @@ def _parquet(path: Path) -> dict[str, Sequence[Any]]:
         ) from missing
     try:
         file = parquet.ParquetFile(path)
-        if file.metadata.num_rows * file.metadata.num_columns > _MOST:
-            raise refuse_arrays(f"{path.name} holds more than {_MOST:,} values")
+        if file.metadata.num_rows * file.metadata.num_columns > (most := min(_MOST, bounds.most_unpacked() // 8)):
+            raise refuse_arrays(f"{path.name} holds more than {most:,} values")
         columns: dict[str, Sequence[Any]] = file.read().to_pydict()
         return columns
     except (OSError, ValueError, pyarrow.ArrowException) as error:

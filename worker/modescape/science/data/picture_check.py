@@ -29,6 +29,7 @@ from typing import Any
 import PIL
 
 from modescape.errors import DataCorrupt, InvalidInput
+from modescape.science.data import bounds
 from modescape.science.data.pictures import (
     READING,
     Levels,
@@ -103,7 +104,10 @@ def check_pictures(
     """
     asked = {"files": [os.fspath(path) for path in files], "root": os.fspath(root), "white": white}
     begun: dict[int, None] = {}
-    with tempfile.TemporaryFile("w+") as complaints, _asking(asked, complaints) as answers:
+    with (
+        tempfile.TemporaryFile("w+") as complaints,
+        _asking(asked | {"bounds": bounds.bounds()}, complaints) as answers,
+    ):
         for answer in answers:
             check()
             if "look" in answer:
@@ -291,7 +295,9 @@ def _single_white(levels: Levels, deep: int, total: int) -> float | None:
 
 
 def _main() -> None:
-    reader = _Reader(json.load(sys.stdin))
+    asked = json.load(sys.stdin)
+    bounds.confine(asked["bounds"])
+    reader = _Reader(asked)
     print(json.dumps({"look": reader.read().as_json()}), flush=True)
 
 

@@ -40,6 +40,7 @@ from PIL import (  # the plugins of the formats read here; Pillow loads others, 
 )
 
 from modescape.errors import DataCorrupt, ModescapeError
+from modescape.science.data import bounds
 from modescape.science.data.values import Extent, Kind, extent_of, to_bytes, union, white_of
 
 _PLUGINS = (
@@ -192,6 +193,8 @@ def _reason(error: Exception) -> str:
         return (
             f"it is none of {', '.join(FORMATS)}, of a depth or colours that are not read, or damaged where it says so"
         )
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {bounds.most_pixels():,} pixels; MODESCAPE_READ_PIXELS allows more"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{error}" if str(error) else type(error).__name__

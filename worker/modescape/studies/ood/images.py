@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from modescape.datasets.dataset import DataLocation, own_path
 from modescape.datasets.here import ANEW, describe
 from modescape.errors import DataCorrupt, InvalidInput
+from modescape.own_files import read_apart
 from modescape.own_sets import place_name
 from modescape.records import DataInfo
 from modescape.registry import datasets
@@ -84,13 +85,14 @@ class Asked(Protocol):
 @dataclass(frozen=True)
 class Available:
     """What a set offers before it is read: images, channels and size (0x0 where pictures differ), one of files that may
-    change with a fingerprint."""
+    change with a fingerprint, a user's own with what is to be said of how it is read."""
 
     count: int
     channels: int
     height: int
     width: int
     fingerprint: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,25 +147,13 @@ def own(spec: Asked) -> DataSpec:
 def remarks(spec: Asked) -> list[str]:
     """What a person should know of a user's own images before a launch: what was left aside, how arrays are read. (How
     pictures are read, the look through them says.) Raises InvalidInput."""
-    if spec.dataset == "folder":
-        return worth_saying(scan_pictures(own_path(own(spec))).aside)
-    return list(read_images(own_path(own(spec)), spec.white)[1].remarks) if spec.dataset == "npz" else []
+    return list(_looked_at(own(spec)).remarks) if spec.dataset in ("folder", "npz") else []
 
 
 def _available(spec: Asked, folders: Sequence[Path]) -> Available:
     try:
-        if spec.dataset == "folder":
-            pictures = scan_pictures(own_path(own(spec)))
-            size = (pictures.channels, pictures.height, pictures.width)
-            return Available(len(pictures.paths), *size, pictures.fingerprint)
-        if spec.dataset == "npz":
-            path = own_path(own(spec))
-            images, reading = read_images(path, spec.white)
-            return Available(len(images), *size_of(images), fingerprint_of_npz(path, reading))
-        if spec.dataset == "huggingface":
-            saved = read_saved(own_path(own(spec)))
-            found = saved.fingerprint(digest_of(own_path(own(spec))), 0)
-            return Available(len(saved.raw.test_images), *size_of(saved.raw.test_images), found)
+        if spec.dataset in ("folder", "npz", "huggingface"):
+            return _looked_at(own(spec))
     except InvalidInput as error:
         raise InvalidInput(
             error.message, problems=[replace(p, field=p.field.removeprefix("data.")) for p in error.problems]
@@ -172,6 +162,21 @@ def _available(spec: Asked, folders: Sequence[Path]) -> Available:
     outside = datasets[spec.dataset].outside
     count = outside.total if outside else info.test_total
     return Available(count, info.channels, info.height, info.width, info.fingerprint)
+
+
+@read_apart(lambda data: [data.path], field="data.path")
+def _looked_at(data: DataSpec) -> Available:
+    path = own_path(data)
+    if data.dataset == "folder":
+        pictures = scan_pictures(path)
+        size = (pictures.channels, pictures.height, pictures.width)
+        return Available(len(pictures.paths), *size, pictures.fingerprint, tuple(worth_saying(pictures.aside)))
+    if data.dataset == "npz":
+        images, reading = read_images(path, data.white)
+        return Available(len(images), *size_of(images), fingerprint_of_npz(path, reading), tuple(reading.remarks))
+    saved = read_saved(path)
+    found = saved.raw.test_images
+    return Available(len(found), *size_of(found), saved.fingerprint(digest_of(path), 0))
 
 
 def count_images(spec: Asked, test: int) -> int:

@@ -11,14 +11,16 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator,
 
 from modescape.errors import InvalidInput, Problem
 from modescape.names import keys_of, meant
+from modescape.own_files import read_apart
 from modescape.own_sets import LONGEST, place_name
+from modescape.records import DataInfo
 from modescape.registry import corruptions, datasets
 from modescape.spec_parts import PLACES, DataSpec, Key, Part, is_same_place, read_by, refuse_stray_path
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, OtherSet, Path, study
 from modescape.versions import STORED, Added, is_stored
 
 if TYPE_CHECKING:
-    from modescape.records import DataInfo, Sizes
+    from modescape.records import Sizes
     from modescape.spec_parts import BaseSpec
 
 Intensity = Annotated[int, Field(ge=1, le=5)]
@@ -234,13 +236,8 @@ class ShiftSpec(GroupStudy):
         if self.path is None:
             return self
         if self.source == "generated":
-            from modescape.corruptions.frost import frost_fingerprint
-
-            return self.model_copy(update={"fingerprint": frost_fingerprint(pathlib.Path(self.path))})
-        from modescape.corruptions.published import check_set
-        from modescape.datasets.here import own_test
-
-        found = check_set(self.path, info, self.types(info), self.intensities, own=own_test(data, folders))
+            return self.model_copy(update={"fingerprint": _of_frost(str(self.path))})
+        found = _of_published(str(self.path), info, self.types(info), self.intensities, data, tuple(folders))
         return self.model_copy(update={"fingerprint": found})
 
     def deviations(self) -> Iterator[str]:
@@ -250,3 +247,27 @@ class ShiftSpec(GroupStudy):
                 "published files (choose published, and a folder)"
             )
         yield MEAN_DIVERGENCE
+
+
+@read_apart(lambda path: [path], field="path")
+def _of_frost(path: str) -> str:
+    """Fingerprint of photographs of frost. Raises InvalidInput."""
+    from modescape.corruptions.frost import frost_fingerprint
+
+    return frost_fingerprint(pathlib.Path(path))
+
+
+@read_apart(lambda path, info, types, intensities, data, folders: [path, data.path], field="path")
+def _of_published(
+    path: str,
+    info: DataInfo,
+    types: tuple[str, ...],
+    intensities: tuple[int, ...],
+    data: DataSpec,
+    folders: tuple[pathlib.Path, ...],
+) -> str:
+    """Fingerprint of a published set of corrupted images. Raises InvalidInput, DataCorrupt."""
+    from modescape.corruptions.published import check_set
+    from modescape.datasets.here import own_test
+
+    return check_set(path, info, types, intensities, own=own_test(data, folders))
