@@ -1,6 +1,6 @@
 """How much memory the web process takes: idle, with many clients over a full database, and a minute after they left.
 
-    python benchmarks/memory.py [--megabytes 100] [--clients 200] [--minutes 10] [--databases sqlite,postgres]
+    python benchmarks/memory.py [--megabytes 100] [--clients 200] [--minutes 3] [--databases sqlite,postgres]
 
 Starts the server as users do (`modescape serve`) over a home whose database takes so many megabytes, and lets clients
 read lists by any field, pages, figures, matrices and events, each the next as soon as it has an answer; some listen to
@@ -32,7 +32,7 @@ STREAMS = 20
 READ = (
     *web.QUESTIONS.values(), *web.FIRST, "/experiments/finished", "/experiments/finished?tab=functions", "/data",
     "/api/experiments/finished/solutions", "/api/experiments/finished/matrices/disagreement.csv",
-    "/api/experiments/finished/figures/plane.json", "/api/experiments/finished/figures/ensembles.csv",
+    "/api/experiments/finished/figures/plane.json", "/api/experiments/finished/figures/similarity-runs.csv",
     "/api/events?after=0", "/api/experiments?limit=200",
 )  # fmt: skip
 LARGE = (  # of 5 to 18 MB: one answer in a hundred
@@ -197,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=float, default=100)
     parser.add_argument("--clients", type=int, default=200)
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--databases", default="sqlite,postgres")
     parser.add_argument("--home", type=Path)
     chosen = parser.parse_args()
