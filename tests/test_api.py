@@ -209,8 +209,17 @@ def test_a_damaged_file_is_not_sent_as_what_it_is_named_by(
     assert found.weights
     for digest, addresses in (
         (found.weights, (f"/api/artifacts/{found.weights}", f"{base}/weights")),
-        (found.predictions["test"]["artifact"], (f"{base}/predictions",)),
-        (kept.artifact, (f"/api/experiments/{done.slug}/matrices/{kept.name}.npy?split={kept.split}",)),
+        (
+            found.predictions["test"]["artifact"],
+            (f"{base}/predictions", f"/api/experiments/{done.slug}/ensemble.zip"),
+        ),
+        (
+            kept.artifact,
+            (
+                f"/api/experiments/{done.slug}/matrices/{kept.name}.npy?split={kept.split}",
+                f"/api/experiments/{done.slug}/figures/similarity-runs.csv",
+            ),
+        ),
     ):
         path = site.laboratory.artifacts.path(digest)
         content = path.read_bytes()

@@ -141,6 +141,11 @@ class Artifacts:
         loaded: Array = np.load(self.path(digest), mmap_mode="r" if mmap else None, allow_pickle=False)
         return loaded
 
+    def sound_array(self, digest: str) -> Array:
+        """`array` of a file that was found to hold what it is named by. Raises ArtifactMissing."""
+        self.sound(digest)
+        return self.array(digest)
+
     def tensors(self, digest: str) -> dict[str, Array]:
         """The stored tensors by name. Raises ArtifactMissing."""
         from safetensors.numpy import load_file

@@ -438,7 +438,7 @@ def _is_same(one: Solution, its: Results, other: Solution, others: Results) -> b
         return False
     if here == there:
         return True
-    said, also = (of.artifacts.array(at["artifact"])[at["index"]] for of, at in ((its, here), (others, there)))
+    said, also = (of.artifacts.sound_array(at["artifact"])[at["index"]] for of, at in ((its, here), (others, there)))
     if len(said) != len(also) or (said.ndim == also.ndim and said.shape != also.shape):
         return False
     for start in range(0, len(said), _AT_ONCE):

@@ -55,7 +55,9 @@ def ensemble_of(results: Results) -> Ensemble:
     kept = (results.experiment.provenance or {}).get(KEPT)
     if kept is None:
         return _Trained(results).ensemble()
-    pieces = [json.loads(results.artifacts.array(one).tobytes()) for one in ([kept] if isinstance(kept, str) else kept)]
+    pieces = [
+        json.loads(results.artifacts.sound_array(one).tobytes()) for one in ([kept] if isinstance(kept, str) else kept)
+    ]
     name, texts = results.experiment.name, {NAME: _manifest([json.loads(one[NAME]) for one in pieces])}
     places = _places([one["files"] for one in pieces]) | dict(_logged(results))
     left_out: tuple[str, ...] = ()
@@ -102,16 +104,16 @@ class Stored:
     def array(self, name: str) -> Array:
         lies = self.places[name]
         if isinstance(lies, str):
-            return mapped(self.artifacts.path(lies), name)
+            return mapped(self.artifacts.sound(lies), name)
         if isinstance(lies, Joined):
-            return held(name, np.concatenate([self.artifacts.array(one) for one in lies.digests]))
-        return stacked(name, [mapped(self.artifacts.path(one), f"{name}[{i}]") for i, one in enumerate(lies)])
+            return held(name, np.concatenate([self.artifacts.sound_array(one) for one in lies.digests]))
+        return stacked(name, [mapped(self.artifacts.sound(one), f"{name}[{i}]") for i, one in enumerate(lies)])
 
     def tensors(self, name: str) -> Tensors:
         lies = self.places[name]
         if not isinstance(lies, str):
             raise refuse(name, "it is an array of every member", "tensors")
-        return tensors_at(name, self.artifacts.path(lies))
+        return tensors_at(name, self.artifacts.sound(lies))
 
 
 def _manifest(said: Sequence[Json]) -> str:
@@ -199,7 +201,7 @@ class _Trained:
             texts[f"images-{split}.csv"] = f"label\n{labels}\n"
         digests = {place["artifact"] for one in solutions for place in one.predictions.values()}
         digests |= {one.weights for one in solutions if one.weights}
-        files = (self.results.artifacts.path(one) for one in digests if self.results.artifacts.exists(one))
+        files = (self.results.artifacts.sound(one) for one in digests if self.results.artifacts.exists(one))
         places = {f"artifacts/{path.name}": path.stem for path in files}
         return Stored(self.results.experiment.name, self.results.artifacts, texts, places)
 
@@ -303,7 +305,7 @@ class _Trained:
             for one in extra.get("own", ()):
                 place = place_of(Of.SHIFT, titles.get(one["cell"][0], one["cell"][0]).replace("/", "-"), one["cell"][1])
                 own = self._array(place, one["logits"])
-                self.labels[place] = self.results.artifacts.array(one["labels"])
+                self.labels[place] = self.results.artifacts.sound_array(one["labels"])
                 self.used.add(one["labels"])
                 functions = [picked(picked(own, s), 0) for s in range(own.shape[0])]
                 yield group, place, run, stacked(place, functions), one["logits"]
@@ -323,7 +325,7 @@ class _Trained:
                 yield stage
 
     def _array(self, name: str, digest: str) -> Array:
-        return mapped(self.results.artifacts.path(digest), name)
+        return mapped(self.results.artifacts.sound(digest), name)
 
     # ---- networks, matrices, and all else ----
 
@@ -333,7 +335,7 @@ class _Trained:
             if digest in self.used or not self.results.artifacts.exists(digest):
                 continue
             self.used.add(digest)
-            path = self.results.artifacts.path(digest)
+            path = self.results.artifacts.sound(digest)
             yield name + path.suffix, tensors_at(name, path) if path.suffix != ".npy" else mapped(path, name)
 
     def _named(self, solutions: Sequence[Solution]) -> Iterator[tuple[str, str]]:

@@ -52,8 +52,8 @@ class MatrixData:
 
 def kept_failure(left: Mapping[str, Any], main: str, artifacts: Artifacts) -> str:
     """Why a run has failed, read off what its predict stage left; "" when it has not. main: the split of chance."""
-    finals = {split: artifacts.array(digest)[-1] for split, digest in left["logits"].items()}
-    return run_failure(finals, artifacts.array(left["labels"][main]), main, len(left["classes"]))
+    finals = {split: artifacts.sound_array(digest)[-1] for split, digest in left["logits"].items()}
+    return run_failure(finals, artifacts.sound_array(left["labels"][main]), main, len(left["classes"]))
 
 
 def sure_of(labels: NDArray[Any], classes: int) -> NDArray[np.float32]:
@@ -228,26 +228,28 @@ class Results:
             raise NotFound(
                 f"solution {solution.number} has no predictions on {split}; kept: {', '.join(solution.predictions)}"
             )
-        array: NDArray[np.float32] = self.artifacts.array(kept["artifact"])[kept["index"]]
+        array: NDArray[np.float32] = self.artifacts.sound_array(kept["artifact"])[kept["index"]]
         return array if self.spec.has_probabilities else sure_of(array, len(self.class_names))
 
     def labels_of(self, solutions: Sequence[Solution], split: str) -> NDArray[np.int64]:
         """Predicted labels [S, N] of several solutions: argmax of the logits, ties to the lowest index."""
         if not self.spec.has_probabilities:
             kept = (solution.predictions[split] for solution in solutions)
-            return np.stack([self.artifacts.array(one["artifact"])[one["index"]] for one in kept]).astype(np.int64)
+            return np.stack([self.artifacts.sound_array(one["artifact"])[one["index"]] for one in kept]).astype(
+                np.int64
+            )
         return np.stack([self.logits(solution, split).argmax(-1) for solution in solutions])
 
     def true_labels(self, split: str) -> NDArray[np.int64]:
         """True labels [N] of a split. Raises NotFound before the first predict stage has finished."""
-        array: NDArray[np.int64] = self.artifacts.array(self._predicted["labels"][split])
+        array: NDArray[np.int64] = self.artifacts.sound_array(self._predicted["labels"][split])
         return array
 
     def image_names(self, split: str) -> list[str] | None:
         """The file or row that each image of a split was, of a user's own set; None of others (and of sets that were
         read before this was kept). Raises NotFound before the first predict stage has finished."""
         kept = self._predicted.get("origins", {}).get(split)
-        return None if kept is None else list(json.loads(self.artifacts.array(kept).tobytes()))
+        return None if kept is None else list(json.loads(self.artifacts.sound_array(kept).tobytes()))
 
     @property
     def class_names(self) -> list[str]:
@@ -285,7 +287,7 @@ class Results:
         row = self.store.results.matrix(self.experiment.id, name, split)
         if row is None:
             return None
-        values = np.asarray(self.artifacts.array(row.artifact), dtype=np.float64)
+        values = np.asarray(self.artifacts.sound_array(row.artifact), dtype=np.float64)
         return MatrixData(row.name, row.split, values, row.rows, row.columns, row.details, row.artifact)
 
     def points(self, run: int, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -349,7 +351,7 @@ class Results:
 
     def array(self, digest: str) -> NDArray[Any]:
         """An array that a stage kept, mapped from disk."""
-        return self.artifacts.array(digest)
+        return self.artifacts.sound_array(digest)
 
     def claim(self, letter: str) -> ClaimRecord | None:
         """What the verdict says of one claim, as it was judged; None while it is not, or never asked.

@@ -227,7 +227,7 @@ _HTML_POLICY = (
             },
         },
         304: {"description": "Unchanged since the answer with that ETag"},
-        **problems.documented("not-found", "conflict", "not-acceptable", "invalid-input"),
+        **problems.documented("not-found", "conflict", "gone", "not-acceptable", "invalid-input"),
     },
 )
 def read_figure(

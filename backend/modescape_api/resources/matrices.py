@@ -64,8 +64,7 @@ def matrix(
     headers = {"etag": etag, "cache-control": replies.REVALIDATE}
     if replies.unchanged(request, etag):
         return Response(status_code=304, headers=headers)
-    here.artifacts.sound(found.artifact)
-    values = here.artifacts.array(found.artifact)
+    values = here.artifacts.sound_array(found.artifact)
     title = "-".join(part for part in (row.slug, found.name, found.split) if part)
     if form == "npy":
         if max(len(found.rows), len(found.columns)) <= 500:

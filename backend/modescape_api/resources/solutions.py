@@ -77,8 +77,7 @@ def predictions(request: Request, here: Here, experiment: str, number: Number, s
     headers = {"etag": etag, "cache-control": replies.IMMUTABLE}
     if replies.unchanged(request, etag):
         return Response(status_code=304, headers=headers)
-    here.artifacts.sound(kept["artifact"])
-    logits = here.artifacts.array(kept["artifact"])[kept["index"]]
+    logits = here.artifacts.sound_array(kept["artifact"])[kept["index"]]
     return replies.npy(logits, name=f"{row.slug}-{number}-{split}.npy", headers=headers)
 
 
