@@ -117,7 +117,7 @@ lock:
 	@$(COMPILE) --extra dev $(if $(UPGRADE),$(UPGRADE),--constraint locks/torch.txt) --output-file locks/dev.txt
 	@sed -nE 's/^(torch|torchvision)==([^ ;]+).*/\1==\2/p' locks/dev.txt > locks/torch.txt
 	@$(COMPILE) --extra all --constraint locks/dev.txt --output-file locks/all.txt
-	@$(COMPILE) --extra server --extra postgres --constraint locks/dev.txt --output-file locks/server.txt
+	@$(COMPILE) --extra server --extra postgres --extra s3 --constraint locks/dev.txt --output-file locks/server.txt
 	@for file in locks/dev.txt locks/all.txt locks/server.txt; do \
 	  awk '/^[a-zA-Z0-9]/ {beside = $$0 ~ /$(BESIDE)/} !beside' $$file > $$file.new && mv $$file.new $$file; done
 

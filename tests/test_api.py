@@ -280,7 +280,7 @@ def test_a_purge_frees_the_files_only_it_used(tmp_path: Path) -> None:
         client.delete(f"/api/experiments/{row.slug}")
         assert ok(client.post(f"/api/experiments/{row.slug}/purge"))["freed_bytes"] > 1000
         assert client.get(f"/api/artifacts/{digest}").status_code == 410
-        assert list(site.settings.artifact_folder.rglob("*.npy")) == []
+        assert list(site.settings.artifact_place.rglob("*.npy")) == []
 
 
 def test_a_clone_differs_only_where_it_was_told(client: httpx.Client, done: Experiment) -> None:

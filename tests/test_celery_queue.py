@@ -269,9 +269,9 @@ def test_workers_killed_again_and_again_leave_the_results_of_an_undisturbed_run(
     for run in range(3):
         curve = either.store.curves.points(experiment.id, run, "chain")
         assert curve.steps.tolist() == list(range(40)), "no point is doubled or missing"
-    files = Artifacts(either.settings.artifact_folder)
+    files = Artifacts(either.settings.artifact_place)
     assert all(files.verify(digest) for digest in either.store.outputs.digests())
-    scratch = either.settings.artifact_folder / "scratch"
+    scratch = either.settings.artifact_place / "scratch"
     assert not [left for stage in stages for left in scratch.glob(f"{stage.id}*")]
 
 
@@ -613,7 +613,7 @@ def test_a_worker_refuses_a_database_that_is_not_migrated(tmp_path: Path) -> Non
 
 
 def executor(made: House, runner: ToyRunner | None = None) -> Executor:
-    files = Artifacts(made.settings.artifact_folder)
+    files = Artifacts(made.settings.artifact_place)
     return Executor(made.store, files, made.settings, name="inline", runner=runner or ToyRunner(), machine=MACHINE)
 
 
@@ -677,7 +677,7 @@ def test_what_was_purged_is_computed_again(embedded: House) -> None:
     stages = chains(1, steps=6, seconds=0)
     embedded.launch(stages, fresh=False)
     executor(embedded).drain()
-    files = Artifacts(embedded.settings.artifact_folder)
+    files = Artifacts(embedded.settings.artifact_place)
     for digest in embedded.store.outputs.digests():
         files.delete(digest)
     second = embedded.launch(stages, fresh=False)
@@ -875,7 +875,7 @@ class Stuck(ToyRunner):
 def test_a_stage_that_makes_no_step_is_ended_and_is_a_failure_the_second_time(embedded: House) -> None:
     runner, told = Stuck(), []
     hanging = Executor(
-        embedded.store, Artifacts(embedded.settings.artifact_folder), embedded.settings, name="w", runner=runner,
+        embedded.store, Artifacts(embedded.settings.artifact_place), embedded.settings, name="w", runner=runner,
         machine=MACHINE, hangs=lambda: (told.append(1), runner.goes_on.set()),
     )  # fmt: skip
     priced = [replace(one, estimate=0.01) for one in chains(1, steps=5)[:1]]
@@ -954,7 +954,7 @@ def test_damaged_files_are_set_aside_and_made_again_with_what_stood_on_them(embe
     found = verify(laboratory)
     assert (found.missing, found.damaged) == (((victim,), ()) if how == "gone" else ((), (victim,)))
     assert (found.again.stages, sorted(found.again.experiments)) == (2, ["chains", "chains-2"]), "taken over, too"
-    assert [path.stem for path in (files.folder / "damaged").glob("*")] == ([] if how == "gone" else [victim])
+    assert [path.stem for path in Path(files.aside).glob("*")] == ([] if how == "gone" else [victim])
     assert not files.exists(victim)
     assert embedded.store.experiments.get(first.id).status == "running"
     again = {one.id: one.attempt for one in embedded.store.stages.of(first.id)}

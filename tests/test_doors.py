@@ -35,6 +35,7 @@ from test_imported_files import REFUSED, SAFETENSORS, folder
 
 import modescape as ms
 from modescape.apart import Apart, Asked, Limits, Sent
+from modescape.artifacts import Artifacts
 from modescape.cli import main
 from modescape.errors import Conflict, InvalidInput, LeaseLost
 from modescape.executor import Executor
@@ -563,7 +564,8 @@ def test_a_reading_process_that_goes_wrong_is_ended_and_said(
         f"setrlimit = resource.setrlimit\ndef harm(*_):\n    {programs[harm]}\nresource.setrlimit = harm\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
-    reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", Limits(seconds=5 if harm == "time" else 60), readers)
+    limits = Limits(seconds=5 if harm == "time" else 60)
+    reader = Apart(tmp_path / "uploads", Artifacts(tmp_path / "artifacts"), limits, readers)
     path = tmp_path / "y.npy"
     path.write_bytes(npy(truth()))
     said = {"memory": "failed", "time": "more than 5 seconds", "death": "SIGKILL"}[harm]
@@ -578,7 +580,7 @@ def test_each_look_has_a_process_of_its_own_without_our_settings_and_one_that_so
     tmp_path: Path, readers: Readers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODESCAPE_TOKEN", "a secret of thirty-two characters")
-    reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", readers=readers)
+    reader = Apart(tmp_path / "uploads", Artifacts(tmp_path / "artifacts"), readers=readers)
     path = tmp_path / "test.npz"
     np.savez(path, logits=np.stack([member(i) for i in range(3)]), labels=truth())
     first = reader.look([Sent("test.npz", path)], Asked())
@@ -601,7 +603,7 @@ def test_what_is_said_of_files_that_were_sent_calls_them_by_the_name_they_were_g
 ) -> None:
     np.save(tmp_path / "y.npy", truth())
     files = [Sent(f"run_{i}/notes.txt", tmp_path / "y.npy") for i in range(2)]
-    reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", readers=readers)
+    reader = Apart(tmp_path / "uploads", Artifacts(tmp_path / "artifacts"), readers=readers)
     with pytest.raises(InvalidInput) as refused:
         reader.look(files, Asked(name=name))
     assert refused.value.problems[0].message.startswith(f"{called}: it holds run_0/notes.txt, run_1/notes.txt: no ")
@@ -612,7 +614,7 @@ def test_the_limit_of_memory_is_the_readers(tmp_path: Path) -> None:
     """With less than it has already, whatever it reads is too much that does not fit into what it has freed."""
     path = tmp_path / "test.npz"
     np.savez_compressed(path, logits=np.zeros((2, 1_000_000, K), np.float32), labels=np.zeros(1_000_000, np.int64))
-    reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", Limits(memory=1 << 20))
+    reader = Apart(tmp_path / "uploads", Artifacts(tmp_path / "artifacts"), Limits(memory=1 << 20))
     with pytest.raises(InvalidInput, match=r"could not be read|more memory") as refused:
         reader.look([Sent("test.npz", path)], Asked())
     assert "MODESCAPE_IMPORT_MEMORY" in refused.value.problems[0].allowed

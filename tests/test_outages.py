@@ -392,7 +392,7 @@ def test_a_child_that_cannot_be_started_is_started_later(
 def test_a_server_whose_disk_is_full_is_not_ready(free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     with served(tmp_path) as site, site.client() as client:
-        monkeypatch.setattr("modescape.database.shutil.disk_usage", lambda _: usage._replace(free=free))
+        monkeypatch.setattr("modescape.outage.shutil.disk_usage", lambda _: usage._replace(free=free))
         ready = client.get("/readyz")
         said = "the disk is full" if free == 1 else "ok"
         assert (ready.status_code, ready.json()["artifacts"]) == (503 if free == 1 else 200, said)
@@ -400,7 +400,7 @@ def test_a_server_whose_disk_is_full_is_not_ready(free: int, tmp_path: Path, mon
         monkeypatch.undo()
         with locked(tmp_path / "modescape.db"):  # somebody writes: whoever waits, writes
             assert client.get("/readyz").status_code == 200
-        shutil.rmtree(site.settings.artifact_folder)
+        shutil.rmtree(site.settings.artifact_place)
         gone = client.get("/readyz")
         assert (gone.status_code, gone.json()["artifacts"]) == (503, "the folder is not there")
         before = (tmp_path / "modescape.db-wal").stat().st_size

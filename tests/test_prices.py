@@ -450,7 +450,7 @@ def test_imports_are_limited(home: Laboratory) -> None:
     ensemble = from_arrays(np.random.default_rng(0).normal(size=(3, 500, 10)).astype(np.float32), np.arange(500) % 10)
     with pytest.raises(InvalidInput, match="it would keep"):
         bring_in(limited(home, max_gigabytes=1e-6), ensemble, name="given", answers=Answers(recipe=Recipe.SAME))
-    assert not (home.settings.artifact_folder / "tmp").exists(), "before anything is kept"
+    assert not (home.settings.artifact_place / "tmp").exists(), "before anything is kept"
     assert bring_in(home, ensemble, name="given", answers=Answers(recipe=Recipe.SAME)).slug == "given"
 
 

@@ -371,7 +371,7 @@ def test_interrupted_arms_branches_and_lines_end_with_the_same_bytes(lab: Lab, t
     undisturbed = {(s.kind, s.key): s.result["extra"] for s in lab.stages if s.kind in ("arm", "branch", "instability")}
     found = {(s.kind, s.key): s.result["extra"] for s in laboratory.store.stages.of(row.id)}
     assert {key: found[key] for key in undisturbed} == undisturbed
-    assert not list((laboratory.settings.artifact_folder / "scratch").glob("*"))
+    assert not list((laboratory.settings.artifact_place / "scratch").glob("*"))
     laboratory.store.close()
 
 

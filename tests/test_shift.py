@@ -56,7 +56,7 @@ def laboratory(home: Path, **settings: Any) -> Laboratory:
     made = Settings(home=home, **settings)
     home.mkdir(parents=True, exist_ok=True)
     upgrade(made.database)
-    made.artifact_folder.mkdir(parents=True, exist_ok=True)
+    made.artifact_place.mkdir(parents=True, exist_ok=True)
     return Laboratory(made)
 
 
@@ -337,7 +337,7 @@ def test_interruptions_leave_the_bytes_of_an_undisturbed_run(
     found = Results(lab.store, lab.artifacts, row.id)
     assert shift_files(found) == shift_files(done)
     assert numbers(found) == numbers(done)
-    assert not list((lab.settings.artifact_folder / "scratch").glob("*"))
+    assert not list((lab.settings.artifact_place / "scratch").glob("*"))
 
 
 @pytest.mark.slow

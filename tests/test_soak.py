@@ -164,7 +164,7 @@ def test_whatever_is_killed_experiments_end_as_undisturbed(
             ended += 1
     finally:
         crowd.stop()
-    files = Artifacts(either.settings.artifact_folder)
+    files = Artifacts(either.settings.artifact_place)
     assert all(files.verify(digest) for digest in either.store.outputs.digests())
     assert crowd.failed == []
     _keep(either, {"experiments": ended, "kills": dict(kills), "answers": dict(crowd.answers)})

@@ -18,6 +18,7 @@ from fastapi import Depends, FastAPI
 from starlette.routing import BaseRoute, Route
 
 from modescape import __version__, acting, heap, logs, plugins
+from modescape.artifacts import Artifacts
 from modescape.database import check_schema, upgrade
 from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
@@ -118,7 +119,7 @@ def _prepare(settings: Settings) -> None:
         upgrade(settings.database)
     else:
         check_schema(settings.database)
-    settings.artifact_folder.mkdir(parents=True, exist_ok=True)
+    Artifacts(settings.artifact_place).prepare()
 
 
 def serve(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """Files that strangers sent are read in a process of their own, under limits; whoever asked gets typed records.
 
-    reader = Apart(uploads_folder, artifact_folder, Limits())
+    reader = Apart(uploads_folder, artifacts, Limits())
     reader.look([Sent("test.npz", path)], Asked())            # Look: what is understood, odd and asked; nothing is kept
     reader.keep([Sent("test.npz", path)], Asked(kind=...))    # Piece: its arrays are kept as artifacts
 
@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
+from modescape.artifacts import Artifacts
 from modescape.errors import Conflict, InvalidInput, Problem
 from modescape.forks import Ended, Readers
 from modescape.imported.containers import check_name
@@ -151,12 +152,13 @@ class Look:
 
 
 class Apart:
-    """Asks reading processes. folder: on the disk of the files that are sent; artifacts: where arrays are kept."""
+    """Asks reading processes. folder: on the disk of the files that are sent; artifacts: where arrays are kept; those
+    processes are shown a folder alone."""
 
     def __init__(
-        self, folder: Path, artifacts: Path, limits: Limits = Limits(), readers: Readers | None = None
+        self, folder: Path, artifacts: Artifacts, limits: Limits = Limits(), readers: Readers | None = None
     ) -> None:
-        self.folder, self.artifacts = (folder / "reading").absolute(), artifacts.absolute()
+        self.folder, self.artifacts = (folder / "reading").absolute(), artifacts
         self.limits, self._readers = limits, readers or _READERS
 
     def look(self, files: Sequence[Sent], asked: Asked) -> Look:
@@ -185,15 +187,14 @@ class Apart:
         if not _AT_ONCE.acquire(timeout=min(60.0, self.limits.seconds)):
             raise Conflict("other files are being read now; try again in a minute")
         try:
-            with self._folder(files, asked.name) as root:
+            with self._folder(files, asked.name) as root, self.artifacts.landing() as landing:
                 size = sum(one.path.stat().st_size for one in files)
                 question: Json = {
                     "action": action,
                     "root": os.fspath(root),
-                    "artifacts": os.fspath(self.artifacts),
+                    "artifacts": os.fspath(landing),
                     "asked": asdict(asked),
-                    "member": member
-                    and {**asdict(member), "labels": {k: os.fspath(v.absolute()) for k, v in member.labels.items()}},
+                    "member": member and {**asdict(member), "labels": _beside(root, member.labels)},
                     "memory": self.limits.memory + size,
                     "seconds": self.limits.seconds,
                 }
@@ -266,6 +267,15 @@ def _check_name(name: str, at: str) -> None:
         raise InvalidInput(
             f"{name[:80]!r}… is too long", field=at, allowed=f"{LONGEST_NAME} characters, {_LONGEST_PART} bytes a part"
         )
+
+
+def _beside(root: Path, labels: Mapping[str, Path]) -> dict[str, str]:
+    """Labels by their places, linked for as long as the files are there: a copy may go before it is read."""
+    found = {}
+    for number, (place, path) in enumerate(labels.items()):
+        found[place] = os.fspath(root.parent / f"labels-{number}{path.suffix}")
+        _link(path, Path(found[place]))
+    return found
 
 
 def _link(path: Path, target: Path) -> None:

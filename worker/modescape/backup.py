@@ -56,6 +56,7 @@ from sqlalchemy import (
 )
 
 from modescape.artifacts import Artifacts
+from modescape.artifacts.folder import Content
 from modescape.database import check_schema, open_database, schema_state, upgrade
 from modescape.errors import ArtifactMissing, Conflict, DataCorrupt, InvalidInput, NotFound
 from modescape.laboratory import Laboratory
@@ -66,7 +67,6 @@ FORMAT = 1
 ROUNDS = 5  # times the tables are read anew because files were purged meanwhile
 _MOMENT = "%Y-%m-%dT%H-%M-%SZ"
 _ROWS = 1000  # at a time
-_BLOCK = 1 << 20
 _NOT_OURS = ("alembic_version", "sqlite_sequence")  # and tables of the index for the search, which fill themselves
 _FILE = re.compile(r"[0-9a-f]{64}\.(npy|safetensors)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -257,31 +257,30 @@ def _copied(artifacts: Artifacts, files: Iterable[tuple[str, int]], pool: Path) 
     """Copy what is not there yet; how many, and the digests of those that are missing or not what their name says."""
     copied, missing = 0, []
     for digest, size in files:
+        if any(path.stat().st_size == size for path in (pool / digest[:2]).glob(f"{digest}.*")):
+            continue
         try:
-            source = artifacts.path(digest)
-            final = pool / digest[:2] / source.name
-            if not (final.is_file() and final.stat().st_size == size):
-                _copy(source, final, digest)
-                copied += 1
+            _copy(artifacts.content(digest), pool / digest[:2], digest)
+            copied += 1
         except (ArtifactMissing, FileNotFoundError, DataCorrupt):
             missing.append(digest)
     return copied, missing
 
 
-def _copy(source: Path, final: Path, digest: str) -> None:
+def _copy(source: Content, folder: Path, digest: str) -> None:
     """Raises DataCorrupt where the bytes are not those of the digest; then nothing appears under the name."""
-    final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary, found = final.with_name(f".{uuid.uuid4().hex}"), hashlib.sha256()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary, found = folder / f".{uuid.uuid4().hex}", hashlib.sha256()
     try:
-        with source.open("rb") as read, temporary.open("xb") as written:
-            while block := read.read(_BLOCK):
+        with temporary.open("xb") as written:
+            for block in source.blocks:
                 found.update(block)
                 written.write(block)
             written.flush()
             os.fsync(written.fileno())
         if found.hexdigest() != digest:
-            raise DataCorrupt(f"{source} is not what its name says")
-        temporary.replace(final)
+            raise DataCorrupt(f"{source.name} is not what its name says")
+        temporary.replace(folder / source.name)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -349,7 +348,7 @@ def restore(target: Path, settings: Settings, *, at: str | None = None, keep_tok
         where = settings.database.set(username=None, password=None, query={}).render_as_string()
         raise Conflict(f"the database {where} is not empty; restore into an empty one, as of another MODESCAPE_HOME")
     upgrade(settings.database, manifest.revision)
-    _bring_files(target / "artifacts", folder / "tables", Artifacts(settings.artifact_folder))
+    _bring_files(target / "artifacts", folder / "tables", Artifacts(settings.artifact_place))
     engine = open_database(settings.database).execution_options(sqlite_begin="IMMEDIATE")
     try:
         with engine.begin() as connection:

@@ -417,7 +417,7 @@ def worker_main(
         return found
 
     executor = Executor(
-        store, Artifacts(settings.artifact_folder), settings, name=name, runner=runner, machine=rested or look(),
+        store, Artifacts(settings.artifact_place), settings, name=name, runner=runner, machine=rested or look(),
         wake=wake if rested else None, after=lambda: dispatch(settings, store), hangs=_end_process,
     )  # fmt: skip
     here = executor.machine

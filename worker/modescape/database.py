@@ -14,7 +14,6 @@ import contextlib
 import fcntl
 import os
 import re
-import shutil
 import sqlite3
 import threading
 from collections import Counter
@@ -39,7 +38,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from modescape import outage
 from modescape.errors import ConfigurationError, NoRoom
-from modescape.outage import DATABASE, first_line
+from modescape.outage import DATABASE, first_line, why_full
 
 T = TypeVar("T")
 
@@ -84,7 +83,6 @@ def _only_reads(context: ExceptionContext) -> None:
 
 
 READ_ONLY = "25006"  # PostgreSQL's state for a write where only reading is possible
-LEAST_FREE = 16 * 2**20  # bytes: a disk with less has none for what comes next
 AGAIN_SECONDS = 1.0  # between two tries of what waits for it
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)  # the database does not answer, or is busy for too long
 
@@ -164,11 +162,6 @@ def _why_not_written_sqlite(file: Path) -> str | None:
         DATABASE.away(error)
         return "takes no writes" if "readonly" in str(error) else "does not answer"
     return None
-
-
-def why_full(folder: Path) -> str | None:
-    """That a folder's disk has no room to speak of, in words; None when it has."""
-    return "the disk is full" if shutil.disk_usage(folder).free < LEAST_FREE else None
 
 
 def migrations_folder() -> Path:

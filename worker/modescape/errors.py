@@ -9,6 +9,7 @@ ModescapeError
 ├── DataCorrupt         a file is not what its checksum or its layout promises (422); carries fields likewise
 ├── ArtifactMissing     a row names a file that is not there, or is damaged
 ├── NoRoom              a disk is full, or may not be written (507); what does it waits, and goes on by itself
+│   └── StorageAway     the bucket of artifacts does not answer, or refuses what is asked (503); likewise
 ├── ConfigurationError  a setting, a port or a folder cannot be used; `modescape` prints it as one sentence
 │   └── ExtraMissing    what is asked for needs packages that are not installed; says the line that installs them
 ├── StageError          a stage could not do its work; recorded with the stage
@@ -118,6 +119,10 @@ class NoRoom(ModescapeError):
     def __init__(self, message: str, *, bytes: int | None = None) -> None:
         self.bytes = bytes
         super().__init__(message)
+
+
+class StorageAway(NoRoom):
+    """The bucket of artifacts does not answer, or refuses what is asked of it."""
 
 
 class ConfigurationError(ModescapeError):

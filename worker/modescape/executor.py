@@ -33,7 +33,7 @@ from modescape.artifacts import Artifacts
 from modescape.database import AGAIN_SECONDS, UNAVAILABLE, is_away, is_busy, no_room, patiently
 from modescape.drawing.words import duration
 from modescape.errors import ConfigurationError, LeaseLost, ModescapeError, NoRoom, StageInterrupted
-from modescape.outage import DATABASE, DISK, LOOPS
+from modescape.outage import DATABASE, LOOPS, lacks, lacks_nothing
 from modescape.records import Json, Queue, StageKind, StageOutput, Status
 from modescape.settings import Settings
 from modescape.stages.control import StageControl
@@ -268,7 +268,7 @@ class Executor:
             self.lacks_room = no_room(error)
             if self.lacks_room is None:
                 raise
-            DISK.away(self.lacks_room)
+            lacks(self.lacks_room)
             return None
         self.lacks_room = None
         return lease
@@ -414,7 +414,7 @@ class Executor:
             return self._patiently(lambda: self.store.leases.give_back(lease))
         except Exception as error:
             if (lack := no_room(error)) is not None:
-                DISK.away(lack)
+                lacks(lack)
                 why, room = str(lack), lack.bytes
                 self._patiently(lambda: self.store.leases.wait(lease, why, room=room))
                 return "waiting for room"
@@ -430,7 +430,7 @@ class Executor:
         except BaseException:  # Ctrl-C in a notebook: the stage can go on later
             self.store.leases.give_back(lease)
             raise
-        DISK.back()
+        lacks_nothing()
         try:
             self._learn_speed(lease, output, (time.monotonic() - started) / share)
         except UNAVAILABLE as error:  # the stage is done; other stages say how fast it goes

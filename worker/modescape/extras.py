@@ -26,6 +26,7 @@ EXTRAS = {
     "huggingface": {"datasets": "datasets"},
     "timm": {"timm": "timm"},
     "postgres": {"psycopg": "psycopg"},
+    "s3": {"s3fs": "s3fs"},
 }  # fmt: skip
 
 

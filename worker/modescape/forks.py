@@ -106,7 +106,7 @@ class Readers:
             self._end()
 
     def _begun(self) -> socket.socket:
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("MODESCAPE_")}
+        plain = {name: value for name, value in os.environ.items() if not name.startswith(("MODESCAPE_", "AWS_"))}
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._control, theirs = socket.socketpair()
         with theirs:

@@ -102,7 +102,7 @@ class Intake:
         self.laboratory, self.store = laboratory, laboratory.store.gatherings
         self.uploads = Uploads(settings.upload_folder, int(settings.upload_quota * 1e9))
         limits = Limits(int(settings.import_memory * (1 << 30)), settings.import_seconds)
-        self.apart = Apart(self.uploads.folder, laboratory.artifacts.folder, limits)
+        self.apart = Apart(self.uploads.folder, laboratory.artifacts, limits)
 
     # --- at once ---
 

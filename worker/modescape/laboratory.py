@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from modescape import extras, plugins
 from modescape.acting import actor
-from modescape.artifacts import DAMAGED, Artifacts
+from modescape.artifacts import Artifacts
 from modescape.claims.repeated_looks import Look
 from modescape.claims.telling import Told, star
 from modescape.database import check_schema, damage, upgrade
@@ -85,7 +85,7 @@ class Laboratory:
 
     @cached_property
     def artifacts(self) -> Artifacts:
-        return Artifacts(self.settings.artifact_folder)
+        return Artifacts(self.settings.artifact_place)
 
     def look(self, row: Experiment) -> Look:
         """Which look at its trainings an experiment is."""
@@ -221,7 +221,7 @@ class Laboratory:
             return Limits(gigabytes * 1e9 or None, seconds, said, allowed)
         if free is None:
             return Limits(None, seconds, "", allowed)
-        said = f"{megabytes(free)} are free on the disk of {self.settings.artifact_folder}, of which 5 % are left alone"
+        said = f"{megabytes(free)} are free on the disk of {self.artifacts.where}, of which 5 % are left alone"
         return Limits(0.95 * free, seconds, said, allowed)
 
     def too_much(self, prepared: Prepared) -> list[Problem]:
@@ -550,7 +550,7 @@ class Verification:
     again: Remade
     repaired: int
     swept_bytes: int
-    aside: Path
+    aside: str
 
     @property
     def sound(self) -> bool:
@@ -576,9 +576,11 @@ class Verification:
 def verify(laboratory: Laboratory, *, sweep: bool = False) -> Verification:
     """Check the database and re-hash every artifact a row names; set aside what is damaged, have it and what is missing
     made again, recompute the list columns, and on request delete what no row names. Of a database that is damaged
-    itself only that is told. Raises ConfigurationError for one of another version, which is not even read."""
+    itself only that is told. Raises ConfigurationError for one of another version, which is not even read, and
+    StorageAway for a bucket that cannot be used, of which nothing is missing."""
     check_schema(laboratory.settings.database)
     artifacts, store = laboratory.artifacts, laboratory.store
+    artifacts.reach()
     wrong = damage(laboratory.settings.database)
     digests = [] if wrong else store.outputs.digests()  # rows that may not be what they were
     missing = {digest for digest in digests if not artifacts.exists(digest)}
@@ -593,7 +595,7 @@ def verify(laboratory: Laboratory, *, sweep: bool = False) -> Verification:
         swept = artifacts.sweep(set(digests), stages=store.stages.unfinished()) if sweep else 0
     return Verification(
         tuple(wrong), len(digests), tuple(sorted(missing)), tuple(damaged), again, repaired, swept,
-        artifacts.folder / DAMAGED,
+        artifacts.aside,
     )  # fmt: skip
 
 

@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from modescape.errors import NoRoom
+from modescape.errors import NoRoom, StorageAway
 
 EVERY_SECONDS = 60.0
+LEAST_FREE = 16 * 2**20  # bytes: a disk with less has none for what comes next
 
 
 class Outage:
@@ -110,6 +111,11 @@ def free_bytes(folder: Path) -> int | None:
         return None
 
 
+def why_full(folder: Path) -> str | None:
+    """That a folder's disk has no room to speak of, in words; None when it has."""
+    return "the disk is full" if shutil.disk_usage(folder).free < LEAST_FREE else None
+
+
 def _sizes(folder: Path, bytes: int | None, begun: Path | None) -> str:
     free = free_bytes(folder)
     if free is not None and begun is not None and begun.exists():
@@ -131,3 +137,14 @@ LOOPS.addFilter(OnceAMinute())
 BROKER = Outage("broker")
 DATABASE = Outage("database")
 DISK = Outage("disk", away="has no room, and work waits", back="has room again")
+BUCKET = Outage("bucket", away="cannot be used, and work waits", back="can be used again")
+
+
+def lacks(lack: NoRoom) -> None:
+    """Say what work waits for."""
+    (BUCKET if isinstance(lack, StorageAway) else DISK).away(lack)
+
+
+def lacks_nothing() -> None:
+    for one in (DISK, BUCKET):
+        one.back()

@@ -23,6 +23,7 @@ from modescape.users import home_key
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
+    from modescape.artifacts.objects import Address
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -60,7 +61,26 @@ class Settings(BaseSettings):
         None, description="Celery broker, such as redis://host:6379/0; empty means a folder in home."
     )
     broker_password: SecretStr | None = Field(None, description="Password for broker_url, any characters.")
-    artifacts: Path | None = Field(None, description="Folder of arrays and weights; empty means `artifacts` in home.")
+    artifacts: Path | str | None = Field(
+        None, description="Where arrays and weights are kept: a folder, or a bucket on S3-compatible storage, "
+        "s3://bucket/prefix; empty means `artifacts` in home.",
+    )  # fmt: skip
+    s3_endpoint: str = Field(
+        "", description="Address of the S3-compatible server, such as https://s3.example.org:9000; empty: as AWS's own "
+        "tools find it.",
+    )  # fmt: skip
+    s3_region: str = Field("", description="Region of the bucket; empty: as AWS's own tools find it.")
+    s3_key: SecretStr | None = Field(
+        None, description="Access key for the bucket; empty: as AWS's own tools find one (AWS_ACCESS_KEY_ID, a profile "
+        "or a role).",
+    )  # fmt: skip
+    s3_secret: SecretStr | None = Field(None, description="Secret that goes with s3_key.")
+    cache: Path | None = Field(
+        None, description="Folder of copies of what a bucket holds, this machine's own; empty means `cache` in home."
+    )
+    cache_gigabytes: float = Field(
+        10.0, gt=0, description="Gigabytes that those copies may take; what was not used for longest goes first."
+    )
     data: str = Field("", description="Folders to look for data sets in, separated by colons, before the usual places.")
     data_roots: str = Field(
         "", description="Folders users may register data from, separated by colons; empty: the data folders."
@@ -120,7 +140,7 @@ class Settings(BaseSettings):
     )
     max_gigabytes: float | None = Field(
         None, ge=0, description="Gigabytes that one launch may keep; empty: what is free on the artifacts' disk, less "
-        "5 %; 0: any.",
+        "5 %, and in a bucket any; 0: any.",
     )  # fmt: skip
     user_gigabytes: float = Field(
         0.0, ge=0, description="Gigabytes that experiments of one user may keep, admins' aside; 0: any."
@@ -152,8 +172,20 @@ class Settings(BaseSettings):
         return _checked_broker(url, self.broker_password) if url else "filesystem://"
 
     @cached_property
-    def artifact_folder(self) -> Path:
-        return self.artifacts or self.home / "artifacts"
+    def artifact_place(self) -> Path | Address:
+        """A folder, or a bucket with all that it takes to use it. Raises ConfigurationError."""
+        from modescape.artifacts.objects import Address, checked_bucket, checked_endpoint
+
+        given = str(self.artifacts or "")
+        if "://" not in given:
+            return Path(given) if given else self.home / "artifacts"
+        bucket, prefix = checked_bucket(given)
+        return Address(
+            bucket, prefix, self.cache or self.home / "cache", int(self.cache_gigabytes * 1e9),
+            endpoint=checked_endpoint(self.s3_endpoint), region=self.s3_region or None,
+            key=self.s3_key.get_secret_value() if self.s3_key else None,
+            secret=self.s3_secret.get_secret_value() if self.s3_secret else None,
+        )  # fmt: skip
 
     @cached_property
     def upload_folder(self) -> Path:
@@ -238,9 +270,16 @@ def shown(settings: Settings, name: str) -> str:
     value = getattr(settings, name)
     if value is None or value == "":
         return ""
+    from modescape.artifacts.objects import checked_endpoint
+
     try:
         if name == "database_url":
             return settings.database._replace(username=None, password=None).set(query={}).render_as_string()
+        if name == "artifacts":
+            place = settings.artifact_place
+            return str(place) if isinstance(place, Path) else place.where
+        if name == "s3_endpoint":
+            return str(checked_endpoint(str(value)))
         if name == "broker_url":
             return "; ".join(_without_user(one) for one in settings.broker.split(";"))
     except ConfigurationError:

@@ -23,7 +23,7 @@ from modescape import errors
 from modescape.database import UNAVAILABLE, is_away, is_busy, is_unfit, no_room
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.logs import told
-from modescape.outage import DATABASE, DISK, first_line
+from modescape.outage import DATABASE, first_line, lacks
 from modescape.pydantic_errors import MOST_SAID, describe_finding
 from modescape.records import Json
 from modescape.uploads import QuotaReached
@@ -140,6 +140,13 @@ KINDS = {
             "Nothing is lost: workers go on when it is back. Retry-After says when to ask again.",
         ),
         Kind(
+            "storage-away",
+            503,
+            "The bucket of artifacts cannot be used",
+            "It does not answer, or refuses what is asked; `detail` says which. Work that was begun waits, and goes on "
+            "once it can be used.",
+        ),
+        Kind(
             "no-room",
             507,
             "The disk is full",
@@ -212,8 +219,9 @@ def answer(request: Request, error: Exception) -> Response:
             problems = error.problems if isinstance(error, InvalidInput | DataMissing | DataCorrupt) else ()
             return respond(request, kind, str(error), problems=problems)
     if (lack := no_room(error)) is not None:
-        DISK.away(lack)
-        return respond(request, "no-room", str(lack), headers=RETRY)
+        lacks(lack)
+        kind = "storage-away" if isinstance(lack, errors.StorageAway) else "no-room"
+        return respond(request, kind, str(lack), headers=RETRY)
     if is_busy(error):
         return respond(request, "busy", "another process is writing", headers={"retry-after": "1"})
     if is_away(error):

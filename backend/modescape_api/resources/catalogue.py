@@ -238,7 +238,7 @@ def _look(here: Site, spec: ExperimentSpec) -> Json:
     "one worker with a GPU, null where nothing was measured on any; `words`: all that as pages say it. A public set "
     "that is not on this machine is planned in its published size and named in `missing`; a launch refuses it (409). "
     "`refused`: what a launch would be refused for (422), because it costs more than one may; `free_bytes`: what is "
-    "free where artifacts are kept.",
+    "free where artifacts are kept, null of a bucket, which has no end to ask for.",
     openapi_extra=bodies.documented(Draft, Example("ask-estimate")),
     responses=answers(
         "The plan",

@@ -15,7 +15,6 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from modescape import __version__
-from modescape.outage import free_bytes
 from modescape_api.http import asked, problems
 from modescape_api.http.site import Here, Site
 from modescape_api.resources import workers
@@ -57,7 +56,7 @@ class _Laboratory(Collector):
         yield _gauge("modescape_stages_running", "Stages that are worked on.", (), [((), told.running())])
         yield _gauge("modescape_notices_waiting", "Messages that have still to be sent.", (), [((), told.untold())])
         yield _counter("modescape_events", "Events there ever were.", (), [((), told.events())])
-        if (free := free_bytes(here.settings.artifact_folder)) is not None:
+        if (free := here.artifacts.free) is not None:
             yield _gauge("modescape_artifacts_free_bytes", "Free on the disk of the artifacts.", (), [((), free)])
         yield from self._workers()
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
-from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
-from modescape.database import why_full
 from modescape.errors import NotFound
 from modescape.records import Json
 from modescape.tables import Worker, utcnow
@@ -80,18 +77,9 @@ async def healthz() -> Response:
     return replies.json({"status": "ok"}, headers={"cache-control": "no-store"})
 
 
-def _why_not_kept(folder: Path) -> str | None:
-    """What keeps artifacts from being written, in words; None when nothing does."""
-    if not folder.is_dir():
-        return "the folder is not there"
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return "the folder cannot be written"
-    return why_full(folder)
-
-
 @router.get(
     "/readyz",
-    summary="Whether the database and the artifact folder can be read and written",
+    summary="Whether the database and the artifacts' folder or bucket can be read and written",
     responses={
         200: answer("They can", "readyz"),
         503: {"description": "One cannot, and which; Retry-After says when to ask again"},
@@ -100,7 +88,7 @@ def _why_not_kept(folder: Path) -> str | None:
 def readyz(here: Here) -> Response:
     checks = {
         "database": here.store.why_not_written() or "ok",
-        "artifacts": _why_not_kept(here.settings.artifact_folder) or "ok",
+        "artifacts": here.artifacts.why_not_written() or "ok",
     }
     ready = all(value == "ok" for value in checks.values())
     headers = {"cache-control": "no-store", **({} if ready else problems.RETRY)}

@@ -274,7 +274,7 @@ class Estimate:
         parts += [f"{self.shared} done once for several cells"] if self.shared else []
         around = f" ({', '.join(parts)})" if parts else ""
         cost = f"{price(self.seconds, self.low, self.high)} on {self.workers} worker{'s'[: self.workers != 1]}"
-        free = "" if self.free_bytes is None else f" of {megabytes(self.free_bytes)} free"
+        free = ", what is free is not known" if self.free_bytes is None else f" of {megabytes(self.free_bytes)} free"
         lines = [f"{cells}{self.stages} stages{around}, {cost}, {megabytes(self.bytes)}{free} ({self.basis})"]
         refused = (f"a launch is refused: {one}" for one in self.refused)
         return "\n".join([*lines, *refused, *(f"missing: {one}" for one in self.missing), *self.warnings])

@@ -1,51 +1,42 @@
 """Arrays and weights as files named by their content: equal bytes are one file, whoever wrote them.
 
-    files = Artifacts(folder)
+    files = Artifacts(folder)                          # or the Address of a bucket: nobody else knows which it is
     info = files.put_array(logits, "predictions")      # <folder>/<first two digits>/<sha-256>.npy
     files.array(info.digest)                           # memory-mapped, read-only
 
-A file appears under its name only when it is whole: it is written under a temporary name, flushed to the
-disk, renamed, and the folder is flushed too. Nothing is pickled. Equal inputs give equal bytes: arrays are
-stored little-endian and row-major, tensors in one fixed order.
+A file appears under its name only when it is whole (`folder`, `bucket`). Nothing is pickled. Equal inputs give equal
+bytes: arrays are stored little-endian and row-major, tensors in one fixed order.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
-import os
-import re
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import AbstractContextManager
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from cachetools import LRUCache
 
-from modescape.errors import ArtifactMissing, DataCorrupt, NoRoom
-from modescape.outage import free_bytes, room_in
+from modescape.artifacts.bucket import Bucket
+from modescape.artifacts.folder import BLOCK, DAMAGED, SUFFIXES, Content, Folder, Wanted, Writing
+from modescape.artifacts.objects import Address
+from modescape.errors import ArtifactMissing, DataCorrupt
 from modescape.records import ArtifactInfo
 
 Array = npt.NDArray[Any]
 
-_SUFFIXES = (".npy", ".safetensors")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _SCRATCH = "scratch"
-DAMAGED = "damaged"
 # Versions of files whose bytes were found to be what their names say.
 _SOUND: LRUCache[tuple[str, int, int, int], bool] = LRUCache(maxsize=100_000)
 _SOUND_LOCK = Lock()
-_BLOCK = 1 << 20
-_PROBE = 1 << 16  # bytes
 _DTYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL",
     "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
@@ -53,33 +44,62 @@ _DTYPES = {
 }  # fmt: skip
 
 
-class _Hashing:
-    """A file that hashes what is written to it. room: what NoRoom is told by."""
+class Place(Protocol):
+    """Where files are kept, by names such as 3f/3f2a….npy: a `Folder` or a `Bucket`."""
 
-    def __init__(self, file: IO[bytes], room: Callable[[], AbstractContextManager[None]]) -> None:
-        self._file = file
-        self.room = room
-        self.hash = hashlib.sha256()
-        self.bytes = 0
-
-    def write(self, data: bytes | memoryview) -> int:
-        self.hash.update(data)
-        self.bytes += memoryview(data).nbytes
-        with self.room():
-            return self._file.write(data)
+    @property
+    def where(self) -> str: ...
+    @property
+    def free(self) -> int | None: ...
+    def prepare(self) -> None: ...
+    def writing(self, expected: int | None) -> AbstractContextManager[Writing]: ...
+    def landing(self) -> AbstractContextManager[Path]: ...
+    def keep(self, written: Writing, name: str) -> None: ...
+    def replace(self, written: Writing, name: str) -> None: ...
+    def path(self, digest: str) -> Path | None: ...
+    def exists(self, digest: str) -> bool: ...
+    def content(self, digest: str) -> Content | None: ...
+    def again(self, digest: str) -> bool: ...
+    def set_aside(self, digest: str) -> str | None: ...
+    def delete(self, digest: str, keep_since: datetime | None) -> int: ...
+    def sweep(self, wanted: Wanted, oldest: float) -> int: ...
+    def reading(self, name: str) -> AbstractContextManager[Path | None]: ...
+    def drop(self, beginning: str, keep: str | None) -> None: ...
+    def reach(self) -> None: ...
+    def check_room(self) -> None: ...
+    def lack(self) -> str | None: ...
+    def why_not_written(self) -> str | None: ...
 
 
 class Artifacts:
-    """A folder of content-addressed files, for many processes: two that write the same bytes do no harm."""
+    """Content-addressed files, for many processes: two that write the same bytes do no harm. In a bucket they are whole
+    before whoever put them goes on, and read from copies on this machine.
 
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+    Where nothing can be written, or a bucket does not answer, everything raises NoRoom.
+    """
+
+    def __init__(self, place: Path | str | Address) -> None:
+        self._place: Place = Bucket(place) if isinstance(place, Address) else Folder(Path(place))
+
+    @property
+    def where(self) -> str:
+        """As people read it: a folder, or a bucket."""
+        return self._place.where
+
+    @property
+    def aside(self) -> str:
+        """Where damaged files are moved."""
+        return f"{self.where}/{DAMAGED}"
+
+    def prepare(self) -> None:
+        """Make the folder, where it is one."""
+        self._place.prepare()
 
     def put_array(self, array: Array, kind: str) -> ArtifactInfo:
         """Store one array as .npy. Raises ValueError for arrays of objects."""
         plain = _plain(array)
 
-        def write(file: _Hashing) -> None:
+        def write(file: Writing) -> None:
             np.lib.format.write_array(file, plain, (1, 0), allow_pickle=False)
 
         digest, size = self._write(".npy", write, plain.nbytes)
@@ -92,7 +112,7 @@ class Artifacts:
         header = {"descr": np.lib.format.dtype_to_descr(plain), "fortran_order": False, "shape": shape}
         expected = math.prod(shape) * plain.itemsize
 
-        def write(file: _Hashing) -> None:
+        def write(file: Writing) -> None:
             np.lib.format.write_array_header_1_0(file, header)
             before = file.bytes
             for block in blocks:
@@ -118,8 +138,8 @@ class Artifacts:
     def put_tensor_file(self, file: IO[bytes], kind: str, elements: int) -> ArtifactInfo:
         """Store a .safetensors file as it is, byte for byte. elements: numbers in it."""
 
-        def write(target: _Hashing) -> None:
-            while block := file.read(_BLOCK):
+        def write(target: Writing) -> None:
+            while block := file.read(BLOCK):
                 target.write(block)
 
         digest, size = self._write(".safetensors", write, None)
@@ -127,14 +147,17 @@ class Artifacts:
 
     def adopt(self, file: Path) -> None:
         """Take in a whole file of another such folder, by its name. Raises DataCorrupt where that is not its digest."""
-        if not _DIGEST.fullmatch(file.stem) or file.suffix not in _SUFFIXES:
-            raise DataCorrupt(f"{file} has no name of an artifact")
-        with file.open("rb") as read, self._whole_file(file.stat().st_size) as (temporary, hashing):
-            while block := read.read(_BLOCK):
-                hashing.write(block)
-            if hashing.hash.hexdigest() != file.stem:
+        digest, suffix = file.stem, file.suffix
+        with file.open("rb") as read, self._place.writing(file.stat().st_size) as written:
+            while block := read.read(BLOCK):
+                written.write(block)
+            if written.hash.hexdigest() != digest or suffix not in SUFFIXES:
                 raise DataCorrupt(f"{file} is not what its name says")
-            _publish(temporary, self.folder / file.stem[:2] / file.name)
+            self._place.keep(written, _name(digest, suffix))
+
+    def landing(self) -> AbstractContextManager[Path]:
+        """A folder in which another process leaves artifacts as in one of its own: they are kept when it is done."""
+        return self._place.landing()
 
     def array(self, digest: str, *, mmap: bool = True) -> Array:
         """The stored array; memory-mapped and read-only unless mmap is False. Raises ArtifactMissing."""
@@ -154,48 +177,49 @@ class Artifacts:
         return loaded
 
     def path(self, digest: str) -> Path:
-        """Where the file is. Raises ArtifactMissing."""
-        found = self._find(digest)
+        """Where the file can be opened, within the next minute. Raises ArtifactMissing."""
+        found = self._place.path(digest)
         if found is None:
-            raise ArtifactMissing(f"no file {digest[:64]!r} in {self.folder}; `modescape verify` lists what is missing")
+            raise self._missing(digest)
         return found
 
     def exists(self, digest: str) -> bool:
-        return self._find(digest) is not None
+        return self._place.exists(digest)
+
+    def content(self, digest: str) -> Content:
+        """The file, once through and from where it is kept. Raises ArtifactMissing."""
+        found = self._place.content(digest)
+        if found is None:
+            raise self._missing(digest)
+        return found
 
     def verify(self, digest: str) -> bool:
         """Whether the file's bytes still are what its name says. Raises ArtifactMissing."""
-        found = hashlib.sha256()
-        with self.path(digest).open("rb") as file:
-            while block := file.read(_BLOCK):
-                found.update(block)
-        return found.hexdigest() == digest
+        return _digest(self.content(digest).blocks) == digest
 
     def sound(self, digest: str) -> Path:
         """Where the file is, once its bytes were found to be what its name says; they are read again when it has
         changed since. Raises ArtifactMissing."""
         path = self.path(digest)
-        state = path.stat()
-        version = (str(path), state.st_size, state.st_mtime_ns, state.st_ino)
-        with _SOUND_LOCK:
-            if version in _SOUND:
-                return path
-        if not self.verify(digest):
-            raise ArtifactMissing(
-                f"the file {digest} in {self.folder} is damaged: its bytes are not those it was named by; `modescape "
-                "verify` sets it aside and has it made again"
-            )
-        with _SOUND_LOCK:
-            _SOUND[version] = True
-        return path
+        if _is_sound(path, digest):
+            return path
+        if self._place.again(digest) and _is_sound(path := self.path(digest), digest):
+            return path
+        raise ArtifactMissing(
+            f"the file {digest} in {self.where} is damaged: its bytes are not those it was named by; `modescape "
+            "verify` sets it aside and has it made again"
+        )
 
-    def set_aside(self, digest: str) -> Path:
+    def _missing(self, digest: str) -> ArtifactMissing:
+        return ArtifactMissing(f"no file {digest[:64]!r} in {self.where}; `modescape verify` lists what is missing")
+
+    def set_aside(self, digest: str) -> str:
         """Move a damaged file to where nobody takes it for the one of that name; where that is. Raises
         ArtifactMissing."""
-        path = self.path(digest)
-        aside = self.folder / DAMAGED / path.name
-        aside.parent.mkdir(exist_ok=True)
-        return path.replace(aside)
+        aside = self._place.set_aside(digest)
+        if aside is None:
+            raise self._missing(digest)
+        return aside
 
     def delete(self, digest: str, *, keep_since: datetime | None = None) -> int:
         """Delete a file if it is there; bytes freed. One written (or written again) at `keep_since` or later stays.
@@ -203,31 +227,21 @@ class Artifacts:
         A stage that is still running may have made the same bytes and will name them when it finishes; what it may
         need is left for a later sweep.
         """
-        path = self._find(digest)
-        if path is None:
-            return 0
-        state = path.stat()
-        if keep_since is not None and state.st_mtime >= keep_since.timestamp():
-            return 0
-        path.unlink(missing_ok=True)
-        return state.st_size
+        return self._place.delete(digest, keep_since)
 
     def sweep(self, known: Set[str], *, stages: Set[str] | None = None, grace_seconds: float = 3600.0) -> int:
         """Delete files that no row names and temporary left-overs, if untouched for `grace_seconds`; bytes freed.
 
         stages: ids of those that may go on; scratch of any other goes too (None leaves all scratch alone).
         """
-        oldest, freed = time.time() - grace_seconds, 0
-        for path in self._files():
-            if path.parent.name == _SCRATCH:
-                wanted = stages is None or path.name[:36] in stages
-            else:
-                wanted = path.suffix in _SUFFIXES and path.stem in known and path.parent.name != DAMAGED
-            state = path.stat()
-            if not wanted and state.st_mtime <= oldest:
-                path.unlink(missing_ok=True)
-                freed += state.st_size
-        return freed
+
+        def is_wanted(name: str) -> bool:
+            folder, _, file = name.rpartition("/")
+            if folder == _SCRATCH:
+                return stages is None or file[:36] in stages
+            return file.endswith(SUFFIXES) and file.partition(".")[0] in known and folder != DAMAGED
+
+        return self._place.sweep(is_wanted, time.time() - grace_seconds)
 
     def put_scratch(self, name: str, tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
         """Keep tensors that only the stage itself needs, to resume from; `name` starts with the stage's id.
@@ -236,115 +250,88 @@ class Artifacts:
         of the one that has it now.
         """
         _, _, write = _safetensors(tensors, metadata or {})
-        with self._whole_file(sum(array.nbytes for array in tensors.values())) as (temporary, hashing):
-            write(hashing)
-            final = self.folder / _SCRATCH / f"{name}.safetensors"
-            with hashing.room():
-                _publish(temporary, final)
+        with self._place.writing(sum(array.nbytes for array in tensors.values())) as written:
+            write(written)
+            self._place.replace(written, _scratch(name))
 
     def scratch(self, name: str) -> tuple[dict[str, Array], dict[str, str]]:
         """Tensors and metadata kept under `name`. Raises ArtifactMissing."""
         from safetensors import safe_open
         from safetensors.numpy import load_file
 
-        path = self.folder / _SCRATCH / f"{name}.safetensors"
-        if not path.exists():
-            raise ArtifactMissing(f"the resume file {path} is gone")
-        with safe_open(path, framework="np") as file:
-            return load_file(path), file.metadata() or {}
+        with self._place.reading(_scratch(name)) as path:
+            if path is None:
+                raise ArtifactMissing(f"the resume file {_scratch(name)} in {self.where} is gone")
+            with safe_open(path, framework="np") as file:
+                return load_file(path), file.metadata() or {}
 
     def drop_scratch(self, stage_id: str, *, keep: str | None = None) -> None:
         """Delete what a stage kept, except the file named `keep`."""
-        for path in (self.folder / _SCRATCH).glob(f"{stage_id}*.safetensors"):
-            if path.stem != keep:
-                path.unlink(missing_ok=True)
+        self._place.drop(f"{_SCRATCH}/{stage_id}", None if keep is None else _scratch(keep))
 
-    def _files(self) -> Iterator[Path]:
-        if self.folder.is_dir():
-            yield from (path for path in self.folder.glob("*/*") if path.is_file())
-
-    def _find(self, digest: str) -> Path | None:
-        if not _DIGEST.fullmatch(digest):  # also keeps names from outside inside the folder
-            return None
-        for suffix in _SUFFIXES:
-            path = self.folder / digest[:2] / (digest + suffix)
-            if path.exists():
-                return path
-        return None
+    def reach(self) -> None:
+        """Raises StorageAway for a bucket that cannot be used."""
+        self._place.reach()
 
     def check_room(self) -> None:
         """Write a little, and take it away again. Raises NoRoom."""
-        with self._whole_file(_PROBE) as (file, hashing), hashing.room():
-            hashing.write(bytes(_PROBE))
-            file.flush()
+        self._place.check_room()
 
     def lack(self) -> str | None:
-        """Why nothing more can be kept, as far as that is seen without writing; None where nothing is wrong."""
-        try:
-            with room_in(self.folder):
-                folder = next(one for one in (self.folder, *self.folder.parents) if one.exists())
-                found = os.statvfs(folder)
-                if found.f_flag & os.ST_RDONLY:
-                    raise OSError(errno.EROFS, "read-only")
-                if found.f_bavail * found.f_frsize < _PROBE:
-                    raise OSError(errno.ENOSPC, "full")
-        except NoRoom as error:
-            return str(error)
-        return None
+        """Why nothing more can be kept, as far as that is seen without writing an artifact; None where nothing is
+        wrong."""
+        return self._place.lack()
+
+    def why_not_written(self) -> str | None:
+        """What keeps artifacts from being written by whoever asks, in words; None when nothing does."""
+        return self._place.why_not_written()
 
     @property
     def free(self) -> int | None:
-        """Bytes that are free on its disk; None where the system does not say."""
-        return free_bytes(self.folder)
+        """Bytes that are free on its disk; None of a bucket, and where the system does not say."""
+        return self._place.free
 
-    def _write(self, suffix: str, write: Callable[[_Hashing], object], expected: int | None) -> tuple[str, int]:
-        with self._whole_file(expected) as (temporary, hashing):
-            write(hashing)
-            digest = hashing.hash.hexdigest()
-            final = self.folder / digest[:2] / (digest + suffix)
-            with hashing.room():
-                if _same_size(final, hashing.bytes):
-                    os.utime(final)  # tells a purge going on elsewhere that these bytes are wanted again
-                else:
-                    _publish(temporary, final)
-            return digest, hashing.bytes
-
-    @contextmanager
-    def _whole_file(self, expected: int | None) -> Iterator[tuple[IO[bytes], _Hashing]]:
-        """A temporary file on the same disk, gone afterwards unless `_publish` gave it its name. expected: its bytes,
-        roughly, None where nobody knows. Raises NoRoom."""
-        waiting = self.folder / "tmp"
-        path = waiting / uuid.uuid4().hex
-        room = partial(room_in, self.folder, expected, path)
-        with room():
-            waiting.mkdir(parents=True, exist_ok=True)
-            file = path.open("xb")
-        try:
-            try:
-                yield file, _Hashing(file, room)
-            finally:
-                with room():  # what could not be written is tried once more
-                    file.close()
-        finally:
-            path.unlink(missing_ok=True)
+    def _write(self, suffix: str, write: Callable[[Writing], object], expected: int | None) -> tuple[str, int]:
+        with self._place.writing(expected) as written:
+            write(written)
+            digest = written.hash.hexdigest()
+            self._place.keep(written, _name(digest, suffix))
+            return digest, written.bytes
 
 
-def _publish(file: IO[bytes], final: Path) -> None:
-    """Make a whole, flushed file appear under its name, and keep it there through a power cut."""
-    file.flush()
-    os.fsync(file.fileno())
-    final.parent.mkdir(parents=True, exist_ok=True)
-    Path(file.name).replace(final)
-    descriptor = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _name(digest: str, suffix: str) -> str:
+    return f"{digest[:2]}/{digest}{suffix}"
+
+
+def _scratch(name: str) -> str:
+    return f"{_SCRATCH}/{name}.safetensors"
+
+
+def _digest(blocks: Iterable[bytes]) -> str:
+    found = hashlib.sha256()
+    for block in blocks:
+        found.update(block)
+    return found.hexdigest()
+
+
+def _is_sound(path: Path, digest: str) -> bool:
+    """Whether a file's bytes are those; that is looked up once of every version of it."""
+    state = path.stat()
+    version = (str(path), state.st_size, state.st_mtime_ns, state.st_ino)
+    with _SOUND_LOCK:
+        if version in _SOUND:
+            return True
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+            return False
+    with _SOUND_LOCK:
+        _SOUND[version] = True
+    return True
 
 
 def _safetensors(
     tensors: Mapping[str, Array], metadata: Mapping[str, str]
-) -> tuple[str, int, Callable[[_Hashing], None]]:
+) -> tuple[str, int, Callable[[Writing], None]]:
     """Common dtype, number of elements, and what writes the file."""
     arrays = {name: _plain(array) for name, array in tensors.items()}
     order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))  # keeps all aligned
@@ -357,7 +344,7 @@ def _safetensors(
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
 
-    def write(file: _Hashing) -> None:
+    def write(file: Writing) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
             if arrays[name].nbytes:
@@ -376,10 +363,3 @@ def _plain(array: Array) -> Array:
     if plain.dtype.byteorder == ">":
         plain = plain.astype(plain.dtype.newbyteorder("<"))
     return plain
-
-
-def _same_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except FileNotFoundError:
-        return False

