@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -92,3 +95,53 @@ def running(folder: Path) -> Iterator[S3Server]:
         yield server
     finally:
         server.kill()
+
+
+class Way:
+    """A way to a server that can be cut, that counts what goes to the server, and may be slow. breaks_after: bytes of
+    each of the next connections after which it breaks."""
+
+    def __init__(self, server: S3Server) -> None:
+        self.port, self._to = free_port(), server.port
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.sent = 0
+        self.seconds_a_block = 0.0
+        self.breaks_after: list[int] = []
+        self._ends: list[socket.socket] = []
+        self._door: socket.socket | None = None
+        self.mend()
+
+    def mend(self) -> None:
+        self._door = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._receive, args=(self._door,), daemon=True).start()
+
+    def cut(self) -> None:
+        assert self._door is not None
+        for one in (self._door, *self._ends):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._door, self._ends = None, []
+
+    def _receive(self, door: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = door.accept()
+                there = socket.create_connection(("127.0.0.1", self._to))
+                self._ends += [here, there]
+                most = self.breaks_after.pop() if self.breaks_after else None
+                for pair in ((here, there, most), (there, here, None)):
+                    threading.Thread(target=self._pass, args=pair, daemon=True).start()
+
+    def _pass(self, one: socket.socket, other: socket.socket, most: int | None) -> None:
+        passed = 0
+        with contextlib.suppress(OSError):
+            while (block := one.recv(1 << 16)) and (most is None or passed < most):
+                other.sendall(block)
+                passed += len(block)
+                if other.getpeername()[1] == self._to:
+                    self.sent += len(block)
+                    time.sleep(self.seconds_a_block)
+        for end in (one, other):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

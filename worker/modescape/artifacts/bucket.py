@@ -22,7 +22,6 @@ from modescape.errors import ArtifactMissing, DataCorrupt, StorageAway
 from modescape.outage import why_full
 
 PROBE_SECONDS = 5.0  # for which it is known whether something can be written
-_LEFT_BEHIND = 86_400.0  # seconds after which nobody lands any more
 
 
 class Bucket:

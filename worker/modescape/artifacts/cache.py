@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from modescape.artifacts.folder import TMP, Folder, Writing, publish
 from modescape.outage import free_bytes
 
 HOLD_SECONDS = 60.0
+_LANDED_SECONDS = 86_400.0  # after which nobody leaves anything in a folder any more
 _SLACK = 10  # what is deleted at once: a tenth of the limit, for looking at all copies takes a while
 
 
@@ -40,8 +42,10 @@ class Cache:
                 self._clean()
             if expected is not None and free is not None and free < expected:
                 self._note(self._shrunk(max(0, self._bytes() - expected)))
-        with self._copies.writing(expected) as written:
-            fcntl.flock(written.file, fcntl.LOCK_EX)
+        with ExitStack() as until_done:
+            with self._locked(fcntl.LOCK_SH):  # nobody clears what is not marked yet
+                written = until_done.enter_context(self._copies.writing(expected))
+                fcntl.flock(written.file, fcntl.LOCK_EX)
             yield written
 
     def keep(self, written: Writing, name: str) -> Path:
@@ -107,12 +111,15 @@ class Cache:
         """Delete temporary files of processes that were killed: nobody holds their locks."""
         self._has_cleaned = True
         for path in (self.folder / TMP).glob("*"):
+            if path.is_dir():
+                if time.time() - path.stat().st_mtime > _LANDED_SECONDS:
+                    shutil.rmtree(path)
+                continue
             try:
                 with path.open("rb") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if time.time() - path.stat().st_mtime > HOLD_SECONDS:  # else it may have just been made
-                        path.unlink()
-            except (BlockingIOError, FileNotFoundError, IsADirectoryError):
+                    path.unlink()
+            except (BlockingIOError, FileNotFoundError):
                 continue
 
 
