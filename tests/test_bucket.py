@@ -184,6 +184,8 @@ worker_main(Settings(), sys.argv[1], runner=Large(), machine=MACHINE)
     files = artifacts(tmp_path / "other", by_way)
     np.testing.assert_array_equal(files.array(digest), array)
     files.sweep({digest}, grace_seconds=-60)
+    assert len(uploads_of(server, by_way)) == 1, "a large file may be on its way for a day"
+    files.sweep({digest}, grace_seconds=-100_000)
     assert uploads_of(server, by_way) == []
 
 
@@ -395,6 +397,7 @@ for i in range(10**9 if number == 0 else 60):
     running[0].wait()
     assert [one.wait() for one in running[1:]] == [0, 0, 0]
     assert 50_000 < max(sizes) <= 100_000
+    keep(Cache(folder, 100_000), 0, 10)  # it may have been killed while it noted how many there are
     copies = list(folder.glob("[0-9a-f][0-9a-f]/*"))
     assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.stem for path in copies)
     assert sum(_size(path) for path in copies) <= int((folder / "bytes").read_text()) <= 100_000
@@ -559,3 +562,21 @@ def test_an_ensemble_is_imported_into_a_bucket_by_a_process_that_knows_no_key(
             assert door.add(one_by_one, number).status_code in (200, 201)
     assert not (tmp_path / "home" / "artifacts").exists()
     assert list((tmp_path / "home" / "cache" / "tmp").iterdir()) == []
+
+
+def test_others_write_while_it_is_looked_whether_files_are_there(tmp_path: Path, sqlite_url: str) -> None:
+    """Of a bucket that may be far away: nothing is locked meanwhile."""
+    made = house(tmp_path, sqlite_url, None)
+    for _ in range(2):
+        experiment = made.launch(chains(1, steps=1, seconds=0)[:1], fresh=False)
+        worker, asked = executor(made), []
+
+        def exists(digest: str, asked: list[str] = asked) -> bool:
+            made.store.workers.register("other", device="cpu", numerics="test", queue="cpu", pid=1)
+            asked.append(digest)
+            return True
+
+        worker.artifacts.exists = exists  # type: ignore[method-assign]
+        worker.drain()
+    assert (len(asked), made.store.stages.of(experiment.id)[0].reused_from is None) == (1, False)
+    made.close()

@@ -114,8 +114,8 @@ async def _site(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
 
 def _prepare(settings: Settings) -> None:
     """On a laptop the database is brought up to date on start; a server's is migrated by its own job."""
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if settings.database.get_backend_name() == "sqlite":
-        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         upgrade(settings.database)
     else:
         check_schema(settings.database)

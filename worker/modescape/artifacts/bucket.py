@@ -21,6 +21,7 @@ from modescape.artifacts.objects import PART, Address, Entry, Objects
 from modescape.errors import ArtifactMissing, DataCorrupt, StorageAway
 from modescape.outage import why_full
 
+_UPLOAD_SECONDS = 86_400.0  # that a large file may be on its way
 PROBE_SECONDS = 5.0  # for which it is known whether something can be written
 
 
@@ -149,7 +150,7 @@ class Bucket:
             if not wanted(one.name) and _until(one).timestamp() <= oldest:
                 self._objects.delete(one.name)
                 freed += one.bytes
-        self._objects.drop_uploads(oldest)
+        self._objects.drop_uploads(oldest - _UPLOAD_SECONDS)
         return freed
 
     @contextmanager

@@ -221,20 +221,19 @@ class Leases(Subject):
         if lease.experiment.fresh:
             return False
         same = select(Stage).where(Stage.memo == memo, Stage.state == StageState.SUCCEEDED, Stage.id != lease.stage.id)
-        with self.database.reading() as session:
-            if session.scalar(select(same.exists())) is not True:
-                return False
-        with self.database.writing() as change:
-            change.lock(PURGE_LOCK, shared=True)
-            attempt = _attempt(change, lease)
-            stage = attempt.stage
-            for source in change.session.scalars(same.order_by(Stage.finished_at, Stage.id).limit(4)):
-                output = StageOutput.from_json(source.result).moved(source.params, stage.params)
-                if output is None or not all(exists(info.digest) for info in output.artifacts):
+        for source in self.found(same.order_by(Stage.finished_at, Stage.id).limit(4)):
+            output = StageOutput.from_json(source.result).moved(source.params, lease.stage.params)
+            if output is None or not all(exists(info.digest) for info in output.artifacts):
+                continue
+            output = renew(output)
+            with self.database.writing() as change:  # only now: files may be far away, and others wait for it
+                change.lock(PURGE_LOCK, shared=True)
+                attempt = _attempt(change, lease)
+                if change.session.scalar(same.where(Stage.id == source.id)) is None:  # purged in this moment
                     continue
-                drop_points(change.session, stage.id, -1)
-                copy_points(change.session, source, stage)
-                attempt.succeed(renew(output), memo, reused_from=source.id)
+                drop_points(change.session, attempt.stage.id, -1)
+                copy_points(change.session, source, attempt.stage)
+                attempt.succeed(output, memo, reused_from=source.id)
                 return True
         return False
 
