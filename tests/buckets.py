@@ -42,8 +42,8 @@ class S3Server:
             program, "-logtostderr=true", "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-s3",
             f"-s3.config={folder / 's3.json'}", f"-s3.localSocket={folder / 's3.sock'}",
             f"-filer.localSocket={folder / 'filer.sock'}", "-master.telemetry=false", "-volume.max=20",
-            "-master.volumeSizeLimitMB=512", "-s3.iam=false", "-s3.autoCreateBucket=false",
-            *(f"-{name}={port}" for name, port in ports.items()),
+            "-master.volumeSizeLimitMB=512", "-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+            "-s3.autoCreateBucket=false", *(f"-{name}={port}" for name, port in ports.items()),
         ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
 
