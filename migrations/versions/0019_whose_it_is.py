@@ -1,7 +1,7 @@
 """Keys of requests are of who sent them, names of removed users are nobody's again, and browsers that have signed in
 are known; tokens know by which token they were made, and experiments what their plan will keep.
 
-Revision ID: 0020
+Revision ID: 0019
 Revises: 0018
 Create Date: 2026-11-30
 """
@@ -13,7 +13,7 @@ import unicodedata
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0020"
+revision: str = "0019"
 down_revision: str | None = "0018"
 
 KEYS = (("gathering", "key"), ("sweep", "request_key"))
