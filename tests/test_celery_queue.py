@@ -427,9 +427,10 @@ def test_a_wake_up_is_made_anew_of_its_stage_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("either", ["embedded", "servers"], indirect=True)
+@pytest.mark.parametrize("either", ["servers"], indirect=True)
 def test_a_family_that_sleeps_longer_than_its_leases_goes_on_where_it_was(either: House, wait_until) -> None:
-    """A laptop's lid, three times, at one step; the one who has nothing to do wakes first, and judges nobody."""
+    """A laptop's lid, three times, at one step; the one who has nothing to do wakes first, and judges nobody. All that
+    `modescape up` runs is stopped in test_journey.py."""
     either.revive("a", "b")
     either.start("idle")
     family = {"a", "b", "idle"}
@@ -568,7 +569,7 @@ def test_what_is_lost_between_its_end_and_its_storing_goes_on_from_its_last_step
     stage = embedded.store.stages.of(experiment.id)[0]
     assert (stage.state, stage.attempt, stage.history[-1]["from_step"]) == ("succeeded", 2, 40)
     assert embedded.values(experiment)["train/0"] == expected(1, 40)["train/0"]
-    wait_until(lambda: not [*(embedded.settings.artifact_folder / "scratch").iterdir()], 5, "that nothing is left")
+    wait_until(lambda: not [*(embedded.settings.home / "artifacts" / "scratch").iterdir()], 5, "that nothing is left")
 
 
 @pytest.mark.slow

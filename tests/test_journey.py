@@ -222,7 +222,7 @@ def test_a_lid_closed_over_the_whole_product_loses_nothing(tmp_path: Path, wait_
     and who follows the events from before goes on hearing of them."""
     port, lease = free_port(), 2
     url = f"http://127.0.0.1:{port}"
-    (tmp_path / "sitecustomize.py").write_text(FEWER.replace('"] = 8', '"] = 80'), encoding="utf-8")
+    (tmp_path / "sitecustomize.py").write_text(FEWER.replace('"] = 8', '"] = 50'), encoding="utf-8")
     environment = {
         "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_PORT": str(port), "MODESCAPE_LEASE_SECONDS": str(lease),
         "MODESCAPE_WORKERS": "2", "PYTHONPATH": str(tmp_path),

@@ -365,7 +365,7 @@ class Executor:
             DATABASE.away(error)
         finally:
             self.current = tuple(one for one in self.current if one is not control)
-        if outcome in ("succeeded", "reused"):
+        if outcome in ("succeeded", "reused") and (control.has_saved or lease.stage.attempt > 1):
             self._forget_scratch(lease)
         seconds = time.monotonic() - started
         log.info("%s %s: %s in %.1f s", lease.experiment.slug, lease.name, outcome, seconds)
@@ -380,7 +380,7 @@ class Executor:
         the two would begin anew."""
         try:
             self.artifacts.drop_scratch(lease.stage.id)
-        except OSError as error:  # `verify` sweeps it
+        except (OSError, NoRoom) as error:  # `verify` sweeps it
             log.warning("what %s went on from is left behind: %s", lease.name, error)
 
     def _outlived(self, lease: Lease) -> None:

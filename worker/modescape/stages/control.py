@@ -32,6 +32,7 @@ class StageControl:
         self._told: Progress | None = None  # progress that the store does not know yet
         self._memo: str | None = None
         self.signs = 0  # of life that its work has given
+        self.has_saved = False  # something to go on from
         self._lock = threading.Lock()
 
     def begin(self, memo: str) -> None:
@@ -72,6 +73,7 @@ class StageControl:
     ) -> None:
         """`Store.leases.save_partial` with this stage's lease, once the database answers. Raises LeaseLost."""
         self.signs += 1
+        self.has_saved = True
         kept = list(artifacts)
 
         def save() -> Wish | None:
