@@ -68,7 +68,7 @@ def bridge() -> Iterator[None]:
 
 
 @contextmanager
-def namespace(number: int) -> Iterator[str]:
+def namespace(number: int) -> Iterator[None]:
     """A network of its own with one way out, to the bridge."""
     name, ours = f"modescape{number}", f"modescapev{number}"
     ip("netns", "add", name)
@@ -78,7 +78,7 @@ def namespace(number: int) -> Iterator[str]:
         ip("-n", name, "addr", "add", f"{NET}.1.{number}/16", "dev", "eth0")
         ip("-n", name, "link", "set", "eth0", "up")
         ip("-n", name, "link", "set", "lo", "up")
-        yield name
+        yield
     finally:
         ip("netns", "del", name)
 
@@ -125,7 +125,7 @@ class Laboratories:
     def crew(self, count: int, *program: str) -> Iterator[None]:
         with ExitStack() as stack:
             for number in range(1, count + 1):
-                net, name = stack.enter_context(namespace(number)), f"w{number}"
+                name = f"w{number}"
                 home = self.folder / f"home{number}"
                 home.mkdir(exist_ok=True)
                 given = self.settings.model_copy(update={"home": home})
@@ -134,7 +134,7 @@ class Laboratories:
                     value = getattr(given, key)
                     said = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
                     environment[f"MODESCAPE_{key.upper()}"] = said
-                command = ["ip", "netns", "exec", net, sys.executable, *program, name]
+                command = ["ip", "netns", "exec", f"modescape{number}", sys.executable, *program, name]
                 with (home / "log").open("ab") as log:
                     self.workers[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
             stack.callback(self._end)
@@ -204,7 +204,7 @@ def training(lab: Laboratories, workers: int) -> float:
     document = {
         "data": {"dataset": "digits"}, "network": {"architecture": "small-cnn"},
         "training": {"epochs": 60, "checkpoint_every": 60}, "ensemble": {"runs": 2 * workers, "seed": workers},
-        "evaluation": {"test_images": 100},
+        "methods": [],
     }  # fmt: skip
     laboratory = Laboratory(lab.settings)
     row = laboratory.create(document, name=f"training {workers}", fresh=True)
@@ -221,23 +221,24 @@ def main(counts: Sequence[int], seconds: float) -> None:
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         stack.enter_context(bridge())
+        for number in range(1, max(counts) + 1):
+            stack.enter_context(namespace(number))
         hba = folder / "hba.conf"
         folder.chmod(0o755)
         hba.write_text(HBA)
-        port = free_port()
-        url = stack.enter_context(postgres.running(f"listen_addresses={HERE}", f"port={port}", f"hba_file={hba}"))
-        postgres.command(url + f"&port={port}", "CREATE DATABASE modescape")
+        url = stack.enter_context(postgres.running(f"listen_addresses={HERE}", f"hba_file={hba}"))
+        postgres.command(url, "CREATE DATABASE modescape")
         broker = stack.enter_context(redis(folder))
         files = stack.enter_context(bucket(folder / "s3"))
         place = files.settings(f"http://{HERE}:{files.port}")
         settings = Settings(
-            home=folder / "home", database_url=f"postgresql+psycopg://tests@{HERE}:{port}/modescape",
+            home=folder / "home", database_url=f"postgresql+psycopg://tests@{HERE}/modescape",
             broker_url=f"redis://{HERE}:{broker}/0", **place,
         )  # fmt: skip
         upgrade(settings.database)
         store = Store(settings.database)
         stack.callback(store.close)
-        lab = Laboratories(settings, store, f"postgresql://tests@{HERE}:{port}/modescape", folder, broker)
+        lab = Laboratories(settings, store, f"postgresql://tests@{HERE}/modescape", folder, broker)
         for count in counts:
             with lab.crew(count, str(TESTS / "toy_worker.py")):
                 toy(lab, 2 * count, 0.01)  # everybody has connected once

@@ -49,7 +49,7 @@ from modescape.registry import presets
 from modescape.settings import Settings
 from modescape.spec import parse
 from modescape.store import Store, in_memory
-from modescape.store.leases import Lease
+from modescape.store.leases import Lease, Leases
 from modescape.store.outputs import write_rows
 from modescape.store.sweeps import NewCell
 from modescape.tables import Base, Experiment, Stage, Word, utcnow
@@ -246,10 +246,20 @@ def test_name_tags_and_notes_can_change_and_the_promise_cannot(store: Store) -> 
 
 
 @pytest.mark.slow
-def test_many_claimers_share_stages_without_doubles(store: Store) -> None:
+def test_many_claimers_share_stages_without_doubles_and_in_one_transaction_each(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stages = [PlannedStage("train", str(i)) for i in range(60)]
     create(store, stages=stages)
     won: list[str] = []
+    asked: list[str] = []
+    first = Leases._claim_first
+
+    def counted(self: Leases, owner: str, *rest: Any, **more: Any) -> Any:
+        asked.append(owner)
+        return first(self, owner, *rest, **more)
+
+    monkeypatch.setattr(Leases, "_claim_first", counted)
 
     def take(i: int) -> None:
         while lease := store.leases.claim(f"w{i}"):
@@ -257,6 +267,7 @@ def test_many_claimers_share_stages_without_doubles(store: Store) -> None:
 
     together(6, take)
     assert sorted(won, key=int) == [str(i) for i in range(60)]
+    assert len(asked) <= 60 + 5, "only who comes for the last one comes for nothing"
 
 
 @pytest.mark.slow

@@ -9,14 +9,27 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, and_, exists, func, literal, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    String,
+    and_,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session, aliased
 
 from modescape.errors import LeaseLost
 from modescape.records import ArtifactInfo, EventKind, Json, Point, Progress, Queue, StageOutput, StageState, Wish
 from modescape.store.attempts import Attempt, running_under
 from modescape.store.curves import add_points, copy_points, drop_points
-from modescape.store.lookup import find_experiment, lock_experiment_of
+from modescape.store.lookup import find_experiment, lock_experiment, lock_experiment_of
 from modescape.store.outputs import name_files
 from modescape.store.stages import Standing, standing_of
 from modescape.store.transaction import PURGE_LOCK, SAME_WORK_LOCK, Change, Subject, now
@@ -28,7 +41,7 @@ NOTIFIED_AT_ONCE = 16  # a wake-up makes a worker go on until nothing is ready, 
 WAITED = "no room"  # how an attempt ended that waits
 WAIT_SECONDS = (5.0, 60.0)  # before it is tried again: at first, and at most
 _OWNER = "by "  # before the name, in the table of turns
-_OFFERED = 8  # stages that are tried before it is looked again
+_OFFERED = 8  # experiments that are tried before it is looked again
 # Not a bound value: the index of ready stages is of those words.
 _READY = Stage.state == literal_column("'ready'", String)
 
@@ -82,20 +95,24 @@ class Leases(Subject):
         already and take no turn of their own; room: bytes that are free, None where nobody looked. None when nothing is
         ready.
         """
+        served = Stage.queue.in_(queues)
         if stage_id is not None:
-            lease = self._claim_one(owner, stage_id, queues, lease_seconds, is_turn=True)
+            of_it = select(Stage.experiment_id).where(Stage.id == stage_id).scalar_subquery()
+            named = [Stage.id == stage_id, Stage.state == StageState.READY, served, _NOBODY_DOES_IT]
+            lease = self._claim_first(owner, of_it, named, lease_seconds, is_turn=True)
             if lease is not None:
                 return lease
-        among = [_READY, Stage.queue.in_(queues), _NOBODY_DOES_IT]
+        among = [_READY, served, _NOBODY_DOES_IT]
         among += [Stage.experiment_id == experiment_id] if experiment_id is not None else []
         among += [Stage.kind == kind] if kind is not None else []
         while True:
             with self.database.reading() as session:
-                found = _next(session, [*among, _may_be_tried(now(session), room)], experiment_id)
+                now_ = [*among, _may_be_tried(now(session), room)]
+                found = _next(session, now_, experiment_id)
             if not found:
                 return None
             for candidate in found:
-                lease = self._claim_one(owner, candidate, queues, lease_seconds, is_turn=kind is None)
+                lease = self._claim_first(owner, candidate, now_, lease_seconds, is_turn=kind is None)
                 if lease is not None:
                     return lease
 
@@ -105,18 +122,20 @@ class Leases(Subject):
         with self.database.reading() as session:
             return session.scalar(select(func.count()).select_from(Stage).where(*same)) or 0
 
-    def _claim_one(
-        self, owner: str, stage_id: str, queues: Sequence[str], seconds: float, *, is_turn: bool
-    ) -> Lease | None:
+    def _claim_first(
+        self, owner: str, experiment_id: str | ScalarSelect[str], among: Sequence[ColumnElement[bool]], seconds: float,
+        *, is_turn: bool,
+    ) -> Lease | None:  # fmt: skip
+        """Of one experiment's stages the first in its plan. Looked for once the experiment is locked: of those who come
+        for them at once each gets another, and nobody comes again for one that somebody else has got."""
         with self.database.writing() as change:
             session = change.session
-            experiment = lock_experiment_of(session, stage_id)
-            if experiment is None:
+            experiment = lock_experiment(session, experiment_id)
+            if experiment is None or (stage_id := session.scalar(_first(experiment.id, among))) is None:
                 return None
             token = str(uuid.uuid4())
             claimed = move(
-                change, Stage.id == stage_id, Stage.state == StageState.READY, _NOBODY_DOES_IT,
-                Stage.queue.in_(queues),
+                change, Stage.id == stage_id, *among,
                 state=StageState.RUNNING, wish=None, attempt=Stage.attempt + 1, lease_token=token, lease_owner=owner,
                 worker=owner, lease_expires=change.now + timedelta(seconds=seconds), claimed_at=change.now,
                 finished_at=None, started_at=func.coalesce(Stage.started_at, change.now), error={}, **NO_WAIT,
@@ -362,11 +381,16 @@ def _may_be_tried(at: datetime, room: int | None) -> ColumnElement[bool]:
     return over if room is None else and_(over, or_(Stage.room.is_(None), Stage.room <= room))
 
 
+def _first(experiment_id: str, among: Sequence[ColumnElement[bool]]) -> Select[str]:
+    """Of an experiment's stages the one that is to be claimed."""
+    of_it = select(Stage.id).where(Stage.experiment_id == experiment_id, *among)
+    return of_it.order_by(Stage.ordinal, Stage.id).limit(1)
+
+
 def _next(session: Session, among: Sequence[ColumnElement[bool]], experiment_id: str | None) -> list[str]:
-    """Ids of stages that may be claimed, in the order in which they are: of several experiments the first of each."""
+    """Ids of experiments of which stages may be claimed, in the order in which they are."""
     if experiment_id is not None:
-        first = select(Stage.id).where(*among).order_by(Stage.ordinal, Stage.id).limit(_OFFERED)
-        return list(session.scalars(first))
+        return [experiment_id] if session.scalar(_first(experiment_id, among)) is not None else []
     places = func.min(Stage.ordinal).label("ordinal")
     waiting = select(Stage.experiment_id, places).where(*among).group_by(Stage.experiment_id).subquery()
     owner, own = aliased(Turn), aliased(Turn)
@@ -381,11 +405,7 @@ def _next(session: Session, among: Sequence[ColumnElement[bool]], experiment_id:
         )
         .limit(_OFFERED)
     )  # fmt: skip
-    found: list[str] = []
-    for one in list(session.scalars(ordered)):
-        first = select(Stage.id).where(Stage.experiment_id == one, *among).order_by(Stage.ordinal, Stage.id).limit(1)
-        found += session.scalars(first)
-    return found
+    return list(session.scalars(ordered))
 
 
 def _take_turn(change: Change, experiment: Experiment) -> None:

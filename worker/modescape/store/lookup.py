@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import ScalarSelect, or_, select
 from sqlalchemy.orm import Session
 
 from modescape.errors import NotFound
@@ -36,9 +36,11 @@ def lock_experiment_of(session: Session, stage_id: str) -> Experiment | None:
     would wait for who waits for the stage.
     """
     of_it = select(Stage.experiment_id).where(Stage.id == stage_id).scalar_subquery()
-    return session.scalars(
-        select(Experiment).where(Experiment.id == of_it).with_for_update(key_share=True)
-    ).one_or_none()
+    return lock_experiment(session, of_it)
+
+
+def lock_experiment(session: Session, id_: str | ScalarSelect[str]) -> Experiment | None:
+    return session.scalars(select(Experiment).where(Experiment.id == id_).with_for_update(key_share=True)).one_or_none()
 
 
 def batches(items: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
