@@ -587,6 +587,15 @@ def test_workers_take_stages_of_the_queues_they_are_kept_to(either: House, wait_
     def planned(kind: str, run: int, **more: Any) -> PlannedStage:
         return PlannedStage(kind, str(run), params={"run": run, "steps": 4, "seconds": 0.01}, **more)
 
+    lab = Laboratory(either.settings)
+    ready = PlannedStage("train", "0", params={"run": 0, "steps": 1, "seconds": 0.0}, estimate=1e6)
+    either.kill("large")
+    either.store.workers.stopped("large")
+    left = either.launch([ready])
+    assert lab.waits(either.store.stages.of(left.id)) == "no worker takes stages of the queue long now"
+    lab.store.close()
+    either.start("large", queues="long, gpu")
+    wait_until(lambda: either.has_ended(left), 40, "the end of what was left")
     experiment = either.launch([
         planned("train", 0, work=Work(trained=1e4)), planned("predict", 1, work=Work(predicted=1e4)),
         planned("compare", 2, work=Work(other=60.0)), planned("compare", 3, work=Work(other=6e4), estimate=6e4),
@@ -619,7 +628,9 @@ def executor(made: House, runner: ToyRunner | None = None) -> Executor:
 
 
 def test_an_experiment_runs_without_any_worker(embedded: House, capsys: pytest.CaptureFixture[str]) -> None:
-    experiment = embedded.launch(chains(2, steps=6, seconds=0))
+    train, *others = chains(2, steps=6, seconds=0)
+    experiment = embedded.launch([replace(train, estimate=1e6, work=Work(trained=1.0)), *others])
+    assert {stage.queue for stage in embedded.store.stages.of(experiment.id)} == {"long", "cpu"}
     executor(embedded).run_experiment(experiment.id, progress=True)
     assert embedded.store.experiments.get(experiment.id).status == "succeeded"
     assert embedded.values(experiment) == expected(2, 6)

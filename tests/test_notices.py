@@ -399,6 +399,23 @@ def test_who_takes_a_message_word_by_word_is_given_up(monkeypatch: pytest.Monkey
     assert time.monotonic() - began < 5
 
 
+def test_who_thinks_for_long_has_taken_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "SECONDS", 5.0)
+    monkeypatch.setattr(notices, "_STEP_SECONDS", 0.2)
+
+    def answer(listening: socket.socket) -> None:
+        line, _ = listening.accept()
+        with line:
+            line.recv(65536)
+            time.sleep(0.8)
+            line.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=answer, args=(listening,), daemon=True).start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        notices.send_webhook(address, notices.new_secret(), "msg_1", datetime.now(UTC), {}, HOME)
+
+
 def test_a_slow_address_holds_up_no_other(tmp_path: Path, hook: Hook, wait_until: Any) -> None:
     with served(tmp_path, notify_hosts="127.0.0.1") as site, dripping(b"H", 0.2) as port:
         store = site.laboratory.store

@@ -44,6 +44,7 @@ from modescape.records import (
     Progress,
     StageOutput,
     TrainedRun,
+    Wish,
 )
 from modescape.registry import presets
 from modescape.settings import Settings
@@ -281,6 +282,19 @@ def test_two_last_needs_finishing_together_release_their_dependant(store: Store)
         together(2, lambda i, leases=leases: finish(store, leases[i]))
         assert states(store, experiment)["compare/all"] == "ready"
         finish_all(store)
+
+
+def test_retry_right_after_cancel_keeps_what_has_not_stopped_yet(store: Store) -> None:
+    experiment = create(store)
+    lease = claim(store)
+    store.experiments.cancel(experiment.id)
+    assert store.leases.wish(lease) is Wish.CANCEL
+    store.experiments.retry(experiment.id)
+    assert store.leases.wish(lease) is None
+    assert states(store, experiment)["train/1"] == "ready"
+    finish(store, lease)
+    finish_all(store)
+    assert store.experiments.get(experiment.id).status == "succeeded"
 
 
 def test_retry_of_one_stage_leaves_other_failures_alone(store: Store) -> None:

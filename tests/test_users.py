@@ -34,7 +34,7 @@ from modescape.laboratory import Laboratory
 from modescape.records import PlannedStage
 from modescape.settings import Settings
 from modescape.store import Store
-from modescape.tables import Experiment
+from modescape.tables import Experiment, User
 from modescape_api.app import create_app
 from modescape_api.http import identity
 from modescape_api.resources import events
@@ -101,7 +101,22 @@ def test_a_password_that_is_short_or_the_name_is_refused(password: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", " ", "a b", "a/b", "operator", "Operator", "a\u202eb", "x" * 65, "<b>", "retention", "Nobody", account()],
+    [
+        "",
+        " ",
+        "a b",
+        "a/b",
+        "operator",
+        "Operator",
+        "a\u202eb",
+        "x" * 65,
+        "<b>",
+        "retention",
+        "Nobody",
+        "..",
+        ".x",
+        account(),
+    ],
 )
 def test_names_that_could_be_taken_for_something_else_are_refused(name: str) -> None:
     with pytest.raises(InvalidInput) as refused:
@@ -867,6 +882,45 @@ def test_a_browser_that_has_signed_in_before_is_not_held_up_by_others(tmp_path: 
         )
 
 
+def test_who_shares_a_browser_guesses_no_more_and_holds_up_nobody(tmp_path: Path) -> None:
+    with served(tmp_path, token=TOKEN) as site, site.visitor() as shared:
+        add_users(site.laboratory.store)
+        bob, carol = ({"name": name, "password": PASSWORDS[name]} for name in ("bob", "carol"))
+        assert shared.post("/signin", data=bob).status_code == 303
+        copied = shared.cookies[identity.BROWSER_COOKIE]
+        assert shared.post("/signin", data=carol).status_code == 303
+        assert shared.cookies[identity.BROWSER_COOKIE] != copied
+        statuses = []
+        with site.visitor(cookies={identity.BROWSER_COOKIE: copied}) as bobs:
+            for _ in range(users.FREE_FAILURES["user"] + 1):  # a right one of his own between his guesses
+                statuses.append(bobs.post("/signin", data={**carol, "password": "a guess of hers"}).status_code)
+                assert bobs.post("/signin", data=bob).status_code == 303
+        assert statuses[-1] == 429
+        assert shared.post("/signin", data=carol).status_code == 303, "where she has signed in before she is heard"
+
+
+def test_a_password_that_changes_meanwhile_lets_nobody_in(store: Store) -> None:
+    add_users(store)
+    before, found = store.users.get("bob"), list[str]()
+
+    def enter() -> None:
+        try:
+            store.users.sign_in("d" * 64, before, "password", "192.0.2.7")
+            found.append("in")
+        except Forbidden:
+            found.append("refused")
+
+    late = threading.Thread(target=enter)
+    with store.users.database.writing() as change:
+        row = change.session.get_one(User, before.id, with_for_update=True)
+        late.start()
+        late.join(0.5)
+        assert found == [], "who comes in waits for who changes"
+        row.password = "another"
+    late.join(20)
+    assert found == ["refused"]
+
+
 def test_signing_in_again_ends_the_former_sign_in_of_the_browser(lab: Lab) -> None:
     with lab.site.visitor() as client:
         held = []
@@ -1100,6 +1154,8 @@ def test_users_and_tokens_by_command(
     assert command("users").splitlines()[1].split()[:2] == ["bob", "viewer"]
     assert "nobody would be left" in command("users", "remove", "ada")
     assert "is needed" in command("tokens", "add")
+    for days in ("1e12", "inf", "nan", "-5"):
+        assert "more than 0, at most 3650; 0: until revoked" in command("tokens", "add", "bob", "--days", days)
     store = Store(Settings(home=tmp_path).database)
     assert [store.users.take_code(users.digest(code)) for _ in range(2)] == [True, False]
     assert users.password_holds("correct horse battery", store.users.get("ada").password)

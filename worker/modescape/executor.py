@@ -229,7 +229,7 @@ class Executor:
         # one BLAS thread: this may be somebody else's process, whose numpy was loaded with one for every core
         with threadpool_limits(limits=1), _progress(self.store, experiment_id, shown=progress) as moved:
             while not self._stopping.is_set():
-                lease = self._claim(("cpu", "gpu"), experiment_id)
+                lease = self._claim(tuple(Queue), experiment_id)
                 if lease is not None:
                     moved(f"{lease.stage.kind} {lease.stage.key}")
                     self._take(lease)

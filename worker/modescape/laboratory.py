@@ -96,11 +96,17 @@ class Laboratory:
 
     def waits(self, stages: Sequence[Stage]) -> str | None:
         """What keeps stages of an experiment from being done until it passes by itself, in a sentence: what their
-        workers said, or what is seen of the disk here."""
+        workers said, what queues the workers take, or what is seen of the disk here."""
         ready = [stage for stage in stages if stage.state == StageState.READY]
         said = next((stage.waits for stage in ready if stage.waits), None)
-        if said is not None or not ready or any(stage.state == StageState.RUNNING for stage in stages):
+        if said is not None or not ready:
             return said
+        living = self.store.workers.living()
+        served = {queue for worker in living for queue in worker.queue.split(",")}
+        if living and (left := sorted({str(stage.queue) for stage in ready} - served)):
+            return f"no worker takes stages of the queue {' or '.join(left)} now"
+        if any(stage.state == StageState.RUNNING for stage in stages):
+            return None
         return self.artifacts.lack()
 
     def prepare(self, document: Any, *, as_published: bool = False, fresh: bool = False) -> Prepared:

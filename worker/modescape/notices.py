@@ -36,7 +36,7 @@ WAITS = tuple(
     timedelta(seconds=s) for s in (5, 30, 120, 600, 3600, 6 * 3600, 24 * 3600)
 )  # after each failure; then no more
 SECONDS = 20.0  # for a whole message, however slowly its server takes it
-_STEP_SECONDS = 10.0  # and for each word of it
+_STEP_SECONDS = 10.0  # until a server is there, and for each word of a mail server
 # Translated to IPv4, which may be anything; local by older rules; and where a cloud keeps its machines' secrets.
 _NOT_PUBLIC = [ipaddress.ip_network(one) for one in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "fec0::/10",
                                                      "168.63.129.16/32")]  # fmt: skip
@@ -164,9 +164,11 @@ def send_webhook(
         **signed(secret, id_, at, body),
     }
 
+    times = httpx.Timeout(SECONDS, connect=_STEP_SECONDS)
+
     async def sent() -> httpx.Response:
         options: dict[str, Any] = {"verify": verify, "trust_env": False, "follow_redirects": False}
-        async with asyncio.timeout(SECONDS), httpx.AsyncClient(timeout=_STEP_SECONDS, **options) as client:
+        async with asyncio.timeout(SECONDS), httpx.AsyncClient(timeout=times, **options) as client:
             request = client.build_request(
                 "POST", there, content=body, headers=headers, extensions={"sni_hostname": host}
             )

@@ -122,6 +122,9 @@ def _tokens(settings: Settings, parsed: argparse.Namespace) -> int:
     if not parsed.user:
         raise InvalidInput("is needed", field="user", allowed="a user's name; of revoke, a token's id")
     if parsed.action == "add":
+        if not (parsed.days == 0 or 0 < parsed.days <= users.LONGEST_DAYS):
+            allowed = f"more than 0, at most {users.LONGEST_DAYS}; 0: until revoked"
+            raise InvalidInput(f"is {parsed.days:g}", field="days", allowed=allowed)
         secret = users.new_secret(users.TOKEN_PREFIX)
         lifetime = timedelta(days=parsed.days) if parsed.days else None
         store.users.add_token(parsed.user, parsed.name, users.digest(secret), lifetime)

@@ -26,6 +26,7 @@ from modescape.errors import ConfigurationError, InvalidInput
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
+LONGEST_DAYS = 3650  # of a token that ends
 TOKEN_PREFIX = "modescape_"  # by which scanners of repositories know a token that was left in one
 OPERATOR = "operator"  # the name of who shows a secret of the server itself: MODESCAPE_TOKEN, or the home's key
 RETENTION = "retention"  # the name under which workers delete what was archived for long
@@ -49,10 +50,11 @@ GUESSABLE = 32  # characters: a longer secret of the server is guessed by nobody
 def checked_name(name: str, *, field: str = "name") -> str:
     """A user's name as it is kept. Raises InvalidInput."""
     name = unicodedata.normalize("NFKC", names.checked(name, field=field, longest=LONGEST_NAME))
-    if not re.fullmatch(r"[\w.@+-]+", name):
+    if not re.fullmatch(r"\w[\w.@+-]*", name):
         raise InvalidInput(
-            f"is {name!r}", field=field, allowed="letters, digits and . _ - @ +, without spaces, such as ada.lovelace"
-        )
+            f"is {name!r}", field=field,
+            allowed="letters, digits and . _ - @ +, a letter or digit first, without spaces, such as ada.lovelace",
+        )  # fmt: skip
     others = {
         OPERATOR: "whoever shows the server's own token",
         RETENTION: "what deletes what was archived for long",
@@ -179,9 +181,10 @@ def of_address(address: str) -> str:
     return f"address {found if found.version == 4 else ipaddress.ip_network((found, 64), strict=False)}"
 
 
-def of_browser(digest: str) -> str:
-    """Under which failures in a browser are counted that is known by what has that digest."""
-    return f"browser {digest}"
+def of_browser(known: str, name: str) -> str:
+    """Under which failures with a user's name are counted in a browser that is known by what has the digest `known`:
+    who else signs in there neither uses them up nor clears them."""
+    return f"browser {digest(known + key_of(name))}"
 
 
 def still(count: int, passed: timedelta) -> int:

@@ -211,7 +211,7 @@ class Doorkeeper:
         if cookie := request.cookies.get(BROWSER_COOKIE):
             key = users.digest(cookie)
             if await anyio.to_thread.run_sync(self._store.users.knows_browser, key, name):
-                return [users.of_browser(key)]
+                return [users.of_browser(key, name)]
         return [users.of_user(name), users.of_address(address_of(request))]
 
     async def hashed(self, password: str, name: str) -> str:
@@ -296,7 +296,8 @@ def begin(request: Request, answer: Response, store: Store, shown: Shown) -> Non
     )  # fmt: skip
     if shown.secret == PASSWORD and shown.user is not None:
         known = request.cookies.get(BROWSER_COOKIE, "")
-        if not store.users.knows_browser(users.digest(known)):  # what is not ours is not taken for one
+        # What is not ours is not taken for one; and what another user has, who may have copied it, is not shared.
+        if not store.users.knows_browser(users.digest(known), shown.user.name):
             known = users.new_secret()
         store.users.know_browser(users.digest(known), shown.user)
         answer.set_cookie(

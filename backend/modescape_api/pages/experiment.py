@@ -87,7 +87,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
     stages = here.store.stages.without_results(row.id)
     spec = stored(row.spec)
-    left = seconds_left(stages, alive_workers(here))
+    left, waits = seconds_left(stages, alive_workers(here)), here.laboratory.waits(stages)
     view = View.of(request, spec.evaluation.splits)
     preset = presets[row.preset] if row.preset is not None and row.preset in presets else None
     kinds, failed, found = by_kind(stages), failures.causes(stages), Finding.of(row)
@@ -109,8 +109,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         actions=[one for one in actions_of(row) if one[0] != "retry" or _may_help(failed)],
         bytes=bytes_,
         cite=f"Modescape {__version__}, {row.slug}, spec {row.digest[:16]}, {row.created_at:%Y-%m-%d}",
-        left=duration(left) if left is not None and row.status == Status.RUNNING else None,
-        waits=here.laboratory.waits(stages),
+        left=duration(left) if left is not None and row.status == Status.RUNNING and waits is None else None,
+        waits=waits,
         priorities=tuple(PRIORITIES.items()),
         stages=kinds,
         trainings=trainings_of(here, row, stages),

@@ -56,7 +56,9 @@ class NewToken(Body):
     """A secret by which a program comes in as this user."""
 
     name: Name = Field(description="What it is for, such as `cluster`.")
-    days: float | None = Field(DAYS, gt=0, le=3650, description="How long it holds; null: until it is revoked.")
+    days: float | None = Field(
+        DAYS, gt=0, le=users.LONGEST_DAYS, description="How long it holds; null: until it is revoked."
+    )
     user: str | None = Field(None, description="Whose; empty: one's own. That of others is for admins.")
 
 

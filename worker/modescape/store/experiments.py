@@ -345,17 +345,19 @@ class Experiments(Subject):
             if stage_id is not None:
                 near = graph_of(session, experiment.id).relatives(stage_id) if stage_id in again else set()
                 again = [id_ for id_ in again if id_ in near]
-            if not again:
+            stopping = [Stage.state == StageState.RUNNING, Stage.wish == Wish.CANCEL]
+            kept = move(change, of_it, *stopping, wish=None) if stage_id is None else 0  # it had not seen it yet
+            if not again and not kept:
                 done = states[stage_id] is StageState.SUCCEEDED if stage_id else experiment.status is Status.SUCCEEDED
                 if done:
                     raise Conflict("it has succeeded; there is nothing to retry")
                 return experiment
-            change.theirs("retry", experiment, stages=len(again))
+            change.theirs("retry", experiment, stages=len(again) + kept)
             move(change, Stage.id.in_(again), error={}, **AFRESH)
             move(change, waiting_for(again), Stage.state == StageState.READY, state=StageState.BLOCKED)
             experiment.error = None
             experiment.archived_at = None
-            change.event(EventKind.RETRIED, experiment.id, stages=len(again))
+            change.event(EventKind.RETRIED, experiment.id, stages=len(again) + kept)
             settle(change, experiment)
             afford(change)
             return experiment

@@ -188,7 +188,8 @@ class Users(Subject):
         it took a while to be checked."""
         with self.database.writing() as change:
             if user is not None:
-                now_ = change.session.get(User, user.id, populate_existing=True)
+                # locked against a change of the password that is under way, which ends the sign-ins that it sees
+                now_ = change.session.get(User, user.id, populate_existing=True, with_for_update={"read": True})
                 held = token is None or change.session.get(ApiToken, token.id) is not None
                 same = now_ is not None and (secret != "password" or now_.password == user.password)
                 if now_ is None or now_.disabled or not (held and same):
@@ -255,14 +256,12 @@ class Users(Subject):
             ends = change.session.execute(held).scalar_one_or_none()
             return ends is not None and ends > change.now
 
-    def knows_browser(self, digest: str, name: str | None = None) -> bool:
-        """Whether a user of that name, None: any, has signed in with the browser of that digest."""
-        found = select(KnownBrowser.digest).where(KnownBrowser.digest == digest)
-        if name is not None:
-            joined = found.join(User, User.id == KnownBrowser.user_id)
-            found = joined.where(User.key == users.key_of(name))
+    def knows_browser(self, digest: str, name: str) -> bool:
+        """Whether a user of that name has signed in with the browser of that digest."""
+        of_it = select(KnownBrowser.digest).join(User, User.id == KnownBrowser.user_id)
+        found = of_it.where(KnownBrowser.digest == digest, User.key == users.key_of(name))
         with self.database.reading() as session:
-            return session.scalar(found.limit(1)) is not None
+            return session.scalar(found) is not None
 
     def know_browser(self, digest: str, user: User) -> None:
         """A user has signed in with it by a password."""
