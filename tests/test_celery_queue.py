@@ -590,7 +590,8 @@ def test_workers_take_stages_of_the_queues_they_are_kept_to(either: House, wait_
     lab = Laboratory(either.settings)
     ready = PlannedStage("train", "0", params={"run": 0, "steps": 1, "seconds": 0.0}, estimate=1e6)
     either.kill("large")
-    either.store.workers.stopped("large")
+    for name in ("a", "b", "large"):  # which are taken to live for a while
+        either.store.workers.stopped(name)
     left = either.launch([ready])
     assert lab.waits(either.store.stages.of(left.id)) == "no worker takes stages of the queue long now"
     lab.store.close()
@@ -977,6 +978,29 @@ def test_damaged_files_are_set_aside_and_made_again_with_what_stood_on_them(embe
     told = {f"{one.kind}/{one.key}": one.attempt - again[one.id] for one in embedded.store.stages.of(first.id)}
     assert told == {"train/0": 1, "train/1": 0, "predict/0": 1, "predict/1": 0, "compare/all": 1}
     assert verify(laboratory).sound
+
+
+def test_what_is_made_while_files_are_read_for_hours_is_not_swept(
+    embedded: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded.launch(chains(1, steps=6, seconds=0), fresh=False)
+    executor(embedded).drain()
+    laboratory = Laboratory(embedded.settings)
+    files, read = laboratory.artifacts, laboratory.artifacts.verify
+    later: list[Experiment] = []
+
+    def slowly(digest: str) -> bool:
+        if not later:
+            later.append(embedded.launch(chains(1, steps=7, seconds=0), fresh=False))
+            executor(embedded).drain()
+            for path in (embedded.settings.home / "artifacts").glob("??/*"):
+                os.utime(path, (time.time() - 7200,) * 2)
+        return read(digest)
+
+    monkeypatch.setattr(files, "verify", slowly)
+    assert verify(laboratory, sweep=True).sound
+    assert all(files.exists(digest) for digest in embedded.store.outputs.digests())
+    assert embedded.values(later[0]) == expected(1, 7)
 
 
 def test_of_archived_experiments_damaged_files_are_made_again_once_they_are_retried(embedded: House) -> None:

@@ -598,7 +598,8 @@ def verify(laboratory: Laboratory, *, sweep: bool = False) -> Verification:
         if unsound := [*sorted(missing), *damaged]:
             again = store.experiments.make_again(unsound)
         repaired = store.experiments.recompute_list_columns()
-        swept = artifacts.sweep(set(digests), stages=store.stages.unfinished()) if sweep else 0
+        if sweep:  # by what rows name now: reading all that they named may have taken hours
+            swept = artifacts.sweep(set(store.outputs.digests()), stages=store.stages.unfinished())
     return Verification(
         tuple(wrong), len(digests), tuple(sorted(missing)), tuple(damaged), again, repaired, swept,
         artifacts.aside,
