@@ -16,6 +16,7 @@ import gc
 import json
 import logging
 import os
+import re
 import resource
 import select
 import signal
@@ -34,6 +35,7 @@ log = logging.getLogger("modescape.apart")
 Json = dict[str, Any]
 
 IDLE_SECONDS = 600.0  # without a question, after which the process ends: its memory is worth more than its imports
+_STATUS = re.compile(rb"-?[0-9]{1,3}")
 _SAID = 64 << 20  # bytes of an answer
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
@@ -141,8 +143,10 @@ def _answer_of(said: bytearray, seconds: float) -> Json:
     if status == b"0":
         answer: Json = json.loads(found)
         return answer
+    if not _STATUS.fullmatch(status):  # the process that forked it was ended, before it could say how this one did
+        found, status = rest, b"no status"
     log.warning("a reading process ended with %s: %s", status.decode(), found.decode(errors="replace")[-4000:])
-    if not status or int(status) > 0:
+    if not status.startswith(b"-"):
         raise Ended("the process that read it failed; the server's log has the details")
     if -int(status) == signal.SIGXCPU:
         raise Ended(f"reading took more than {seconds:g} seconds of a processor", is_limit=True)

@@ -77,25 +77,45 @@ def kept_to() -> tuple[str, ...] | None:
 
 
 def version_of_tree(root: Path) -> str:
-    """What changes with anything that lies under a folder: of every file and folder its place and version. Of links
-    that lead out their ends alone are looked at. Raises OSError."""
+    """What changes with anything that lies under a folder and may be data: of every file and folder its place and
+    version. Of links that lead out their ends alone are looked at, and of what may not be looked into its outside.
+    Raises OSError where that is the folder itself."""
     digest, seen, aside = hashlib.sha256(), set[tuple[int, int]](), Aside(root)
     waiting = [os.fspath(root)]
     while waiting:
         place = waiting.pop()
-        if (who := _identity(place)) in seen:
+        try:
+            if (who := _identity(place)) in seen:
+                continue
+            seen.add(who)
+            with os.scandir(place) as listed:
+                entries = sorted((one for one in listed if not is_left_behind(one.name)), key=lambda one: one.name)
+        except OSError:  # whoever reads it says so; that it is here was seen in the folder around it
+            if place == os.fspath(root):
+                raise
             continue
-        seen.add(who)
-        with os.scandir(place) as entries:
-            for entry in sorted(entries, key=lambda one: one.name):
-                try:
-                    version = version_of(entry.stat())
-                except OSError:  # a link to nothing, or what may not be looked at
-                    version = version_of(entry.stat(follow_symlinks=False))
-                digest.update(os.fsencode(entry.path) + repr(version).encode() + b"\0")
-                if entry.is_dir() and not _leads_out(entry, aside):
-                    waiting.append(entry.path)
+        for entry in entries:
+            digest.update(os.fsencode(entry.path) + repr(_version_in_a_folder(entry)).encode() + b"\0")
+            if _is_folder(entry) and not _leads_out(entry, aside):
+                waiting.append(entry.path)
     return digest.hexdigest()
+
+
+def _version_in_a_folder(entry: os.DirEntry[str]) -> Version | str:
+    try:
+        return version_of(entry.stat())
+    except OSError:  # a link to nothing, or what may not be looked at
+        try:
+            return version_of(entry.stat(follow_symlinks=False))
+        except OSError as error:
+            return type(error).__name__
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _leads_out(entry: os.DirEntry[str], aside: Aside) -> bool:
