@@ -25,10 +25,14 @@ from PIL import Image
 from serving import served
 from test_doors import Process
 
+from modescape import own_files
+from modescape.acting import Actor, UserRole, acting
 from modescape.datasets.here import describe
-from modescape.errors import InvalidInput
+from modescape.errors import Busy, InvalidInput
+from modescape.forks import Ended, _answer_of
 from modescape.own_files import Limits, ReadingApart, reading_apart
 from modescape.science.data import bounds
+from modescape.science.data.files import version_of_tree
 from modescape.science.data.own_folders import scan_folder
 from modescape.science.data.own_npz import read_npz
 from modescape.spec_parts import DataSpec
@@ -195,6 +199,137 @@ def test_those_who_ask_at_once_wait_for_one_process(file: Path, reader: ReadingA
     assert (len(set(found)), reader.started) == (1, 1)
 
 
+def test_few_wait_and_nobody_for_all_of_them(tmp_path: Path, reader: ReadingApart) -> None:
+    """Sixty questions of one user's, of which each would have to be read: others find a place beside them, and what is
+    known is told."""
+    known, *files = [tmp_path / f"{number}.txt" for number in range(80)]
+    for path in (known, *files):
+        path.write_text("first\n")
+    assert questions.first_line(str(known))[0] == "first"
+    took: list[float] = []
+
+    def ask(path: Path, who: str) -> str:
+        begun = time.monotonic()
+        with acting(Actor(who, UserRole.RESEARCHER)):
+            try:
+                return str(questions.slowly(str(path)))
+            except Busy as error:
+                took.append(time.monotonic() - begun)
+                return str(error)
+
+    with ThreadPoolExecutor(80) as threads:
+        bobs = [threads.submit(ask, path, "bob") for path in files[:60]]
+        waited_for(lambda: [None] * len(took), 50)
+        carols = [threads.submit(ask, path, "carol") for path in files[60:]]
+        assert questions.first_line(str(known))[0] == "first"
+        waited_for(lambda: [None] * len(took), 60)
+        assert max(took) < 0.4, "they were told at once"
+        assert sum("try again" in one.result() for one in bobs) == 52
+        assert sum("try again" not in one.result() for one in carols) >= 4
+    assert questions.slowly(str(files[-1])), "and then everybody finds a place again"
+
+
+def test_nobody_waits_for_ever_for_what_somebody_else_has_asked(
+    file: Path, reader: ReadingApart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_files, "_PATIENCE", 0.1)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(questions.slowly, str(file))
+        waited_for(lambda: [None] * reader.started, 1)
+        with pytest.raises(Busy, match="still being read"):
+            questions.slowly(str(file))
+        assert first.result() == questions.slowly(str(file))
+
+
+def test_pages_open_while_many_ask_of_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    path = arrays(data / "a.npz", 300)
+    go_on, begun = threading.Event(), threading.Semaphore(0)
+    with served(tmp_path / "home", data=str(data)) as site, site.client() as client:
+        readers = own_files._READING[-1].readers
+        ask = readers.ask
+
+        def slowly(question: dict[str, Any], *, seconds: float) -> dict[str, Any]:
+            begun.release()
+            assert go_on.wait(30)
+            return ask(question, seconds=seconds)
+
+        monkeypatch.setattr(readers, "ask", slowly)
+
+        def estimate(seed: int) -> httpx.Response:
+            document = {
+                "data": {"dataset": "npz", "path": str(path), "split_seed": seed}, "training": {"snapshots": 0}
+            }  # fmt: skip
+            return client.post("/api/estimate", json={"spec": document})
+
+        with ThreadPoolExecutor(40) as threads:
+            try:
+                asked = [threads.submit(estimate, seed) for seed in range(40)]
+                assert begun.acquire(timeout=10)
+                assert client.get("/").status_code == 200
+                until = time.monotonic() + 10
+                while sum(one.done() for one in asked) < 32:
+                    assert time.monotonic() < until
+                    time.sleep(0.02)
+                assert client.get("/").status_code == 200
+            finally:
+                go_on.set()
+            answers = [one.result() for one in asked]
+    refusals = [answer for answer in answers if answer.status_code != 200]
+    assert (len(answers), len(refusals)) == (40, 32), refusals[0].text
+    assert {(one.status_code, one.headers.get("retry-after")) for one in refusals} == {(409, "5")}
+
+
+def test_folders_that_may_not_be_looked_into_are_told_by_name_and_those_of_systems_are_left_out(
+    tmp_path: Path, reader: ReadingApart
+) -> None:
+    root = pictures(tmp_path / "animals")
+    spec = DataSpec(dataset="folder", path=str(root))
+    first = describe(spec, ())
+    for name in (".Trash", "lost+found"):
+        pictures(root / name)
+        (root / name).chmod(0)
+    started = reader.started
+    assert describe(spec, ()) == first
+    assert reader.started <= started + 2
+    (root / "dogs").chmod(0)
+    try:
+        if os.geteuid() != 0:
+            assert "dogs" in refused(lambda: describe(spec, ()))
+    finally:
+        for name in (".Trash", "lost+found", "dogs"):
+            (root / name).chmod(0o700)
+
+
+def test_a_tree_that_cannot_be_walked_has_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The account of tests may look everywhere: what a system says otherwise is said here."""
+    root = pictures(tmp_path / "animals")
+    whole, scandir = version_of_tree(root), os.scandir
+
+    def refusing(place: str) -> Any:
+        if place.endswith("dogs"):
+            raise PermissionError(13, "Permission denied", place)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    without = version_of_tree(root)
+    assert without != whole
+    Image.new("L", (8, 9), 7).save(root / "dogs" / "new.png")
+    assert version_of_tree(root) != without, "its own time has changed"
+    monkeypatch.undo()
+    pictures(root / ".Trash")
+    before = version_of_tree(root)
+    Image.new("L", (8, 9), 7).save(root / ".Trash" / "new.png")
+    assert version_of_tree(root) == before
+
+
+@pytest.mark.parametrize("said", [b'7\n{"answer": 1}', b"7\n", b"", b"7\nTraceback\n  of it", b"7\nx\n1"])
+def test_whatever_a_fork_has_said_before_it_was_ended_it_is_ended(said: bytes) -> None:
+    with pytest.raises(Ended, match="the process that read it failed"):
+        _answer_of(bytearray(said), 1.0)
+
+
 def test_a_picture_that_is_added_or_changed_is_seen(tmp_path: Path, reader: ReadingApart) -> None:
     root = pictures(tmp_path / "animals")
     spec = DataSpec(dataset="folder", path=str(root))
@@ -224,8 +359,6 @@ def test_changes_in_the_form_read_nothing_again(tmp_path: Path) -> None:
                     "ood": [{"dataset": "npz", "path": str(arrays(data / "b.npz", 50, seed=1))}]}  # fmt: skip
         answer = client.post("/api/estimate", json={"spec": document})
         assert answer.status_code == 200, answer.text
-        from modescape import own_files
-
         started = own_files._READING[-1].started
         assert started == 2, "one for each file"
         for number in (200, 205, 210):

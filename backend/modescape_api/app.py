@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import gc
 import socket
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 import anyio.to_thread
 import numpy.ma  # noqa: F401  # np.unique loads it when first called: in two request threads at once CPython 3.11 fails
@@ -81,9 +81,28 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
     await asyncio.to_thread(_prepare, settings)
-    with reading_apart(_limits(settings)):
+    with reading_apart(_limits(settings), _giving_threads()):
         async with _site(app, settings):
             yield
+
+
+def _giving_threads() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """To be entered by a thread that waits: meanwhile another one works on requests in its place."""
+    loop, limiter = asyncio.get_running_loop(), anyio.to_thread.current_default_thread_limiter()
+
+    def add(count: int) -> None:
+        limiter.total_tokens += count
+
+    @contextlib.contextmanager
+    def waiting() -> Iterator[None]:
+        loop.call_soon_threadsafe(add, 1)
+        try:
+            yield
+        finally:
+            if not loop.is_closed():  # the server may have stopped meanwhile
+                loop.call_soon_threadsafe(add, -1)
+
+    return waiting
 
 
 def _limits(settings: Settings) -> Limits:

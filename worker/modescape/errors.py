@@ -4,6 +4,7 @@ ModescapeError
 ├── InvalidInput        a value from outside is not allowed; carries the field (the API answers 422)
 ├── NotFound            nothing of that name exists (404)
 ├── Conflict            the request does not fit the present state (409)
+│   └── Busy            too many ask for the same at once (409, with Retry-After)
 ├── Forbidden           whoever asks may not do this (403)
 ├── DataMissing         data sets are not on this machine (409); says how to get them, carries the fields that name them
 ├── DataCorrupt         a file is not what its checksum or its layout promises (422); carries fields likewise
@@ -83,6 +84,10 @@ class NotFound(ModescapeError):
 
 class Conflict(ModescapeError):
     """The request does not fit the present state."""
+
+
+class Busy(Conflict):
+    """Too many ask at once for what takes long. The same request is answered later."""
 
 
 class Forbidden(ModescapeError):

@@ -8,8 +8,9 @@
 
 Everywhere else (a notebook, the command line, a worker) the function reads by itself. What it raises comes back as what
 it was. An answer is kept, without what was read, for as long as the files are the same versions of the same files
-(`version_of`), and those who ask for one at once wait for one process. An answer is data: arguments and answers go as
-JSON, by what the function says of their types.
+(`version_of`), and those who ask for one at once wait for one process. Few may wait at a time, and nobody for all of
+them: others are told at once to ask again. An answer is data: arguments and answers go as JSON, by what the function
+says of their types.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ import inspect
 import json
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from pathlib import Path
@@ -31,7 +33,8 @@ from typing import Any, ParamSpec, TypeVar, get_type_hints
 from cachetools import LRUCache
 from pydantic import TypeAdapter
 
-from modescape.errors import Conflict, DataCorrupt, DataMissing, InvalidInput, Problem
+from modescape.acting import actor
+from modescape.errors import Busy, DataCorrupt, DataMissing, InvalidInput, Problem
 from modescape.forks import Ended, Readers, limit
 from modescape.science.data import bounds
 from modescape.science.data.files import keep_to, kept_to, version_of, version_of_tree
@@ -40,10 +43,13 @@ Json = dict[str, Any]
 P = ParamSpec("P")
 T = TypeVar("T")
 Place = str | Path | None
+Aside = Callable[[], AbstractContextManager[None]]
 
 _KEPT = 16 << 20  # bytes of answers
 _AT_ONCE = 2  # processes that read for one server, so that their memory is bounded together
-_PATIENCE = 60.0  # seconds until one of them is free
+_WAITING = 12  # threads of a server that wait for what is read, those for whom it is read among them
+_WAITING_OF_ONE = 8  # of one user
+_PATIENCE = 60.0  # seconds until a process is free, or has told somebody else what is asked
 _WRITTEN = 0  # bytes of a file that reading may write
 
 
@@ -86,9 +92,10 @@ def read_apart(places: Callable[P, Iterable[Place]], *, field: str) -> Callable[
 
 
 @contextmanager
-def reading_apart(limits: Limits) -> Iterator[ReadingApart]:
-    """From now on this process has other processes read; they end with the block."""
-    found = ReadingApart(limits)
+def reading_apart(limits: Limits, aside: Aside = nullcontext) -> Iterator[ReadingApart]:
+    """From now on this process has other processes read; they end with the block. aside: is entered by a thread for as
+    long as it waits."""
+    found = ReadingApart(limits, aside)
     _READING.append(found)
     bounds.keep_within(pixels=limits.pixels, unpacked=limits.unpacked, memory=limits.memory)
     try:
@@ -143,16 +150,18 @@ _READING: list[ReadingApart] = []  # of the servers in this process: one, but in
 class ReadingApart:
     """Has questions answered, and keeps the answers. started: forks that have read so far."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, aside: Aside = nullcontext) -> None:
         self.limits, self.readers, self.started = limits, Readers("modescape.own_files_process"), 0
+        self._aside = aside
+        self._waiting: Counter[str] = Counter()  # threads, by the name of who asks
         self._at_once = threading.BoundedSemaphore(_AT_ONCE)
         self._lock = threading.Lock()
         self._kept: LRUCache[str, str] = LRUCache(_KEPT, getsizeof=len)
         self._asked: dict[str, Future[str]] = {}
 
     def answer(self, question: _Question, *args: Any, **kwargs: Any) -> Any:
-        """Raises what the function raises, InvalidInput where a limit is reached, and Conflict where others are read
-        for too long."""
+        """Raises what the function raises, InvalidInput where a limit is reached, and Busy where others are read for
+        too long, or many wait already."""
         arguments = question.asked(*args, **kwargs)
         versions = [self._version(question, place) for place in question.places(*args, **kwargs)]
         asked = json.dumps([question.name, arguments, versions], sort_keys=True)
@@ -185,7 +194,11 @@ class ReadingApart:
             if waiting is None:
                 mine = self._asked[key] = Future()
         if waiting is not None:
-            return waiting.result()
+            with self._waits():
+                try:
+                    return waiting.result(_PATIENCE)
+                except TimeoutError:
+                    raise Busy("it is still being read for somebody who asked before; try again in a minute") from None
         try:
             said = self._asked_now(question, {"function": question.name, "arguments": arguments})
         except BaseException as error:
@@ -201,11 +214,30 @@ class ReadingApart:
             with self._lock:
                 del self._asked[key]
 
+    @contextmanager
+    def _waits(self) -> Iterator[None]:
+        """A thread waits, where there is a place for it. Raises Busy."""
+        who = actor().name
+        with self._lock:
+            if self._waiting.total() >= _WAITING or self._waiting[who] >= _WAITING_OF_ONE:
+                raise Busy("many files are being read now, and others wait for it; try again in a minute")
+            self._waiting[who] += 1
+        try:
+            with self._aside():
+                yield
+        finally:
+            with self._lock:
+                self._waiting -= Counter([who])  # which forgets those who wait for nothing
+
     def _asked_now(self, question: _Question, asked: Json) -> str:
-        """What a fork says, as it says it. Raises InvalidInput where it said nothing."""
+        """What a fork says, as it says it. Raises InvalidInput where it said nothing, Busy."""
+        with self._waits():
+            return self._read(question, asked)
+
+    def _read(self, question: _Question, asked: Json) -> str:
         limits = self.limits
         if not self._at_once.acquire(timeout=_PATIENCE):
-            raise Conflict("other files are being read now; try again in a minute")
+            raise Busy("other files are being read now; try again in a minute")
         try:
             self.started += 1
             said = self.readers.ask(
@@ -239,13 +271,20 @@ def answer(asked: Json) -> Json:
     keep_to(None if asked["kept_to"] is None else [Path(one) for one in asked["kept_to"]])
     try:
         if "tree" in asked:
-            return {"answer": version_of_tree(Path(asked["tree"]))}
+            return {"answer": _version_of_tree(Path(asked["tree"]))}
         importlib.import_module(asked["function"].partition(":")[0])
         return {"answer": _QUESTIONS[asked["function"]].answered(asked["arguments"])}
     except (InvalidInput, DataMissing, DataCorrupt) as error:
         return {"too much": True} if _lacked_memory(error) else _raised(error)
     except MemoryError:
         return {"too much": True}
+
+
+def _version_of_tree(root: Path) -> str:
+    try:
+        return version_of_tree(root)
+    except OSError as error:  # what is wrong with it is said by whoever reads it
+        return type(error).__name__
 
 
 def _lacked_memory(error: BaseException | None) -> bool:

@@ -90,7 +90,7 @@ KINDS = {
             409,
             "Not in the present state",
             "The request does not fit what the experiment is doing now, or the Idempotency-Key was used with another "
-            "body.",
+            "body. With a Retry-After, many files are being read for others: ask again then.",
         ),
         Kind(
             "data-missing",
@@ -217,7 +217,8 @@ def answer(request: Request, error: Exception) -> Response:
     for kind_of_error, kind in _BY_ERROR:
         if isinstance(error, kind_of_error):
             problems = error.problems if isinstance(error, InvalidInput | DataMissing | DataCorrupt) else ()
-            return respond(request, kind, str(error), problems=problems)
+            headers = RETRY if isinstance(error, errors.Busy) else None
+            return respond(request, kind, str(error), problems=problems, headers=headers)
     if (lack := no_room(error)) is not None:
         lacks(lack)
         kind = "storage-away" if isinstance(lack, errors.StorageAway) else "no-room"

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from modescape import own_files
 from modescape.claims import CLAIMS
 from modescape.drawing.words import thousands
-from modescape.errors import Conflict, DataCorrupt, InvalidInput
+from modescape.errors import Busy, Conflict, DataCorrupt, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.paper_numbers import beside
 from modescape.records import Json, Status
@@ -212,7 +212,8 @@ def register_data(
         }  # fmt: skip
         data.add_data(here, bodies.validate(data.Wanted, asked))
     except Conflict as error:
-        return _data(request, here, problem=str(error), typed=typed, is_taken=True, status=409)
+        is_taken = not isinstance(error, Busy)
+        return _data(request, here, problem=str(error), typed=typed, is_taken=is_taken, status=409)
     except (InvalidInput, DataCorrupt) as error:
         return _data(request, here, problem=str(error), typed=typed, status=422)
     return RedirectResponse("/data", status_code=303)
