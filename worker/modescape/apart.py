@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from modescape.artifacts import Artifacts
-from modescape.errors import Conflict, InvalidInput, Problem
+from modescape.errors import Busy, InvalidInput, Problem
 from modescape.forks import Ended, Readers
 from modescape.imported.containers import check_name
 from modescape.pieces import Piece
@@ -185,7 +185,7 @@ class Apart:
 
     def _answer(self, action: str, files: Sequence[Sent], asked: Asked, member: OneMember | None = None) -> Json:
         if not _AT_ONCE.acquire(timeout=min(60.0, self.limits.seconds)):
-            raise Conflict("other files are being read now; try again in a minute")
+            raise Busy("other files are being read now; try again in a minute")
         try:
             with self._folder(files, asked.name) as root, self.artifacts.landing() as landing:
                 size = sum(one.path.stat().st_size for one in files)

@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
 from modescape.apart import Apart, Asked, Limits, Look, OneMember, Sent
-from modescape.errors import Conflict, InvalidInput, Problem
+from modescape.errors import Conflict, InvalidInput, NotFound, Problem
 from modescape.imported.containers import check_name
 from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe
 from modescape.importing import put_together, spec_of
@@ -135,7 +136,12 @@ class Intake:
                 return row
             return self._added(row, pieces, piece, new, seal=planned is None)
 
-        row = self._changed(row.id, added)
+        try:
+            row = self._changed(row.id, added)
+        except InvalidInput:
+            with suppress(Conflict, NotFound):  # the same request, under the same key, was answered otherwise
+                self.forget(row.id)
+            raise
         self._let_go(files)
         return row
 
@@ -186,14 +192,16 @@ class Intake:
     ) -> Gathering:
         """An import that waits for its members. labels: place -> digest of the file of the true labels there.
 
-        Raises InvalidInput, NotFound, Conflict.
+        Raises InvalidInput, also for more than may be kept, NotFound, Conflict.
         """
         asked = {"name": name, "planned": planned, "labels": dict(labels), "kind": kind, "recipe": recipe,
                  "classes": list(classes)}  # fmt: skip
         request = _digest(asked)
         if (known := self._opened(about.key, asked)) is not None:
             return known
+        self._afford(SentFile(place, digest) for place, digest in labels.items())
         kept = [KeptLabels.from_json(one) for one in self._labels(labels)]
+        self._afford_bytes(sum(one.file.bytes for one in kept))  # numbers are kept in eight bytes each
         declared = Declared(kind, recipe, tuple(classes), tuple(kept), about.notes, about.tags, about.by)
         return self.store.open(
             name=name, planned=planned, declared=_plain(declared), request=request, key=about.key,
@@ -314,6 +322,10 @@ class Intake:
 
         return self._changed(id_, reopened)
 
+    def forget(self, id_: str) -> None:
+        """One of which no member came, with what was declared. Raises NotFound, Conflict, Forbidden."""
+        self.laboratory.delete(self.store.forget(id_))
+
     # --- within ---
 
     def _changed(self, id_: str, change: Callable[[Gathering, Sequence[Gathered]], Gathering]) -> Gathering:
@@ -417,9 +429,11 @@ class Intake:
     def _files(self, files: Sequence[SentFile]) -> list[Json]:
         return [{**asdict(one), "bytes": self.uploads.path(one.sha256).stat().st_size} for one in files]
 
-    def _afford(self, files: Sequence[SentFile]) -> None:
+    def _afford(self, files: Iterable[SentFile]) -> None:
         """Raises InvalidInput where their bytes are more than may be kept, before anything of them is read."""
-        size = sum(self.uploads.path(one.sha256).stat().st_size for one in files)
+        self._afford_bytes(sum(self.uploads.path(one.sha256).stat().st_size for one in files))
+
+    def _afford_bytes(self, size: int) -> None:
         self.laboratory.afford([Problem(said) for said in self.laboratory.limits.exceeded(size, 0.0)])
 
     def _labels(self, labels: Mapping[str, str]) -> list[Json]:

@@ -19,8 +19,9 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -258,6 +259,14 @@ class Laboratory:
         """Raises InvalidInput where there are any, unless the request has been answered before."""
         if problems and self.store.experiments.of_request(idempotency) is None:
             raise InvalidInput("; ".join(map(str, problems)), problems=problems)
+
+    def delete(self, files: Mapping[str, datetime]) -> int:
+        """Files that no row names any more, and since when they were named; bytes freed. One that was written again
+        while a stage runs is left for `sweep`: it may be wanted by what has not named it yet."""
+        running, freed = self.store.stages.oldest_running(), 0
+        for digest, named in files.items():
+            freed += self.artifacts.delete(digest, keep_since=max(running, named) if running else None)
+        return freed
 
     def _given(self, stages: Sequence[PlannedStage]) -> list[ArtifactInfo]:
         """The files of weights that stages read and none of them makes. Raises InvalidInput for one that is not here,
@@ -611,10 +620,6 @@ def purge(laboratory: Laboratory, reference: str) -> int:
     ConfigurationError for a database of another version."""
     check_schema(laboratory.settings.database)
     purged = laboratory.store.experiments.purge(reference)
-    running = laboratory.store.stages.oldest_running()
     for stage_id in purged.stages:
         laboratory.artifacts.drop_scratch(stage_id)
-    freed = 0
-    for digest, named in purged.files.items():
-        freed += laboratory.artifacts.delete(digest, keep_since=max(running, named) if running else None)
-    return freed
+    return laboratory.delete(purged.files)

@@ -485,7 +485,7 @@ def reopen(here: Here, id: Id, asked: Annotated[Reopening, body(Reopening)]) -> 
     responses={204: {"description": "Forgotten"}, **problems.documented("not-found", "conflict")},
 )
 def forget(here: Here, id: Id) -> Response:
-    here.store.gatherings.forget(id)
+    here.intake.forget(id)
     return Response(status_code=204)
 
 

@@ -11,6 +11,7 @@ import hashlib
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
@@ -25,8 +26,9 @@ from modescape.store.creating import add_experiment, checked_tags, plan_again
 from modescape.store.experiments import give
 from modescape.store.logged import forget, points_of
 from modescape.store.lookup import find_experiment
+from modescape.store.outputs import declared_files, forget_files
 from modescape.store.quotas import afford
-from modescape.store.transaction import Change, Subject
+from modescape.store.transaction import PURGE_LOCK, Change, Subject
 from modescape.store.transitions import settle
 from modescape.tables import Artifact, Experiment, Gathered, Gathering
 
@@ -67,7 +69,8 @@ class Gatherings(Subject):
         self, *, name: str, planned: int, declared: Json, request: str, key: str | None, kept: Sequence[ArtifactInfo]
     ) -> Gathering:
         """key: of the request, which may be repeated: then the one made the first time. kept: files that were declared.
-        Raises Conflict for the same key with another request, InvalidInput for a name or tags that do not fit."""
+        Raises Conflict for the same key with another request, InvalidInput for a name or tags that do not fit and for
+        more than one user may have."""
         name = names.checked(name, field="name")
         declared = {**declared, "tags": checked_tags(declared.get("tags", ()))}
         for last in (False, True):
@@ -84,6 +87,7 @@ class Gatherings(Subject):
                     change.session.add(row)
                     _remember(change, kept)
                     _theirs(change, "open", row)
+                    afford(change)
                 return row
             except IntegrityError:  # another process took the key in the same moment
                 if last:
@@ -174,14 +178,18 @@ class Gatherings(Subject):
             _tell(change, row)
             return row
 
-    def forget(self, id_: str) -> None:
-        """One of which there is no experiment yet. Raises NotFound, Conflict."""
+    def forget(self, id_: str) -> dict[str, datetime]:
+        """One of which there is no experiment yet; files that nothing names any more, which the caller deletes, and
+        since when they were named. Raises NotFound, Conflict."""
         with self.database.writing() as change:
+            change.lock(PURGE_LOCK)  # nobody reuses a stage while its files are counted
             row = _find(change.session, id_, lock=True)
             if row.experiment_id is not None:
                 raise Conflict("it is an experiment already; archive and purge that one")
             _theirs(change, "forget", row)
+            declared = declared_files(change.session, Gathering.id == id_)
             change.session.execute(delete(Gathering).where(Gathering.id == id_))
+            return {one.digest: one.created_at for one in forget_files(change.session, declared)}
 
     def _plan(self, change: Change, row: Gathering, whole: Whole, *, seal: bool) -> None:
         session, given = change.session, {info.digest: info for info in whole.given}

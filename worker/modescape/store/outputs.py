@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 import orjson
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, delete, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from modescape.errors import NotFound
 from modescape.records import ArtifactInfo, StageOutput, told_of
 from modescape.store.lookup import batches, row_id
 from modescape.store.transaction import Change, Subject
-from modescape.tables import Artifact, ArtifactUse, Matrix, Measurement, Run, Solution, Stage
+from modescape.tables import Artifact, ArtifactUse, Gathering, Matrix, Measurement, Run, Solution, Stage
 
 _DETAILS = orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
@@ -80,11 +80,18 @@ def files_of(session: Session, stage_id: str) -> list[ArtifactInfo]:
     return [ArtifactInfo(row.digest, row.kind, row.dtype, tuple(row.shape), row.bytes) for row in rows]
 
 
+def declared_files(session: Session, *of: ColumnElement[bool]) -> set[str]:
+    """Files of labels that imports, those of these conditions, have declared: until a member comes no stage names
+    them."""
+    found = session.scalars(select(Gathering.declared["labels"]).where(*of))
+    return {one["file"]["digest"] for labels in found for one in labels or ()}
+
+
 def forget_files(session: Session, digests: Iterable[str]) -> list[Artifact]:
-    """Delete the artifact rows among `digests` that no stage names, and return them."""
+    """Delete the artifact rows among `digests` that no stage names and no import declares, and return them."""
     unused = ~exists().where(ArtifactUse.digest == Artifact.digest)
     gone: list[Artifact] = []
-    for some in batches(sorted(digests)):
+    for some in batches(sorted(set(digests) - declared_files(session))):
         rows = session.scalars(select(Artifact).where(Artifact.digest.in_(some), unused)).all()
         session.execute(delete(Artifact).where(Artifact.digest.in_([row.digest for row in rows])))
         gone += rows

@@ -11,23 +11,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session
 
 from modescape.acting import UserRole, actor
 from modescape.errors import InvalidInput, Problem
 from modescape.outage import megabytes
 from modescape.records import StageState
+from modescape.store.outputs import declared_files
 from modescape.store.transaction import QUOTA_LOCK, Change, Quota
-from modescape.tables import Artifact, ArtifactUse, Experiment, Stage
+from modescape.tables import Artifact, ArtifactUse, Experiment, Gathering, Stage
 
 _OPEN = [state for state in StageState if not state.has_ended]
 
 
 @dataclass(frozen=True)
 class Used:
-    """kept: bytes of files that stages of somebody's experiments name, also where others name them too; awaited: bytes
-    that those which have not ended should still write; seconds: what they should still take, on one worker."""
+    """kept: bytes of files that stages of somebody's experiments name, or their imports declare, also where others
+    name them too; awaited: bytes that those which have not ended should still write; seconds: what they should still
+    take, on one worker."""
 
     who: str
     kept: int
@@ -55,7 +57,9 @@ class Used:
 def used(session: Session, name: str) -> Used:
     of_it = select(ArtifactUse.digest).join(Stage, Stage.id == ArtifactUse.stage_id)
     of_it = of_it.join(Experiment, Experiment.id == Stage.experiment_id).where(Experiment.created_by == name)
-    kept = session.scalar(select(func.sum(Artifact.bytes)).where(Artifact.digest.in_(of_it))) or 0
+    declared = declared_files(session, Gathering.created_by == name)
+    is_kept = or_(Artifact.digest.in_(of_it), Artifact.digest.in_(declared))
+    kept = session.scalar(select(func.sum(Artifact.bytes)).where(is_kept)) or 0
     is_open = case((Stage.state.in_(_OPEN), 1), else_=0)
     left = case((Stage.state.in_(_OPEN), Stage.estimate), else_=0.0)
     under_way = session.execute(
