@@ -46,7 +46,7 @@ from modescape.records import StageOutput
 from modescape.sending import ServerDoor, ServerRefused
 from modescape.settings import Settings
 from modescape.store import Store
-from modescape.uploads import Uploads
+from modescape.uploads import QuotaReached, Uploads
 
 pytestmark = pytest.mark.usefixtures("few_redraws")
 
@@ -269,6 +269,46 @@ def test_what_exceeds_the_quota_is_refused_in_words_and_room_comes_back(tmp_path
         assert "0.6 MB are here" in answer.json()["detail"]
         client.delete(f"/api/uploads/{sha(small)}")
         assert client.put(f"/api/uploads/{sha(large)}", content=large).status_code == 201
+
+
+def test_of_six_that_are_sent_at_once_and_fit_one_by_one_one_is_taken(tmp_path: Path) -> None:
+    begun = threading.Barrier(6)
+
+    def slowly(content: bytes) -> Iterator[bytes]:
+        yield content[:1000]
+        with contextlib.suppress(threading.BrokenBarrierError):
+            begun.wait(1)  # none is whole before all have begun
+        yield content[1000:]
+
+    def send(number: int) -> int:
+        content = os.urandom(25_000)
+        with site.client() as client:
+            said = {"content-length": f"{len(content)}"}
+            return client.put(f"/api/uploads/{sha(content)}", content=slowly(content), headers=said).status_code
+
+    with served(tmp_path, upload_quota=30e-6) as site, ThreadPoolExecutor(6) as threads:
+        assert sorted(threads.map(send, range(6))) == [201, *[413] * 5]
+
+
+def test_what_is_announced_has_its_room_until_it_is_here_or_forgotten(tmp_path: Path) -> None:
+    uploads, first, second = Uploads(tmp_path, quota=100), b"1" * 60, b"2" * 60
+
+    def send(content: bytes, first: int, last: int) -> None:
+        with uploads.receiving(sha(content), offset=first, total=60) as file:
+            file.write(content[first:last])
+        uploads.finish(sha(content), 60)
+
+    send(first, 0, 10)
+    assert [(one.bytes, one.awaited, one.complete) for one in uploads.all()] == [(10, 50, False)]
+    uploads = Uploads(tmp_path, quota=100)  # of another process
+    with pytest.raises(QuotaReached, match="announced"):
+        send(second, 0, 60)
+    send(first, 10, 60)
+    assert [(one.bytes, one.awaited, one.complete) for one in uploads.all() if one.bytes] == [(60, 0, True)]
+    uploads.forget(sha(first))
+    send(second, 0, 10)
+    uploads.forget(sha(second))
+    send(first, 0, 60)
 
 
 def test_what_nobody_goes_on_sending_is_swept_and_what_is_used_stays(tmp_path: Path) -> None:

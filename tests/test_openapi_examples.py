@@ -213,7 +213,8 @@ def imported(client: httpx.Client) -> dict[str, list[Json]]:
     points = {"batch": "8-0", "logged": [{"steps": [0], "values": {"loss": [2.5]}}]}
     taken = client.post(f"/api/imports/{made['id']}/members/8/points", json=points).json()
     return {
-        "upload": uploads, "look": [seen], "import": [filled], "imports": [client.get("/api/imports").json()],
+        "upload": uploads, "uploads": [client.get("/api/uploads").json()], "look": [seen], "import": [filled],
+        "imports": [client.get("/api/imports").json()],
         "provenance": [origin], "points-taken": [taken],
     }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,11 +29,13 @@ from sqlalchemy import text
 
 from modescape import neighbours, users
 from modescape.acting import Actor, UserRole, account, acting, actor
+from modescape.apart import Asked
 from modescape.cli import main
 from modescape.database import downgrade, open_database, upgrade
 from modescape.errors import ConfigurationError, Conflict, Forbidden, InvalidInput, NotFound
+from modescape.gathering import About, Intake, SentFile
 from modescape.laboratory import Laboratory
-from modescape.records import PlannedStage
+from modescape.records import ArtifactInfo, PlannedStage
 from modescape.settings import Settings
 from modescape.store import Store
 from modescape.tables import Experiment, User
@@ -958,6 +962,39 @@ def test_what_was_sent_is_of_who_sent_it(lab: Lab) -> None:
     assert not lab.asked("bob", "GET", address).json()["complete"]
 
 
+def test_one_user_sends_half_of_what_all_may_and_admins_see_and_forget_it(tmp_path: Path) -> None:
+    contents = {who: [f"{who:7}{number}".encode() * 10 for number in range(4)] for who in ("bob", "carol", "ada")}
+    with served(tmp_path, token=TOKEN, upload_quota=500e-9) as site, site.client() as client:
+        held = {who: {"Authorization": f"Bearer {token}"} for who, token in add_users(site.laboratory.store).items()}
+
+        def send(who: str, number: int) -> httpx.Response:
+            content = contents[who][number]
+            address = f"/api/uploads/{hashlib.sha256(content).hexdigest()}"
+            return client.put(address, content=content, headers=held[who])
+
+        assert [send("bob", number).status_code for number in range(3)] == [201, 201, 201]
+        more = b"x" * 40
+        refused = client.put(f"/api/uploads/{hashlib.sha256(more).hexdigest()}", content=more, headers=held["bob"])
+        assert (refused.status_code, "one user" in refused.json()["detail"]) == (413, True)
+        assert [send("carol", number).status_code for number in range(2)] == [201, 201]
+        for method in ("GET", "DELETE"):
+            assert client.request(method, "/api/uploads?sender=carol", headers=held["bob"]).status_code == 403
+        seen = client.get("/api/uploads", headers=held["ada"]).json()["items"]
+        assert Counter(one["sender"] for one in seen if one["complete"]) == {"bob": 3, "carol": 2}
+        assert sum(one["bytes"] for one in seen) == sum(map(len, [*contents["bob"][:3], *contents["carol"][:2]]))
+        assert all(0 <= one["age_seconds"] < 60 for one in seen)
+        assert client.delete("/api/uploads?sender=bob", headers=held["ada"]).status_code == 204
+        seen = client.get("/api/uploads", headers=held["ada"]).json()["items"]
+        assert [one["sender"] for one in seen if one["complete"]] == ["carol", "carol"]
+        assert [send("ada", number).status_code for number in range(4)] == [201, 201, 201, 201]
+        client.delete("/api/uploads?sender=carol", headers=held["ada"])
+        part = {"content-range": "bytes 0-3/50", **held["bob"]}
+        sha = hashlib.sha256(more).hexdigest()
+        assert client.put(f"/api/uploads/{sha}", content=more[:4], headers=part).json()["received"] == 4
+        client.delete(f"/api/uploads/{sha}", headers=held["ada"])
+        assert client.get(f"/api/uploads/{sha}", headers=held["bob"]).json()["received"] == 0
+
+
 def test_nothing_is_read_that_is_sent_to_somebody_elses_import(lab: Lab) -> None:
     with by("bob"):
         row = lab.store.gatherings.open(
@@ -1321,6 +1358,68 @@ def test_what_is_sent_to_an_import_counts_before_it_is_read(tmp_path: Path) -> N
             client.put(f"/api/uploads/{sha}", content=content)
             answer = client.post("/api/imports", json={"name": "x", "files": [{"name": "x.csv", "sha256": sha}]})
         assert (answer.status_code, "MODESCAPE_USER_GIGABYTES" in answer.text) == (422, True)
+
+
+def test_labels_that_are_declared_of_an_import_count_until_it_is_forgotten(store_url: str, tmp_path: Path) -> None:
+    def intake(**limits: float) -> Intake:
+        return Intake(Laboratory(Settings(home=tmp_path, database_url=store_url, **limits)))
+
+    def sent(to: Intake, seed: int) -> str:
+        file = io.BytesIO()
+        np.save(file, np.random.default_rng(seed).integers(0, 9, 1000).astype(np.uint8))
+        digest = hashlib.sha256(content := file.getvalue()).hexdigest()
+        with to.uploads.receiving(digest, offset=0, total=len(content)) as end:
+            end.write(content)
+        to.uploads.finish(digest, len(content))
+        return digest
+
+    free, small = intake(max_gigabytes=0), intake(max_gigabytes=0, user_gigabytes=12e-6)
+    with by("bob"):
+        labels = [sent(free, seed) for seed in range(2)]
+        first = small.open("first", 2, labels={"test": labels[0]})
+        kept = first.declared["labels"][0]["file"]
+        assert free.laboratory.store.experiments.used_by("bob").kept == kept["bytes"] == 8128
+        free.open("the same labels", 2, labels={"test": labels[0]})
+        assert free.laboratory.store.experiments.used_by("bob").kept == kept["bytes"]
+        with pytest.raises(InvalidInput, match="MODESCAPE_USER_GIGABYTES"):
+            small.open("second", 2, labels={"test": labels[1]})
+        file = {"place": "test", "count": 1000, "file": {**kept, "digest": "0" * 64, "shape": [1000]}}
+        with pytest.raises(InvalidInput, match=r"with this, bob keeps .*MODESCAPE_USER_GIGABYTES"):
+            small.store.open(  # of two at once, the second that has been looked at
+                name="second", planned=2, declared={"labels": [file]}, request="r", key=None,
+                kept=[ArtifactInfo("0" * 64, "labels", "int64", (1000,), 8000)],
+            )  # fmt: skip
+        for limit in (0.5e-6, 5e-6):  # of what is sent, and of what is kept of it
+            with pytest.raises(InvalidInput, match="MODESCAPE_MAX_GIGABYTES"):
+                intake(max_gigabytes=limit).open("third", 2, labels={"test": labels[1]})
+        names = [row.name for row in free.store.all()]
+        assert sorted(names) == ["first", "the same labels"]
+        for row in free.store.all():
+            assert free.laboratory.artifacts.exists(kept["digest"])
+            free.forget(row.id)
+        assert free.laboratory.store.experiments.used_by("bob").kept == 0
+        assert not free.laboratory.artifacts.exists(kept["digest"])
+        small.open("second", 2, labels={"test": labels[1]})
+
+
+def test_what_is_refused_once_it_was_read_leaves_no_open_import(store_url: str, tmp_path: Path) -> None:
+    def intake(**limits: float) -> Intake:
+        return Intake(Laboratory(Settings(home=tmp_path, database_url=store_url, max_gigabytes=0, **limits)))
+
+    file, random = io.BytesIO(), np.random.default_rng(0)
+    np.savez_compressed(file, logits=random.integers(0, 9, (3, 500, 10)) / 2, labels=random.integers(0, 10, 500))
+    digest = hashlib.sha256(content := file.getvalue()).hexdigest()
+    files, asked = [SentFile("a.npz", digest)], Asked("logits", "same")
+    small = intake(user_gigabytes=1.5 * len(content) / 1e9)
+    with by("bob"):
+        with small.uploads.receiving(digest, offset=0, total=len(content)) as end:
+            end.write(content)
+        small.uploads.finish(digest, len(content))
+        with pytest.raises(InvalidInput, match="with this, bob keeps"):
+            small.archive("packed", files, asked, about=About(key="k"))
+        assert small.store.all() == []
+        row = intake().archive("packed", files, asked, about=About(key="k"))
+        assert row.experiment_id is not None
 
 
 def test_the_address_that_is_printed_signs_in_once_where_the_account_cannot_be_told(

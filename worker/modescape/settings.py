@@ -102,8 +102,9 @@ class Settings(BaseSettings):
         "", description="Modules with entries of your own, separated by commas, beside those that entry points name."
     )
     upload_quota: float = Field(
-        20.0, gt=0, description="Gigabytes that files sent to this server may take until something is made of them."
-    )
+        20.0, gt=0, description="Gigabytes that files sent to this server may take until something is made of them, "
+        "those of one user half of it, admins aside.",
+    )  # fmt: skip
     import_memory: float = Field(
         2.0, ge=0.5, description="Gibibytes of memory for the process that reads what was sent, beyond the files."
     )

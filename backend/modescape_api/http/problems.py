@@ -115,7 +115,8 @@ KINDS = {
             "quota",
             413,
             "There is no room for more files",
-            "Files that were sent may take MODESCAPE_UPLOAD_QUOTA gigabytes until something is made of them.",
+            "Files that were sent, or are announced, may take MODESCAPE_UPLOAD_QUOTA gigabytes until something is made "
+            "of them, those of one user half of it.",
         ),
         Kind("wrong-media-type", 415, "The body is of another type", "Send `Content-Type: application/json`."),
         Kind(

@@ -11,13 +11,15 @@ import re
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
+from modescape.acting import UserRole
 from modescape.errors import InvalidInput, Problem
 from modescape.records import Json
 from modescape.uploads import Upload, Uploads
 from modescape_api.http import problems, replies
+from modescape_api.http.identity import needs
 from modescape_api.http.refusal import Refusal
 from modescape_api.http.site import Here
 from modescape_api.resources.examples import answer, answers
@@ -51,6 +53,38 @@ def _said(upload: Upload, status: int = 200) -> Response:
         "cache-control": "no-store",
     }  # fmt: skip
     return replies.json(as_upload(upload), status=status, headers=headers)
+
+
+@router.get(
+    "/api/uploads",
+    summary="Files that were sent, of everybody",
+    description="For admins. Those of which nothing came for longest are first. `bytes` are here, and `awaited` are "
+    "announced beyond them; both take room. `sender` is null of files that are older than this list.",
+    responses=answers("Those there are", "uploads"),
+)
+@needs(UserRole.ADMIN)
+def uploads(here: Here) -> Response:
+    items = [
+        {
+            "sender": one.sender, "sha256": one.digest, "bytes": one.bytes, "awaited": one.awaited,
+            "complete": one.complete, "age_seconds": round(one.age, 1),
+        }
+        for one in here.intake.uploads.all()
+    ]  # fmt: skip
+    return replies.json({"items": items}, headers={"cache-control": "no-store"})
+
+
+@router.delete(
+    "/api/uploads",
+    status_code=204,
+    summary="Forget all files that one user has sent",
+    description="For admins.",
+    responses={204: {"description": "Forgotten"}, **problems.documented("invalid-input")},
+)
+@needs(UserRole.ADMIN)
+def forget_all(here: Here, sender: Annotated[str, Query(max_length=200, description="The user's name.")]) -> Response:
+    here.intake.uploads.forget_all(sender)
+    return Response(status_code=204)
 
 
 @router.get(
