@@ -275,18 +275,18 @@ def test_of_six_that_are_sent_at_once_and_fit_one_by_one_one_is_taken(tmp_path: 
     begun = threading.Barrier(6)
 
     def slowly(content: bytes) -> Iterator[bytes]:
-        yield content[:1000]
+        yield content[:90_000]
         with contextlib.suppress(threading.BrokenBarrierError):
             begun.wait(1)  # none is whole before all have begun
-        yield content[1000:]
+        yield content[90_000:]
 
     def send(number: int) -> int:
-        content = os.urandom(25_000)
+        content = os.urandom(2_500_000)
         with site.client() as client:
             said = {"content-length": f"{len(content)}"}
             return client.put(f"/api/uploads/{sha(content)}", content=slowly(content), headers=said).status_code
 
-    with served(tmp_path, upload_quota=30e-6) as site, ThreadPoolExecutor(6) as threads:
+    with served(tmp_path, upload_quota=3e-3) as site, ThreadPoolExecutor(6) as threads:
         assert sorted(threads.map(send, range(6))) == [201, *[413] * 5]
 
 
