@@ -1,9 +1,9 @@
 """Local copies of what a bucket holds, of many processes of one home, within a limit: the least recently used go first.
 
-Whoever looks for a copy holds a lock that many may have, and marks it as used; whoever adds or deletes one holds that
-lock alone. A copy that was asked for in the last minute stays, so that whoever asked can open it; once open, it can be
-read to its end whatever becomes of its name. What is still being written or sent lies among temporary files, which are
-no copies.
+Whoever looks for a copy holds a lock that many may have, and marks it as used, where the folder can be written; whoever
+adds or deletes one holds that lock alone. A copy that was asked for in the last minute stays, so that whoever asked can
+open it; once open, it can be read to its end whatever becomes of its name. What is still being written or sent lies
+among temporary files, which are no copies.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from modescape.artifacts.folder import TMP, Folder, Writing, publish
-from modescape.outage import free_bytes
+from modescape.errors import NoRoom
+from modescape.outage import free_bytes, room_in, why_full
 
 HOLD_SECONDS = 60.0
 _LANDED_SECONDS = 86_400.0  # after which nobody leaves anything in a folder any more
@@ -35,15 +36,16 @@ class Cache:
     @contextmanager
     def writing(self, expected: int | None) -> Iterator[Writing]:
         """As a folder's, of which others know that it is being written. Raises NoRoom."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        free = free_bytes(self.folder)
-        with self._locked(fcntl.LOCK_EX):
-            if not self._has_cleaned:
-                self._clean()
-            if expected is not None and free is not None and free < expected:
-                self._note(self._shrunk(max(0, self._bytes() - expected)))
+        with self._room():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            free = free_bytes(self.folder)
+            with self._locked(fcntl.LOCK_EX):
+                if not self._has_cleaned:
+                    self._clean()
+                if expected is not None and free is not None and free < expected:
+                    self._note(self._shrunk(max(0, self._bytes() - expected)))
         with ExitStack() as until_done:
-            with self._locked(fcntl.LOCK_SH):  # nobody clears what is not marked yet
+            with self._room(), self._locked(fcntl.LOCK_SH):  # nobody clears what is not marked yet
                 written = until_done.enter_context(self._copies.writing(expected))
                 fcntl.flock(written.file, fcntl.LOCK_EX)
             yield written
@@ -51,7 +53,7 @@ class Cache:
     def keep(self, written: Writing, name: str) -> Path:
         """Make a whole file a copy; where it is."""
         final = self.folder / name
-        with self._locked(fcntl.LOCK_EX), written.room():
+        with self._room(), self._locked(fcntl.LOCK_EX), written.room():
             if not final.exists():
                 kept = self._bytes() + written.bytes
                 if kept > self.limit:
@@ -63,18 +65,37 @@ class Cache:
 
     def find(self, digest: str) -> Path | None:
         """Where a copy is, which stays there for long enough to open it."""
-        if not self.folder.is_dir():
-            return None
-        with self._locked(fcntl.LOCK_SH):
-            path = self._copies.path(digest)
-            if path is not None:
-                _mark(path)
-            return path
+        try:
+            with self._locked(fcntl.LOCK_SH):
+                path = self._copies.path(digest)
+                if path is not None:
+                    _mark(path)
+                return path
+        except OSError:  # nobody makes room where nothing can be written, so what is there stays
+            return self._copies.path(digest) if os.access(self.folder, os.X_OK) else None
 
     def drop(self, digest: str) -> None:
         if self.folder.is_dir():
-            with self._locked(fcntl.LOCK_EX):
+            with self._room(), self._locked(fcntl.LOCK_EX):
                 self._note(self._bytes() - self._copies.delete(digest, None))
+
+    def why_not_written(self) -> str | None:
+        """What keeps copies from being written by whoever asks, in words; None when nothing does."""
+        near = next(one for one in (self.folder, *self.folder.parents) if os.path.lexists(one))
+        if not near.is_dir():
+            return f"the folder of copies cannot be made: {near} is no folder"
+        if not os.access(near, os.W_OK | os.X_OK):
+            return "the folder of copies cannot be written"
+        return why_full(near)
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Whoever writes meets NoRoom where the folder cannot be made or written."""
+        try:
+            with room_in(self.folder):
+                yield
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            raise NoRoom(f"the folder of copies {self.folder} cannot be used: {error.strerror}") from error
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:
