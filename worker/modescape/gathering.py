@@ -324,7 +324,8 @@ class Intake:
 
     def forget(self, id_: str) -> None:
         """One of which no member came, with what was declared. Raises NotFound, Conflict, Forbidden."""
-        self.laboratory.delete(self.store.forget(id_))
+        began = datetime.now(UTC)
+        self.laboratory.delete(self.store.forget(id_), began=began)
 
     # --- within ---
 

@@ -21,7 +21,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -260,12 +260,15 @@ class Laboratory:
         if problems and self.store.experiments.of_request(idempotency) is None:
             raise InvalidInput("; ".join(map(str, problems)), problems=problems)
 
-    def delete(self, files: Mapping[str, datetime]) -> int:
-        """Files that no row names any more, and since when they were named; bytes freed. One that was written again
-        while a stage runs is left for `sweep`: it may be wanted by what has not named it yet."""
+    def delete(self, files: Mapping[str, datetime], *, began: datetime, slow: timedelta = timedelta(0)) -> int:
+        """Files that no row names any more, and since when they were named; bytes freed. began: when their rows went,
+        by the store's clock, which is slow by `slow`. What was put since then, or while a stage runs, is left for
+        `sweep`: it may be wanted by what has not named it yet."""
         running, freed = self.store.stages.oldest_running(), 0
         for digest, named in files.items():
-            freed += self.artifacts.delete(digest, keep_since=max(running, named) if running else None)
+            if not self.store.outputs.is_named(digest):  # somebody may have made it again since
+                since = began if running is None else min(began, max(running, named))
+                freed += self.artifacts.delete(digest, keep_since=since + slow)
         return freed
 
     def _given(self, stages: Sequence[PlannedStage]) -> list[ArtifactInfo]:
@@ -619,7 +622,9 @@ def purge(laboratory: Laboratory, reference: str) -> int:
     """Delete an archived experiment and the files only it names; bytes freed. Raises NotFound, Conflict, and
     ConfigurationError for a database of another version."""
     check_schema(laboratory.settings.database)
+    begun = datetime.now(UTC)
     purged = laboratory.store.experiments.purge(reference)
+    slow = begun - purged.at  # what the store's clock is slow by, and that nothing was waited for is on the safe side
     for stage_id in purged.stages:
         laboratory.artifacts.drop_scratch(stage_id)
-    return laboratory.delete(purged.files)
+    return laboratory.delete(purged.files, began=purged.at, slow=slow)

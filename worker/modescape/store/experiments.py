@@ -52,8 +52,10 @@ def give(change: Change, experiment: Experiment, files: Mapping[str, ArtifactInf
 
 @dataclass(frozen=True)
 class Purged:
-    """What a purge freed, the files nothing names any more (and when each was first named), the stages gone."""
+    """What a purge freed, the files nothing names any more (and when each was first named), the stages gone. at: when
+    it began, by the store's clock as all of these."""
 
+    at: datetime
     bytes: int
     files: dict[str, datetime]
     stages: list[str]
@@ -418,8 +420,8 @@ class Experiments(Subject):
         """Delete an archived experiment's rows; says which files nothing names any more. Raises NotFound, Conflict.
 
         The caller deletes the files: rows first, so that a crash between leaves files without rows, which `sweep`
-        finds, never rows without files. A file written again after it was first named, and since `oldest_running`,
-        may be wanted by a stage that has not named it yet; it is left for `sweep` too.
+        finds, never rows without files. A file written again after it was first named, and since `oldest_running` or
+        since this began, may be wanted by somebody who has not named it yet; it is left for `sweep` too.
         """
         with self.database.writing() as change:
             session = change.session
@@ -437,7 +439,7 @@ class Experiments(Subject):
             rows = forget_files(session, named)
             freed = sum(row.bytes for row in rows)
             change.event(EventKind.PURGED, experiment.id, slug=experiment.slug, bytes=freed)
-            return Purged(freed, {row.digest: row.created_at for row in rows}, stages)
+            return Purged(change.now, freed, {row.digest: row.created_at for row in rows}, stages)
 
 
 def _most_first(counts: Mapping[str, Mapping[str, int]]) -> Counts:

@@ -29,6 +29,10 @@ class Outputs(Subject):
             raise NotFound(f"there is no artifact {digest[:64]!r}")
         return found
 
+    def is_named(self, digest: str) -> bool:
+        """Whether some row names this file."""
+        return bool(self.found(select(Artifact.digest).where(Artifact.digest == digest)))
+
     def digests(self) -> list[str]:
         """Every file some row names."""
         return self.found(select(Artifact.digest).order_by(Artifact.digest))
