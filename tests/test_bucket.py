@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +29,13 @@ from toy_worker import MACHINE, ToyRunner
 from modescape import extras
 from modescape.artifacts import Artifacts, objects
 from modescape.artifacts import cache as caching
+from modescape.artifacts.bucket import Bucket
 from modescape.artifacts.cache import Cache
 from modescape.artifacts.folder import names_of
 from modescape.backup import backup, restore
 from modescape.cli import main
 from modescape.database import upgrade
-from modescape.errors import ConfigurationError, ExtraMissing, StorageAway
+from modescape.errors import ConfigurationError, ExtraMissing, NoRoom, StorageAway
 from modescape.executor import Executor, Machine
 from modescape.laboratory import Laboratory, purge, verify
 from modescape.settings import Settings, shown
@@ -80,7 +85,7 @@ def objects_of(server: buckets.S3Server, about: About) -> dict[str, int]:
     """name -> bytes, as the server itself lists them."""
     prefix = about["artifacts"].removeprefix(f"s3://{buckets.BUCKET}/") + "/"
     found = server.client.list_objects_v2(Bucket=buckets.BUCKET, Prefix=prefix).get("Contents", ())
-    return {one["Key"].removeprefix(prefix): one["Size"] for one in found if one["Size"]}
+    return {name: one["Size"] for one in found if (name := one["Key"].removeprefix(prefix)) != "probe"}
 
 
 def uploads_of(server: buckets.S3Server, about: About) -> list[str]:
@@ -281,6 +286,146 @@ def test_what_a_server_refuses_is_said_at_once(
     assert time.monotonic() - begun < 10
 
 
+def raised_by(do: Any) -> tuple[BaseException | None, float]:
+    """What it raised, and after how many seconds; ends after 15 whatever it does."""
+    told: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            do()
+        except BaseException as error:
+            told.append(error)
+        else:
+            told.append(None)
+
+    begun, thread = time.monotonic(), threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(15)
+    assert told, "it still hangs"
+    return told[0], time.monotonic() - begun
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_goes_silent_is_away_within_the_limit_of_each_request(
+    way: buckets.Way, by_way: About, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = artifacts(tmp_path, by_way)
+    kept = files.put_array(np.zeros(3), "matrix").digest
+    for name in ("ANSWER_SECONDS", "REQUEST_SECONDS"):
+        monkeypatch.setattr(objects, name, 1.0)
+    monkeypatch.setattr(objects, "_SLOWEST", 20 * MB)
+    files._place.again(kept)
+    way.silent = True
+    large = np.random.default_rng(0).random(20 * MB // 8)
+    for do in (
+        lambda: files.put_array(np.ones(3), "matrix"), lambda: files.put_array(large, "matrix"),
+        lambda: files.exists(kept), lambda: files.array(kept), lambda: files.sweep(set()), files.check_room,
+        lambda: files._place._objects.put("x", Path(__file__), 100, ""),  # type: ignore[attr-defined]
+    ):  # fmt: skip
+        error, seconds = raised_by(do)
+        assert isinstance(error, StorageAway), error
+        assert "does not answer" in str(error)
+        assert seconds < 9
+    way.silent = False
+    assert files.exists(kept)
+    np.testing.assert_array_equal(files.array(files.put_array(large, "matrix").digest), large)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
+def test_nobody_waits_while_a_silent_server_is_asked_whether_it_is_there(
+    way: buckets.Way, by_way: About, tmp_path: Path, wait_until: Any
+) -> None:
+    given = {**by_way, "home": tmp_path}
+    files = Artifacts(Settings(**given).artifact_place)
+    files.reach()
+    way.silent = True
+    time.sleep(0.3)  # what was found is no longer known
+    asked = [threading.Thread(target=files.lack, daemon=True) for _ in range(4)]
+    begun = time.monotonic()
+    for one in asked:
+        one.start()
+    wait_until(lambda: sum(one.is_alive() for one in asked) <= 1, 1, "all but the one that asks")
+    assert files.lack() is None, "what was last found"
+    assert time.monotonic() - begun < 1
+    wait_until(lambda: "does not answer" in str(files.lack()), 3, "that it takes long to be told")
+    assert time.monotonic() - begun < objects.PROBE_SECONDS
+    asked[0].join(objects.PROBE_SECONDS + 2)
+    assert [one.is_alive() for one in asked] == [False] * 4
+    assert "does not answer" in str(files._place._probed[1])  # type: ignore[attr-defined]
+    way.silent = False
+    wait_until(lambda: files.lack() is None, 10, "the server to be there again")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
+def test_a_404_of_no_s3_server_says_nothing_of_what_is_there(
+    server: buckets.S3Server, way: buckets.Way, by_way: About, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path / "home", **by_way)
+    settings.home.mkdir()
+    upgrade(settings.database)
+    lab = Laboratory(settings)
+    row = finished(lab, "done")
+    digests = lab.store.outputs.digests()
+    lab.artifacts.put_scratch("stage.1", {"x": np.zeros(3)})
+    before = objects_of(server, by_way)
+    far = artifacts(tmp_path / "far", by_way)
+    everything: tuple[bytes, ...] = (b"HEAD", b"GET", b"PUT", b"POST", b"DELETE")
+    for says_404 in (everything, (b"HEAD", b"GET")):
+        way.says_404 = says_404
+        for do in (
+            lambda: verify(lab), lambda: far.exists(digests[0]), lambda: far.array(digests[0]),
+            lambda: far.scratch("stage.1"), lambda: far.delete(digests[0]), lambda: far.set_aside(digests[0]),
+            lambda: far.sweep(set()), far.reach, far._place._objects.probe,  # type: ignore[attr-defined]
+        ):  # fmt: skip
+            with pytest.raises(StorageAway, match="does not answer"):
+                do()
+    way.says_404 = everything
+    with pytest.raises(StorageAway):
+        far.put_array(np.ones(7), "matrix")
+    with pytest.raises(StorageAway):
+        far.put_array(np.ones(20 * MB // 8), "matrix")
+    way.says_404 = (b"HEAD",)
+    with pytest.raises(StorageAway, match="both"):
+        far.exists(digests[0])
+    way.says_404 = ()
+    assert objects_of(server, by_way) == before
+    assert verify(lab).sound
+    assert lab.store.experiments.get(row.id).status == "succeeded"
+    assert not far.exists("0" * 64)
+    lab.store.close()
+
+
+class Answers:
+    """What takes every request, and answers 200 with a page."""
+
+    def __init__(self) -> None:
+        page = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._door.getsockname()[1]}"
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    with self._door.accept()[0] as one:
+                        one.recv(1 << 16)
+                        one.sendall(page)
+
+        threading.Thread(target=serve, daemon=True).start()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_takes_everything_and_keeps_nothing_is_no_storage(about: About, tmp_path: Path) -> None:
+    files = artifacts(tmp_path, {**about, "s3_endpoint": Answers().url})
+    assert "does not keep what is written to it" in str(files.why_not_written())
+    with pytest.raises(StorageAway, match="answers without LastModified"):
+        files.exists("0" * 64)
+    with pytest.raises(StorageAway, match="answers without LastModified"):
+        files.put_array(np.zeros(3), "matrix")
+
+
 # -- what is damaged, purged, copied -----------------------------------------------------------------------------------
 
 
@@ -308,6 +453,7 @@ def test_objects_that_are_damaged_or_missing_are_made_again(
     assert made.values(experiment) == expected(1, 6)
     assert verify(laboratory).sound
     made.store.experiments.archive(experiment.id)
+    time.sleep(2.5)  # what was written in this moment is left for a sweep: servers tell whole seconds
     assert purge(laboratory, experiment.id) > 0
     assert [name for name in objects_of(server, about) if not name.startswith("damaged/")] == []
     made.close()
@@ -337,6 +483,103 @@ def test_a_backup_of_either_is_taken_back_into_the_other(
     np.testing.assert_array_equal(back.results(row.id).true_labels("test"), lab.results(row.id).true_labels("test"))
     for one in (lab, back):
         one.store.close()
+
+
+@pytest.mark.slow
+def test_a_sweep_leaves_what_was_put_again_since_it_was_listed(about: About, tmp_path: Path) -> None:
+    files, other = artifacts(tmp_path / "one", about), artifacts(tmp_path / "two", about)
+    arrays = [np.full(3, float(i)) for i in range(3)]
+    digests = [files.put_array(one, "matrix").digest for one in arrays]
+    time.sleep(3.5)
+    place = files._place
+    listed = list(place._objects.list())  # type: ignore[attr-defined]
+    place._objects.list = lambda: iter(listed)  # type: ignore[attr-defined]
+    other.put_array(arrays[1], "matrix")
+    assert files.sweep(set(), grace_seconds=1.5) == 2 * files_bytes(listed)
+    assert [files.exists(one) for one in digests] == [False, True, False]
+
+
+def files_bytes(listed: list[objects.Entry]) -> int:
+    return next(one.bytes for one in listed if one.name.endswith(".npy"))
+
+
+@pytest.mark.slow
+def test_a_purge_leaves_what_rows_name_again(
+    about: About, tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = with_bucket(house(tmp_path, sqlite_url, None), about)
+    experiment = made.launch(chains(3, steps=1, seconds=0))
+    executor(made).drain()
+    laboratory, other = Laboratory(made.settings), artifacts(tmp_path / "other", about)
+    digests = laboratory.store.outputs.digests()
+    made.store.experiments.archive(experiment.id)
+    drop, again = laboratory.artifacts.drop_scratch, []
+
+    def dropped(stage_id: str) -> None:
+        if not again:
+            again.append(made.launch(chains(3, steps=1, seconds=0)))
+            executor(made).drain()
+        drop(stage_id)
+
+    monkeypatch.setattr(laboratory.artifacts, "drop_scratch", dropped)
+    monkeypatch.setattr(Bucket, "delete", lambda *_: pytest.fail("rows name it again"))
+    assert purge(laboratory, experiment.id) == 0
+    assert laboratory.store.outputs.digests() == digests
+    assert all(other.exists(one) for one in digests)
+    made.close()
+
+
+@pytest.mark.slow
+def test_what_is_put_while_it_is_purged_stays_until_somebody_names_it(
+    about: About, tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = with_bucket(house(tmp_path, sqlite_url, None), about)
+    experiment = made.launch(chains(2, steps=1, seconds=0))
+    executor(made).drain()
+    laboratory, other = Laboratory(made.settings), artifacts(tmp_path / "other", about)
+    first, *rest = laboratory.store.outputs.digests()
+    array = laboratory.artifacts.array(first).copy()
+    made.store.experiments.archive(experiment.id)
+    time.sleep(2.5)  # servers tell whole seconds
+    drop = laboratory.artifacts.drop_scratch
+
+    def dropped(stage_id: str) -> None:
+        assert other.put_array(array, "matrix").digest == first
+        drop(stage_id)
+
+    monkeypatch.setattr(laboratory.artifacts, "drop_scratch", dropped)
+    purge(laboratory, experiment.id)
+    assert [other.exists(one) for one in (first, *rest)] == [True] + [False] * len(rest)
+    made.close()
+
+
+@pytest.mark.slow
+def test_times_are_by_the_clock_here_whatever_the_servers_is(about: About, tmp_path: Path) -> None:
+    place = artifacts(tmp_path, about)._place
+    told = {"LastModified": datetime(2020, 1, 1, 12, tzinfo=UTC),
+            "ResponseMetadata": {"HTTPHeaders": {"date": "Wed, 01 Jan 2020 12:00:40 GMT"}}}  # fmt: skip
+    modified = place._objects._modified(told, told)  # type: ignore[attr-defined]
+    assert 39 < (datetime.now(UTC) - modified).total_seconds() < 42
+
+
+def test_uploads_are_forgotten_of_every_page(about: About, tmp_path: Path) -> None:
+    its = artifacts(tmp_path, about)._place._objects  # type: ignore[attr-defined]
+    begun = datetime(2020, 1, 1, tzinfo=UTC)
+    pages = [
+        {"Uploads": [{"Key": f"k{i}", "UploadId": f"u{i}", "Initiated": begun}], "IsTruncated": i < 2,
+         "NextKeyMarker": f"k{i}", "NextUploadIdMarker": f"u{i}"} for i in range(3)
+    ]  # fmt: skip
+    asked, forgotten = [], []
+
+    def call(method: str, *_: Any, **arguments: Any) -> Any:
+        if method == "abort_multipart_upload":
+            return forgotten.append(arguments["Key"])
+        asked.append(arguments.get("KeyMarker"))
+        return pages[len(asked) - 1]
+
+    its._call = call
+    its.drop_uploads(time.time())
+    assert (asked, forgotten) == ([None, "k0", "k1"], ["k0", "k1", "k2"])
 
 
 # -- copies on this machine --------------------------------------------------------------------------------------------
@@ -431,6 +674,53 @@ def test_a_count_that_is_lost_or_wrong_is_made_anew(tmp_path: Path, monkeypatch:
     assert int((tmp_path / "bytes").read_text()) == 300
 
 
+def test_a_folder_of_copies_that_cannot_be_made_is_no_room(about: About, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        place = Settings(home=tmp_path, **about, cache=folder).artifact_place
+        assert isinstance(place, objects.Address)
+        cache = Cache(place.cache, 1000)
+        with pytest.raises(NoRoom, match=str(folder)):
+            keep(cache, 0, 10)
+        assert cache.find("0" * 64) is None
+        assert f"{tmp_path / 'file'} is no folder" in str(cache.why_not_written())
+        with pytest.raises(NoRoom):
+            Artifacts(place).check_room()
+
+
+def test_copies_are_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """By somebody who may not: of the folder, and of the lock alone."""
+    program = """
+import os, sys
+from pathlib import Path
+from modescape.artifacts.cache import Cache
+from modescape.errors import NoRoom
+folder, digest = Path(sys.argv[1]), sys.argv[2]
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+cache = Cache(folder, 1000)
+found = cache.find(digest)
+print(found is not None and len(found.read_bytes()), cache.find("0" * 64))
+for do in (lambda: cache.writing(10).__enter__(), lambda: cache.drop(digest)):
+    try:
+        do()
+    except NoRoom as error:
+        print("may not be written" in str(error))
+print(cache.why_not_written())
+"""
+    with tempfile.TemporaryDirectory() as name:  # which others may enter
+        Path(name).chmod(0o755)
+        folder = Path(name) / "cache"
+        digest = keep(Cache(folder, 1000), 0, 10)
+        for path in (*folder.rglob("*"), folder):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        command = [sys.executable, "-c", program, str(folder), digest]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        folder.chmod(0o755)
+    assert told == ["10 None", "True", "True", "the folder of copies cannot be written"]
+
+
 # -- settings ----------------------------------------------------------------------------------------------------------
 
 
@@ -460,7 +750,11 @@ def test_settings_of_a_bucket_are_understood_and_their_secrets_never_shown(
     "change",
     [{"artifacts": "s3://key:secret@bucket/x"}, {"artifacts": "https://secret/x"}, {"artifacts": "s3://secret x"},
      {"artifacts": "s3://bucket/x?secret=1"}, {"artifacts": "s3://b/x", "s3_endpoint": "http://key:secret@host"},
-     {"artifacts": "s3://bucket/x", "s3_endpoint": "host:secret"}],
+     {"artifacts": "s3://bucket/x", "s3_endpoint": "host:secret"},
+     {"artifacts": "s3://bucket/x", "s3_endpoint": "https://host?secret=1"},
+     {"artifacts": "s3://bucket/x", "s3_endpoint": "https://host/#secret"},
+     {"artifacts": "s3://bucket//secret"}, {"artifacts": "s3://bucket/secret/../x"}, {"artifacts": "s3://bucket/./x"},
+     {"artifacts": "s3://bucket/x//"}],
 )  # fmt: skip
 def test_addresses_that_are_none_are_refused_and_not_quoted(change: About, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, **change)

@@ -19,10 +19,10 @@ from modescape.artifacts.cache import Cache
 from modescape.artifacts.folder import DAMAGED, PROBE, TMP, Content, Folder, Wanted, Writing, names_of
 from modescape.artifacts.objects import PART, Address, Entry, Objects
 from modescape.errors import ArtifactMissing, DataCorrupt, StorageAway
-from modescape.outage import why_full
 
 _UPLOAD_SECONDS = 86_400.0  # that a large file may be on its way
 PROBE_SECONDS = 5.0  # for which it is known whether something can be written
+SLOW_SECONDS = 2.0  # after which a probe says that the bucket is away before it has ended
 
 
 class Bucket:
@@ -34,6 +34,7 @@ class Bucket:
         self._where = address.where
         self._probing = threading.Lock()
         self._probed: tuple[float, str | None] | None = None
+        self._asked: float | None = None  # when the probe that is going on began
 
     @property
     def where(self) -> str:
@@ -112,7 +113,10 @@ class Bucket:
         return self._entry(digest) is not None
 
     def _entry(self, digest: str) -> Entry | None:
-        return next(filter(None, map(self._objects.head, names_of(digest))), None)
+        names = names_of(digest)
+        return next(
+            filter(None, (look(name) for look in (self._objects.head, self._objects.find) for name in names)), None
+        )
 
     def content(self, digest: str) -> Content | None:
         for name in names_of(digest):
@@ -147,15 +151,18 @@ class Bucket:
     def sweep(self, wanted: Wanted, oldest: float) -> int:
         freed = 0
         for one in self._objects.list():
-            if not wanted(one.name) and _until(one).timestamp() <= oldest:
-                self._objects.delete(one.name)
-                freed += one.bytes
+            if wanted(one.name) or _until(one).timestamp() > oldest:
+                continue
+            now = self._objects.head(one.name)  # somebody may have put it again since it was listed
+            if now is not None and _until(now).timestamp() <= oldest:
+                self._objects.delete(now.name)
+                freed += now.bytes
         self._objects.drop_uploads(oldest - _UPLOAD_SECONDS)
         return freed
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Path | None]:
-        there = self._objects.head(name)
+        there = self._objects.find(name)
         if there is None:
             yield None
             return
@@ -176,7 +183,9 @@ class Bucket:
                 self._objects.delete(one.name)
 
     def reach(self) -> None:
-        if (why := self.lack()) is not None:
+        with self._probing:
+            why = self._probe()
+        if why is not None:
             raise StorageAway(why)
 
     def check_room(self) -> None:
@@ -185,14 +194,38 @@ class Bucket:
         self.reach()
 
     def lack(self) -> str | None:
-        with self._probing:
-            if self._probed is None or time.monotonic() - self._probed[0] > PROBE_SECONDS:
-                self._probed = time.monotonic(), self._why_away()
-            return self._probed[1]
+        """As it was last found: one at a time asks, and nobody waits for that one."""
+        if self._known() is None and self._probing.acquire(blocking=False):
+            try:
+                return self._probe()
+            finally:
+                self._probing.release()
+        probed, asked = self._probed, self._asked
+        if probed is not None and probed[1] is not None:
+            return probed[1]
+        if asked is not None and (since := time.monotonic() - asked) > SLOW_SECONDS:
+            return f"the bucket {self._where} does not answer (asked {since:.1f} seconds ago)"
+        return None
+
+    def _known(self) -> tuple[float, str | None] | None:
+        """The last answer, where it is new enough."""
+        probed = self._probed
+        return probed if probed is not None and time.monotonic() - probed[0] <= PROBE_SECONDS else None
+
+    def _probe(self) -> str | None:
+        """By whoever has the lock."""
+        if (known := self._known()) is not None:
+            return known[1]
+        self._asked = time.monotonic()
+        try:
+            why = self._why_away()
+            self._probed = time.monotonic(), why
+        finally:
+            self._asked = None
+        return why
 
     def why_not_written(self) -> str | None:
-        near = next(one for one in (self._cache.folder, *self._cache.folder.parents) if one.exists())
-        return self.lack() or why_full(near)
+        return self.lack() or self._cache.why_not_written()
 
     @property
     def free(self) -> None:
@@ -207,5 +240,5 @@ class Bucket:
 
 
 def _until(entry: Entry) -> datetime:
-    """When it was written, at the latest: servers tell whole seconds."""
+    """When it was written, at the latest: servers tell whole seconds, of it and of what time it is."""
     return entry.modified + timedelta(seconds=1)
