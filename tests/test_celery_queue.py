@@ -791,6 +791,20 @@ def test_an_unreachable_broker_costs_a_warning(
     made.close()
 
 
+@pytest.mark.parametrize("either", ["embedded", "servers"], indirect=True)
+def test_who_sends_and_who_takes_have_our_channel_and_write_nothing_elsewhere(
+    either: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who send take connections from a pool."""
+    monkeypatch.chdir(tmp_path)
+    app = make_app(either.settings.broker, either.settings.home)
+    with app.connection_for_read() as takes, app.producer_or_acquire() as sends:
+        for connection in (takes, sends.connection):
+            assert type(connection.default_channel).__module__ == "modescape.celery_queue", connection
+        app.send_task(TASK, args=["no such stage"], queue="gpu")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_queue_needs_a_folder_that_can_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="MODESCAPE_HOME"):

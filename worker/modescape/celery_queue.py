@@ -172,6 +172,11 @@ def _redis_transport() -> type:
 
 
 class _Line(Connection):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """With the transport itself for its name: those of a pool are of a class of kombu's, made of what this has."""
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self.transport_cls = self.get_transport_cls()
+
     def get_transport_cls(self) -> type:
         """Ours of what kombu would take. Of brokers that are neither, Celery itself leaves aside what is not JSON."""
         found: type = super().get_transport_cls()  # type: ignore[no-untyped-call]
