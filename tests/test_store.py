@@ -1700,6 +1700,45 @@ def test_an_unknown_revision_is_refused(store_url: str) -> None:
         downgrade(store_url, "nonsense")
 
 
+_ENTER_AND_LEAVE = """
+import sys
+from modescape.database import open_database
+print("ready", flush=True)
+for name in sys.stdin:
+    for turn in range(6):
+        engine = open_database(f"sqlite:///{name.strip()}")
+        with engine.begin() as connection:
+            if turn % 2:
+                connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS one (two)")
+            else:
+                connection.exec_driver_sql("SELECT * FROM sqlite_master").all()
+        engine.dispose()
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_many_processes_may_open_and_leave_one_database_at_the_same_moment(tmp_path: Path) -> None:
+    """SQLite waits for a lock, but not for the one under which a file gets its journal (1 in 70 of these failed)."""
+    running = [
+        subprocess.Popen([sys.executable, "-c", _ENTER_AND_LEAVE], text=True, stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]  # fmt: skip
+    for turn in ("ready", *range(100)):
+        for process in running:
+            assert process.stdout and process.stdin
+            said = process.stdout.readline()
+            assert said, process.communicate()[1]
+        for process in running:
+            assert process.stdin
+            process.stdin.write(f"{tmp_path}/{turn}.db\n")
+            process.stdin.flush()
+    for process in running:
+        assert process.communicate(timeout=60)[1] == ""
+        assert process.returncode == 0
+
+
 @pytest.mark.slow
 def test_many_processes_may_create_the_same_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}"

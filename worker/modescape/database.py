@@ -16,6 +16,7 @@ import os
 import re
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -400,6 +401,7 @@ def _open_postgres(url: URL) -> Engine:
 # answered as fast with 2 MB of pages as with 64, which were half of what 200 clients had a server take.
 _PAGES = 2048  # KiB
 _STATEMENTS = 16
+_WAIT_SECONDS = 30  # for who is writing
 
 
 def _open_sqlite(url: URL) -> Engine:
@@ -411,14 +413,15 @@ def _open_sqlite(url: URL) -> Engine:
     engine = create_engine(
         url, pool_size=20, max_overflow=20, hide_parameters=True, json_serializer=_dump, json_deserializer=orjson.loads,
         connect_args={"check_same_thread": False, "cached_statements": _STATEMENTS}
-        | ({} if "timeout" in url.query else {"timeout": 30}),
+        | ({} if "timeout" in url.query else {"timeout": _WAIT_SECONDS}),
     )  # fmt: skip
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # we say BEGIN, not the driver
+        _use_wal(connection)
         for pragma in (
-            "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY", f"cache_size=-{_PAGES}",
+            "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY", f"cache_size=-{_PAGES}",
         ):  # fmt: skip
             connection.execute(f"PRAGMA {pragma}")
 
@@ -428,6 +431,20 @@ def _open_sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN " + options.get("sqlite_begin", "DEFERRED"))
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """SQLite itself does not wait here while another process opens the same file for the first, or closes it as the
+    last."""
+    until = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
 
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # an escaped NUL, not an escaped backslash before "u0000"
