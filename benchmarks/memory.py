@@ -1,12 +1,14 @@
 """How much memory the web process takes: idle, with many clients over a full database, and a minute after they left.
 
     python benchmarks/memory.py [--megabytes 100] [--clients 200] [--minutes 3] [--databases sqlite,postgres]
+    python benchmarks/memory.py --minutes 60 --think 5 --streams 100 --writers 4
 
 Starts the server as users do (`modescape serve`) over a home whose database takes so many megabytes, and lets clients
 read lists by any field, pages, figures, matrices and events, each the next as soon as it has an answer; some listen to
-the stream of events meanwhile, and one writes. Every second its proportional and resident memory are read from the
-kernel (PSS counts pages that processes share in equal parts), those of the processes it started beside. Keeps them in
-results/memory.json.
+the stream of events meanwhile, and some write. With `--think` each waits so many seconds on average between an answer
+and its next question, as people do; without, the server is as busy as it can be. Every second its proportional and
+resident memory are read from the kernel (PSS counts pages that processes share in equal parts), those of the processes
+it started beside. Keeps them in results/memory.json.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ from modescape.settings import Settings
 
 Json = dict[str, Any]
 BYTES_A_ROW = 3150  # of the database, of each experiment that `web.fill` writes
-STREAMS = 20
 READ = (
     *web.QUESTIONS.values(), *web.FIRST, "/experiments/finished", "/experiments/finished?tab=functions", "/data",
     "/api/experiments/finished/solutions", "/api/experiments/finished/matrices/disagreement.csv",
@@ -74,13 +75,16 @@ def children_of(process: int) -> list[int]:
 
 
 class Crowd:
-    """Clients of one server. answers: by status."""
+    """Clients of one server. think: seconds between an answer and the next question, on average. answers: by status.
+    heard: numbers of events, by listener. seconds: of answers, and apart of the large ones and of what is written."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, think: float) -> None:
         self.port = port
+        self.think = think
         self.answers: dict[int, int] = {}
         self.odd: dict[str, int] = {}
-        self.seconds: list[float] = []
+        self.seconds: dict[str, list[float]] = {"all": [], "large": [], "writes": []}
+        self.heard: dict[int, list[int]] = {}
 
     async def read(self, number: int, until: float) -> None:
         draw = random.Random(number)
@@ -91,6 +95,8 @@ class Crowd:
                 await asyncio.sleep(0.2)
                 continue
             for _ in range(50):
+                if self.think:
+                    await asyncio.sleep(min(draw.expovariate(1 / self.think), max(0.0, until - time.monotonic())))
                 path = draw.choice(LARGE if draw.random() < 0.01 else READ)
                 if time.monotonic() > until or not await self._one(reader, writer, path):
                     break
@@ -115,19 +121,22 @@ class Crowd:
         self.answers[status] = self.answers.get(status, 0) + 1
         if status >= 400:
             self.odd[f"{status} {path}"] = self.odd.get(f"{status} {path}", 0) + 1
-        self.seconds.append(time.monotonic() - began)
+        self.seconds["large" if path in LARGE else "all"].append(time.monotonic() - began)
         return "connection: close" not in head
 
-    async def listen(self, until: float) -> None:
-        """To the events, anew whenever the stream ends."""
+    async def listen(self, number: int, until: float) -> None:
+        """To the events, anew whenever the stream ends, and from the last that was heard."""
+        heard = self.heard.setdefault(number, [])
         while time.monotonic() < until:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 writer.write(f"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
-                             "Accept: text/event-stream\r\n\r\n".encode())  # fmt: skip
+                             f"Accept: text/event-stream\r\nLast-Event-ID: {heard[-1] if heard else ''}\r\n\r\n"
+                             .encode())  # fmt: skip
                 async with asyncio.timeout(max(0.1, until - time.monotonic())):
-                    while await reader.read(1 << 16):
-                        pass
+                    while line := await reader.readline():
+                        if line.startswith(b"id:"):
+                            heard.append(int(line[3:]))
                 writer.close()
             except (OSError, TimeoutError):
                 await asyncio.sleep(0.2)
@@ -135,40 +144,61 @@ class Crowd:
     async def write(self, until: float) -> None:
         number = 0
         while time.monotonic() < until:
-            number += 1
+            number, began = number + 1, time.monotonic()
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             body = json.dumps({"notes": f"{number}"}).encode()
             writer.write(
                 b"PATCH /api/experiments/finished HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
                 b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (self.port, len(body), body)
             )
-            await reader.read()
+            said = int((await reader.read()).split(maxsplit=2)[1])
+            self.seconds["writes"].append(time.monotonic() - began)
+            self.answers[said] = self.answers.get(said, 0) + 1
             writer.close()
             await asyncio.sleep(1)
 
+    def lost(self) -> int:
+        """Events that some listener did not get, between the first and the last that it got: those that others got."""
+        everything = set().union(*self.heard.values())
+        return sum(
+            len({one for one in everything if heard[0] <= one <= heard[-1]} - set(heard))
+            for heard in self.heard.values()
+            if heard
+        )
 
-async def watched(settings: Settings, server: int, clients: int, seconds: float) -> tuple[Json, list[Json]]:
-    crowd, until = Crowd(settings.port), time.monotonic() + seconds
-    everybody = [crowd.read(number, until) for number in range(clients)]
-    everybody += [crowd.listen(until) for _ in range(STREAMS)] + [crowd.write(until)]
+
+async def watched(settings: Settings, server: int, chosen: argparse.Namespace) -> tuple[Json, list[Json]]:
+    seconds = 60 * chosen.minutes
+    crowd, until = Crowd(settings.port, chosen.think), time.monotonic() + seconds
+    everybody = [crowd.read(number, until) for number in range(chosen.clients)]
+    everybody += [crowd.listen(number, until) for number in range(chosen.streams)]
+    everybody += [crowd.write(until) for _ in range(chosen.writers)]
     busy = asyncio.gather(*everybody)
     read: list[Json] = []
     while not busy.done():
         read.append({"at": round(seconds - (until - time.monotonic())), **memory_of(server)})
         await asyncio.wait([busy], timeout=1)
     await busy
-    p99 = statistics.quantiles(crowd.seconds, n=100)[98]
-    return {"answers": crowd.answers, "odd": crowd.odd, "p50_s": round(statistics.median(crowd.seconds), 2),
-            "p99_s": round(p99, 2)}, read  # fmt: skip
+    heard = sorted(len(one) for one in crowd.heard.values())
+    return {
+        "answers": crowd.answers, "odd": crowd.odd,
+        **{f"{name}_s": answered(of) for name, of in crowd.seconds.items() if len(of) > 1},
+        "events": {"a_listener": [heard[0], heard[-1]], "lost": crowd.lost()},
+    }, read  # fmt: skip
 
 
-def measure(settings: Settings, clients: int, minutes: float) -> Json:
+def answered(seconds: list[float]) -> Json:
+    cuts = statistics.quantiles(seconds, n=100)
+    return {"n": len(seconds), "p50": round(cuts[49], 3), "p99": round(cuts[98], 3), "worst": round(max(seconds), 2)}
+
+
+def measure(settings: Settings, chosen: argparse.Namespace) -> Json:
     process, _ = web.start(settings)
     try:
         time.sleep(5)
         idle = memory_of(process.pid)
         print(f"  idle {told(idle)}", flush=True)
-        asked, read = asyncio.run(watched(settings, process.pid, clients, 60 * minutes))
+        asked, read = asyncio.run(watched(settings, process.pid, chosen))
         children = [memory_of(child) for child in children_of(process.pid)]
         half = [one["pss"] for one in read[len(read) // 2 :]]
         mid = max(1, len(half) // 5)
@@ -198,6 +228,9 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=100)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=3)
+    parser.add_argument("--think", type=float, default=0.0)
+    parser.add_argument("--streams", type=int, default=20)
+    parser.add_argument("--writers", type=int, default=1)
     parser.add_argument("--databases", default="sqlite,postgres")
     parser.add_argument("--home", type=Path)
     chosen = parser.parse_args()
@@ -205,9 +238,11 @@ def main() -> None:
     rows = json.loads(path.read_text())["rows"] if path.exists() else {}
     for database in chosen.databases.split(","):
         name = f"{chosen.megabytes:g} MB, {database}, {chosen.clients} clients"
+        if chosen.think:
+            name += f" who think {chosen.think:g} s, {chosen.streams} streams, {chosen.writers} writers"
         print(name, flush=True)
         with web.filled(database, int(1e6 * chosen.megabytes / BYTES_A_ROW), chosen.home) as settings:
-            rows[name] = {**measure(settings, chosen.clients, chosen.minutes), "minutes": chosen.minutes}
+            rows[name] = {**measure(settings, chosen), "minutes": chosen.minutes}
         rows[name]["load"] = ", ".join(f"{value:.1f}" for value in os.getloadavg())
         keep("memory", rows, unit="MB of 1,000,000 bytes; PSS where nothing else is said")
 
