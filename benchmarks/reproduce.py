@@ -42,11 +42,14 @@ class Repetition:
     shortened: str = ""
 
 
+_COARSE, _COARSELY = {"planes.*.resolution": 33}, "planes of 33 x 33 points instead of 65 x 65"
+_FEWER, _OF_FEWER = {"shift.images": 1000}, "the first 1,000 test images under shift instead of 10,000"
+
 REPETITIONS = {
     "2": Repetition("Fig 2", "fig-2", ("trajectories", "similarity-trajectory", "tsne-trajectories")),
     "3": Repetition("Fig 3", "fig-3", ("similarity-runs",)),
     "4": Repetition("Fig 4", "fig-4", ("tsne-samples",)),
-    "5": Repetition("Fig 5", "fig-5", ("landscape",)),
+    "5": Repetition("Fig 5", "fig-5", ("landscape",), _COARSE, _COARSELY),
     "6": Repetition("Fig 6, SmallCNN", "fig-6", ("plane",)),
     "6-raw": Repetition(
         "Fig 6, SmallCNN as the code of MediumCNN", "fig-6", ("plane",),
@@ -64,23 +67,26 @@ REPETITIONS = {
         "3 runs instead of 10, 20 epochs instead of 200 and the steps of the learning rate with them",
     ),
     "8": Repetition("Fig 8", "fig-8", ("ensembles",)),
-    "9": Repetition("Fig 9", "fig-9", ("shift", "shift-types")),
-    "S1": Repetition("Fig S1", "s1", ("landscape",)),
+    "9": Repetition("Fig 9", "fig-9", ("shift", "shift-types"), _FEWER, _OF_FEWER),
+    "S1": Repetition("Fig S1", "s1", ("landscape",), _COARSE, _COARSELY),
     "S2": Repetition("Fig S2", "s2", ("tunnel",)),
     "S3": Repetition("Fig S3", "s3", ("triangles",)),
     "S4": Repetition("Fig S4", "s4", ("seeds",)),
-    "claims": Repetition("Claims", "claims", ("ensembles", "plane")),
+    "claims": Repetition(
+        "Claims", "claims", ("ensembles", "plane"), {**_FEWER, "ood": []}, f"{_OF_FEWER}, and no SVHN",
+    ),
 }  # fmt: skip
 
 
 def changed(document: Json, cut: Json) -> Json:
-    """The preset's spec with what was cut."""
+    """The preset's spec with what was cut; `*` is every entry of a list."""
     for path, value in cut.items():
         *parts, last = path.split(".")
-        inner = document
+        found: list[Any] = [document]
         for part in parts:
-            inner = inner[part]
-        inner[last] = value
+            found = [one for inner in found for one in (inner if part == "*" else [inner[part]])]
+        for inner in found:
+            inner[last] = value
     return document
 
 
