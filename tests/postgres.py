@@ -16,11 +16,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 
 @contextmanager
-def running(*options: str) -> Iterator[str]:
-    """A PostgreSQL of our own on a Unix socket, gone at the end; the URL with {database} to fill in.
+def running(*options: str, copy_of: str | None = None) -> Iterator[str]:
+    """A PostgreSQL of our own on a Unix socket, gone at the end; the URL with {database} to fill in. copy_of: that of
+    another, of which it is a hot standby.
 
     It refuses to run as root, so root starts it as the user `postgres` that the package makes.
     """
@@ -34,10 +36,12 @@ def running(*options: str) -> Iterator[str]:
     as_user: dict[str, Any] = (
         {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
     )
-    subprocess.run(
-        [bin_folder / "initdb", "-D", folder / "data", "-U", "tests", "-A", "trust", "-E", "UTF8", "--no-sync"],
-        check=True, capture_output=True, cwd=folder, **as_user,
-    )  # fmt: skip
+    if copy_of is None:
+        make = ["initdb", "-D", "data", "-U", "tests", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    else:
+        make = ["pg_basebackup", "-d", copy_of.format(database="postgres"), "-D", "data", "-c", "fast",
+                "--write-recovery-conf", "--no-sync"]  # fmt: skip
+    subprocess.run([bin_folder / make[0], *make[1:]], check=True, capture_output=True, cwd=folder, **as_user)
     here = ("listen_addresses=", f"unix_socket_directories={folder}", "max_connections=200")
     flags = [part for option in (*here, *options) for part in ("-c", option)]
     with (folder / "log").open("wb") as log:
@@ -51,6 +55,12 @@ def running(*options: str) -> Iterator[str]:
         server.send_signal(signal.SIGQUIT)  # at once: nothing in it is worth keeping
         server.wait(30)
         shutil.rmtree(folder)
+
+
+def crash(url: str) -> None:
+    """End one of ours as a machine that is gone does: nothing is finished and nobody is told."""
+    folder = Path(str(conninfo_to_dict(url.format(database="postgres"))["host"]))
+    os.kill(int((folder / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
 
 
 def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -230,6 +230,41 @@ def test_work_waits_for_a_database_that_takes_no_writes_and_goes_on(
 
 
 @pytest.mark.slow
+def test_work_goes_on_at_the_standby_when_the_database_is_gone_for_good(tmp_path: Path, wait_until) -> None:
+    """Two servers of which one copies the other, both named in the URL; the first dies, the second is promoted."""
+    with postgres.running() as first:
+        postgres.command(first, "CREATE DATABASE house")
+        with postgres.running(copy_of=first) as second:
+            postgres.command(first, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+            postgres.command(first, "SELECT pg_reload_conf()")
+            hosts = ",".join(make_url(url).query["host"] for url in (first, second))
+            url = f"postgresql://tests@/house?host={hosts}&target_session_attrs=read-write"
+            upgrade(url)
+            made = house(tmp_path, url, None)
+            try:
+                for name in ("a", "b"):
+                    made.start(name)
+                experiment = made.launch(chains(3, steps=60, seconds=0.03))
+                wait_until(lambda: any(stage.step for stage in made.store.stages.of(experiment.id)), 60, "progress")
+                postgres.crash(first)
+                threading.Event().wait(3 * LEASE_SECONDS)
+                assert [worker.poll() for worker in made.workers.values()] == [None, None]
+                postgres.command(second, "ALTER SYSTEM RESET synchronous_standby_names")
+                postgres.command(second, "SELECT pg_promote()")
+                wait_until(lambda: made.has_ended(experiment), 120, "the end of the experiment")
+                assert made.values(experiment) == expected(3, 60)
+                stages = made.store.stages.of(experiment.id)
+                assert [stage.losses for stage in stages] == [0] * 7
+                assert [worker.poll() for worker in made.workers.values()] == [None, None]
+                for name in made.workers:
+                    said = (tmp_path / f"{name}.log").read_text()
+                    assert "the database answers again" in said
+                    assert "Traceback" not in said, said
+            finally:
+                made.close()
+
+
+@pytest.mark.slow
 def test_the_web_reads_on_and_says_that_it_cannot_write(own_postgres: str, tmp_path: Path) -> None:
     with served(tmp_path, database_url=own_postgres.format(database="house")) as site, site.client() as client:
         row = finished(site.laboratory)
