@@ -189,7 +189,7 @@ async def watched(settings: Settings, server: int, chosen: argparse.Namespace) -
 
 def answered(seconds: list[float]) -> Json:
     cuts = statistics.quantiles(seconds, n=100)
-    return {"n": len(seconds), "p50": round(cuts[49], 3), "p99": round(cuts[98], 3), "worst": round(max(seconds), 2)}
+    return {"n": len(seconds), "median": round(cuts[49], 3), "p99": round(cuts[98], 3), "worst": round(max(seconds), 2)}
 
 
 def measure(settings: Settings, chosen: argparse.Namespace) -> Json:

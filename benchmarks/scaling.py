@@ -3,12 +3,14 @@
     sudo python benchmarks/scaling.py [--workers 1,2,4,8,16] [--seconds 20]
 
 Each worker has a network namespace, a home and a cache of its own, as on a machine of its own (which takes root, and
-`ip`); the database, the broker and the bucket are reached over a bridge. Three questions:
+`ip`); the database, the broker and the bucket are reached over a bridge. Four questions:
 
 - *waiting*: stages that sleep 0.2 s and keep two small files, so that processors are no limit: what coordination costs.
 - *empty*: stages that only keep their files: how many a second the database and the bucket take, and what one costs in
   transactions, bytes written ahead, seconds of the database's processes, and commands of Redis.
 - *training*: runs of SmallCNN on digits: images a second of all together, as far as there are cores.
+
+- *keeping*: an experiment of 1,000 solutions: bytes of the database and of the bucket for one.
 
 Prints rows and keeps them in results/scaling.json; docs/scaling.md says what follows for a thousand workers.
 """
@@ -203,7 +205,7 @@ def training(lab: Laboratories, workers: int) -> float:
     """Images a second of all together: two runs a worker, of SmallCNN on digits."""
     document = {
         "data": {"dataset": "digits"}, "network": {"architecture": "small-cnn"},
-        "training": {"epochs": 60, "checkpoint_every": 60}, "ensemble": {"runs": 2 * workers, "seed": workers},
+        "training": {"epochs": 300, "checkpoint_every": 300}, "ensemble": {"runs": 2 * workers, "seed": workers},
         "methods": [],
     }  # fmt: skip
     laboratory = Laboratory(lab.settings)
@@ -213,6 +215,32 @@ def training(lab: Laboratories, workers: int) -> float:
     images = sum((stage.work or {}).get("trained", 0.0) for stage in lab.store.stages.of(row.id))
     laboratory.store.close()
     return float(images / _span(lab, row.id))
+
+
+def keeping(lab: Laboratories, bucket: buckets.S3Server) -> Json:
+    """Bytes for a solution of the smallest network there is, with its share of stages, matrices and events."""
+    document = {
+        "data": {"dataset": "digits"}, "network": {"architecture": "mlp"},
+        "training": {"epochs": 20, "checkpoint_every": 5}, "ensemble": {"runs": 4},
+        "methods": [{"method": method, "spread": 115, "typical": 10} for method in ("random", "dropout")],
+    }  # fmt: skip
+
+    def kept() -> tuple[int, int]:
+        with psycopg.connect(lab.admin) as connection:
+            row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+        assert row is not None
+        pages = bucket.client.get_paginator("list_objects_v2").paginate(Bucket=buckets.BUCKET)
+        return int(row[0]), sum(one["Size"] for page in pages for one in page.get("Contents", ()))
+
+    before = kept()
+    laboratory = Laboratory(lab.settings)
+    row = laboratory.create(document, name="keeping", fresh=True)
+    dispatch(lab.settings, lab.store, row.id)
+    lab.until_ended(row.id)
+    solutions = len(laboratory.store.results.all_solutions(row.id))
+    laboratory.store.close()
+    spent = [(now - then) / solutions for now, then in zip(kept(), before, strict=True)]
+    return {"solutions": solutions, "database_bytes": round(spent[0]), "bucket_bytes": round(spent[1])}
 
 
 def main(counts: Sequence[int], seconds: float) -> None:
@@ -258,6 +286,9 @@ def main(counts: Sequence[int], seconds: float) -> None:
                 rate = training(lab, count)
             rows[f"{count} workers"]["training"] = {"runs": 2 * count, "images_a_second": round(rate)}
             print(count, rows[f"{count} workers"]["training"], flush=True)
+        with lab.crew(2, "-P", "-m", "modescape.cli", "worker", "--name"):
+            rows["a solution"] = keeping(lab, files)
+        print(rows["a solution"], flush=True)
     keep("scaling", rows, cores=os.cpu_count(), asleep=ASLEEP)
 
 

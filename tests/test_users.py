@@ -993,6 +993,12 @@ def test_one_user_sends_half_of_what_all_may_and_admins_see_and_forget_it(tmp_pa
         assert client.put(f"/api/uploads/{sha}", content=more[:4], headers=part).json()["received"] == 4
         client.delete(f"/api/uploads/{sha}", headers=held["ada"])
         assert client.get(f"/api/uploads/{sha}", headers=held["bob"]).json()["received"] == 0
+        client.delete(f"/api/uploads/{hashlib.sha256(contents['ada'][0]).hexdigest()}", headers=held["ada"])
+        told = [(one.who, one.verb, one.kind, one.name, one.details) for one in site.laboratory.store.deeds.page()]
+        assert [one for one in told if one[1] == "forget"] == [
+            ("ada", "forget", "sent file", sha[:12], {"of": ["bob"]}),
+            ("ada", "forget", "sent files", "carol", {}), ("ada", "forget", "sent files", "bob", {}),
+        ], "one's own are nobody else's business"  # fmt: skip
 
 
 def test_nothing_is_read_that_is_sent_to_somebody_elses_import(lab: Lab) -> None:

@@ -74,6 +74,15 @@ def python(*arguments: str, cwd: Path, path: Path, home: Path) -> subprocess.Com
     )
 
 
+def test_nothing_is_kept_that_a_process_has_left_where_it_stood() -> None:
+    """Folders come to the top level by hand alone; a broker's once came by itself."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    folders = {name.partition("/")[0] for name in listed.splitlines() if "/" in name}
+    assert folders == {
+        "backend", "worker", "frontend", "migrations", "tests", "benchmarks", "docs", "examples", "locks", ".ci",
+    }  # fmt: skip
+
+
 def test_a_wheel_holds_pages_styles_scripts_and_migrations(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, place in (("frontend", "modescape_api/frontend"), ("migrations", "modescape/migrations")):

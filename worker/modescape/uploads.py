@@ -157,6 +157,12 @@ class Uploads:
         for place in self._wholes(digest, of_parts=True):
             _drop(place)
 
+    def others(self, digest: str) -> list[str]:
+        """Names of those whose files of that digest whoever asks would forget beside their own. Raises InvalidInput."""
+        own = self._part(digest).parent
+        folders = {place.parent for place in self._wholes(digest, of_parts=True)} - {own}
+        return sorted(filter(None, map(_sender_of, folders)))
+
     def forget_all(self, sender: str) -> None:
         """Forget all that somebody has sent."""
         folder = self._folder_of(sender)

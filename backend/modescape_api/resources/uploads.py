@@ -83,6 +83,7 @@ def uploads(here: Here) -> Response:
 )
 @needs(UserRole.ADMIN)
 def forget_all(here: Here, sender: Annotated[str, Query(max_length=200, description="The user's name.")]) -> Response:
+    here.store.deeds.keep("forget", "sent files", sender, sender)
     here.intake.uploads.forget_all(sender)
     return Response(status_code=204)
 
@@ -176,5 +177,7 @@ def _unsaid(header: str, allowed: str) -> Refusal:
     responses={204: {"description": "Forgotten, or never here"}, **problems.documented("invalid-input")},
 )
 def forget(here: Here, sha256: Digest) -> Response:
+    if senders := here.intake.uploads.others(sha256):
+        here.store.deeds.keep("forget", "sent file", sha256, sha256[:12], of=senders)
     here.intake.uploads.forget(sha256)
     return Response(status_code=204)

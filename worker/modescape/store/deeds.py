@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import delete, select
 
@@ -23,6 +24,11 @@ class Deeds(Subject):
         if thing is not None:
             statement = statement.where(Deed.thing == thing)
         return self.found(statement)
+
+    def keep(self, verb: str, kind: str, thing: str, name: str, **details: Any) -> None:
+        """That whoever asks does this, of what no row is: files."""
+        with self.database.writing() as change:
+            change.deed(verb, kind, thing, name, **details)
 
     def forget(self, age: timedelta) -> int:
         """Those that are older; how many."""
