@@ -1,17 +1,17 @@
 """What grows while small experiments run for hours: memory, files, rows, logs, and what follows for a year.
 
-    python benchmarks/endurance.py [--hours 2] [--databases sqlite,postgres] [--home FOLDER]
+    python benchmarks/endurance.py [--hours 2] [--every 0] [--databases sqlite,postgres] [--home FOLDER]
 
 Starts the product as users do (`modescape up`: supervisor, server, workers), launches one experiment after the other
-by REST, each with a seed of its own, reads its pages and figures, archives it, and purges it when twenty others have
-ended, so that what is kept on purpose stays about the same. Twice a minute all of these are read: proportional memory
-(PSS), open files and threads of every process, files and bytes of the home, of its logs, rows of every table.
+by REST, each with a seed of its own and begun so many seconds after the last at least, reads its pages and figures,
+archives it, and purges it when twenty others have ended, so that what is kept on purpose stays about the same. Twice a
+minute all of these are read: proportional memory (PSS), open files and threads of every process, files and bytes of the
+home, of its logs, rows of every table.
 
 A slope is that of Theil and Sen over the last three quarters of the time, when all caches are as full as they get; a
-year is what it comes to if experiments go on at this pace, and per experiment is what it comes to for one. Ended
-experiments that nobody purges are rows and bytes on purpose: what one of them keeps is told beside. Two ends of the
-interval of 95 % (of the slopes of all pairs, Sen 1968) say whether a slope is told from nothing. Keeps them in
-results/endurance.json.
+year is what it comes to if experiments go on at this pace, and per experiment is what it comes to for one. Two ends of
+the interval of 95 % (of the slopes of all pairs, Sen 1968) say whether a slope is told from nothing. What no interval
+tells from nothing is named only. Keeps them in results/endurance.json.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def _short(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def measure(database: str, hours: float, folder: Path) -> Json:
+def measure(database: str, hours: float, every: float, folder: Path) -> Json:
     home = folder / "home"
     home.mkdir(mode=0o700)
     with product(database, home) as (settings, process):
@@ -209,11 +209,12 @@ def measure(database: str, hours: float, folder: Path) -> Json:
                     print(f"  {at / 60:.0f} min, {ended} experiments, {_main(gauge.read[-1])}", flush=True)
             user.experiment(ended)
             ended += 1
+            time.sleep(max(0.0, start + at + every - time.monotonic()))
         gauge.look(time.monotonic() - start, ended)
         gauge.close()
     found = slopes(gauge.read, 3600 * hours, ended)
     return {
-        "hours": hours, "experiments": ended, "odd": user.odd,
+        "hours": hours, "every_s": every, "experiments": ended, "odd": user.odd,
         "restarts": (folder / "up.log").read_text().count("starting it again"),
         "grew": {name: row for name, row in found.items() if _is_told(row)},
         "did not": sorted(name for name, row in found.items() if not _is_told(row)),
@@ -232,6 +233,7 @@ def _main(read: Json) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument("--every", type=float, default=0.0)
     parser.add_argument("--databases", default="sqlite,postgres")
     parser.add_argument("--home", type=Path, help="where to leave the homes; gone at the end where none is named")
     chosen = parser.parse_args()
@@ -241,7 +243,7 @@ def main() -> None:
         print(database, flush=True)
         folder = chosen.home / database if chosen.home else Path(tempfile.mkdtemp(prefix="modescape-endurance-"))
         folder.mkdir(parents=True, exist_ok=True)
-        rows[database] = measure(database, chosen.hours, folder)
+        rows[database] = measure(database, chosen.hours, chosen.every, folder)
         print(json.dumps(rows[database], indent=1), flush=True)
         if chosen.home is None:
             shutil.rmtree(folder)
