@@ -6,6 +6,7 @@ import base64
 import bz2
 import contextlib
 import io
+import itertools
 import json
 import os
 import pickle
@@ -46,7 +47,7 @@ from modescape.records import PlannedStage, StageOutput
 from modescape.settings import Settings
 from modescape.spec import parse
 from modescape.store import Store
-from modescape.store.leases import Lease
+from modescape.store.leases import Lease, Leases
 from modescape.tables import Experiment, Stage
 
 TESTS = Path(__file__).parent
@@ -626,6 +627,26 @@ def test_a_worker_refuses_a_database_that_is_not_migrated(tmp_path: Path) -> Non
 def executor(made: House, runner: ToyRunner | None = None) -> Executor:
     files = Artifacts(made.settings.artifact_place)
     return Executor(made.store, files, made.settings, name="inline", runner=runner or ToyRunner(), machine=MACHINE)
+
+
+def test_progress_of_many_leaves_a_slow_database_time_for_other_things(
+    embedded: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, beat_all = [], Leases.beat_all
+
+    def slowly(self: Leases, progress: Any) -> Any:
+        told.append(time.monotonic())
+        time.sleep(0.02)  # stands for a thousand workers that wait for each other
+        return beat_all(self, progress)
+
+    monkeypatch.setattr(Leases, "beat_all", slowly)
+    monkeypatch.setattr("modescape.executor.TICK_SECONDS", 0.01)
+    monkeypatch.setattr("modescape.executor.TELL_SECONDS", 0.05)
+    experiment = embedded.launch(chains(1, steps=150, seconds=0.01)[:1])
+    executor(embedded).drain()
+    assert embedded.store.stages.of(experiment.id)[0].state == "succeeded"
+    assert len(told) >= 3
+    assert min(b - a for a, b in itertools.pairwise(told)) >= 20 * 0.02
 
 
 def test_an_experiment_runs_without_any_worker(embedded: House, capsys: pytest.CaptureFixture[str]) -> None:

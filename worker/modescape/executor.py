@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5  # how soon a wish is noticed; reading it costs 0.1 ms
 TELL_SECONDS = 1.0  # between progress events of one stage
+TELL_TIMES = 20.0  # as long as the last took, where that is longer: so many workers share a database that is slow
 # A stage that gives no sign of life for ten times as long as all of it should take, and for so long, hangs.
 HANGS_SECONDS, HANGS_TIMES = 600.0, 10.0
 UNPRICED_SECONDS = 8640.0  # what a stage of which nobody knows how long it takes should take: it has a day
@@ -468,6 +469,7 @@ class Executor:
 
     def _beat(self, seconds: float, over: threading.Event) -> None:
         tick, beaten = min(TICK_SECONDS, seconds / 6), time.monotonic()
+        pause = TELL_SECONDS
         patience = _patience([one.lease for one in self.current])
         seen, silent, looked = -1, 0.0, beaten
         while not over.wait(tick):
@@ -482,9 +484,9 @@ class Executor:
                 if controls and silent > patience:
                     self._end_hanging(controls, silent)
                     return
-                if now - beaten > seconds / 3 or (has_progress and now - beaten > TELL_SECONDS):
+                if now - beaten > seconds / 3 or (has_progress and now - beaten > pause):
                     self._tell(controls)
-                    beaten = now
+                    beaten, pause = now, max(TELL_SECONDS, TELL_TIMES * (time.monotonic() - now))
                 else:
                     for one in controls:
                         one.look()
