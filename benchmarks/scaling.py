@@ -3,11 +3,12 @@
     sudo python benchmarks/scaling.py [--workers 1,2,4,8,16] [--seconds 20]
 
 Each worker has a network namespace, a home and a cache of its own, as on a machine of its own (which takes root, and
-`ip`); the database, the broker and the bucket are reached over a bridge. Four questions:
+`ip`); the database, the broker and the bucket are reached over a bridge. Five questions:
 
 - *waiting*: stages that sleep 0.2 s and keep two small files, so that processors are no limit: what coordination costs.
 - *empty*: stages that only keep their files: how many a second the database and the bucket take, and what one costs in
   transactions, bytes written ahead, seconds of the database's processes, and commands of Redis.
+- *telling*: processes that write the progress of a stage each as often as they can: how much the database takes.
 - *training*: runs of SmallCNN on digits: images a second of all together, as far as there are cores.
 
 - *keeping*: an experiment of 1,000 solutions: bytes of the database and of the bucket for one.
@@ -217,6 +218,43 @@ def training(lab: Laboratories, workers: int) -> float:
     return float(images / _span(lab, row.id))
 
 
+TELLING = """
+import sys, time
+from modescape.records import Progress
+from modescape.settings import Settings
+from modescape.store import Store
+
+store, seconds = Store(Settings().database), float(sys.argv[2])
+lease = store.leases.claim(sys.argv[1])
+until, told = time.monotonic() + seconds, 0
+while time.monotonic() < until:
+    told += 1
+    store.leases.beat_all([(lease, Progress(told, 10**9, {"loss": 1.0}))])
+print(told)
+"""
+
+
+def telling(lab: Laboratories, processes: int, seconds: float) -> Json:
+    """Each has a stage, half of them of one experiment and half of another."""
+    planned = [PlannedStage("train", f"{i}", params={"run": i}) for i in range(processes)]
+    made = [
+        lab.store.experiments.create(name=f"telling {half}", spec=parse(SPEC), stages=planned, fresh=True)
+        for half in range(2)
+    ]
+    url = lab.settings.database.render_as_string(hide_password=False)
+    environment = {**os.environ, "MODESCAPE_DATABASE_URL": url, "MODESCAPE_HOME": str(lab.folder / "home")}
+    before, asked = lab.costs(), [sys.executable, "-c", TELLING]
+    running = [
+        subprocess.Popen([*asked, f"t{i}", f"{seconds}"], env=environment, stdout=subprocess.PIPE)
+        for i in range(processes)
+    ]
+    told = sum(int(process.communicate()[0]) for process in running)
+    spent = {key: round((value - before[key]) / told, 4) for key, value in lab.costs().items()}
+    for experiment in made:
+        lab.store.experiments.cancel(experiment.id)
+    return {"a_second": round(told / seconds, 1), "each": spent}
+
+
 def keeping(lab: Laboratories, bucket: buckets.S3Server) -> Json:
     """Bytes for a solution of the smallest network there is, with its share of stages, matrices and events."""
     document = {
@@ -286,7 +324,9 @@ def main(counts: Sequence[int], seconds: float) -> None:
                 rate = training(lab, count)
             rows[f"{count} workers"]["training"] = {"runs": 2 * count, "images_a_second": round(rate)}
             print(count, rows[f"{count} workers"]["training"], flush=True)
-        with lab.crew(2, "-P", "-m", "modescape.cli", "worker", "--name"):
+        rows["telling"] = {f"{count} processes": telling(lab, count, 10.0) for count in (1, 4)}
+        print(rows["telling"], flush=True)
+        with lab.crew(min(2, max(counts)), "-P", "-m", "modescape.cli", "worker", "--name"):
             rows["a solution"] = keeping(lab, files)
         print(rows["a solution"], flush=True)
     keep("scaling", rows, cores=os.cpu_count(), asleep=ASLEEP)
