@@ -7,10 +7,11 @@ import math
 import random
 import re
 import shutil
-from collections.abc import Collection
+import sys
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from modescape.imported.ensemble import Recipe
 from modescape.imported.memory import from_arrays
 from modescape.importing import Answers, bring_in
 from modescape.laboratory import Laboratory, started
-from modescape.plan import Limits, Machines, _critical_path, _wall_clock, plan, prepare, shape_of, too_much
+from modescape.plan import _AT_ONCE, Limits, Machines, _critical_path, _wall_clock, plan, prepare, shape_of, too_much
 from modescape.prices import (
     CALIBRATED,
     GUESSED,
@@ -477,3 +478,59 @@ def test_every_door_refuses_and_the_estimate_still_tells_the_price(
         assert re.search(r"MB of [\d.]+ GB\s+free", page)
         assert "of machine time" in page
         assert site.laboratory.store.experiments.page().total == 0
+
+
+# --- what a plan itself costs ----------------------------------------------------------------------------------------
+
+
+def lines_of(work: Callable[[], object]) -> int:
+    """Lines of Python that are run for it, each turn of a loop by itself: a time that no machine changes."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Callable[..., object]:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_a_plan_of_twice_as_many_runs_costs_twice_as_much(tmp_path: Path) -> None:
+    lab = started(tmp_path / "home", None).laboratory
+
+    def spec(runs: int) -> dict[str, Any]:
+        return {**SPEC, "ensemble": {"runs": runs}, "methods": [{"method": "random", "spread": 1, "typical": 1}]}
+
+    lab.prepare(spec(2))  # what is read once
+    few, many = (lines_of(lambda: lab.prepare(spec(runs))) for runs in (50, 100))  # noqa: B023  # asked at once
+    assert many < 2.2 * few, (few, many)
+
+
+def test_a_spec_or_a_sweep_of_very_many_stages_is_refused_before_they_are_planned(tmp_path: Path) -> None:
+    spec = {**SPEC, "ensemble": {"runs": 1000}, "connectivity": {}}
+    over = {"training.learning_rate": [i / 1e4 for i in range(1, 40)]}
+    cells = {"base": {**SPEC, "ensemble": {"runs": 900}}, "over": over}
+    with served(tmp_path / "home") as site, site.client() as client:
+        alone = client.post("/api/estimate", json={"spec": spec})
+        swept = client.post("/api/sweeps/estimate", json=cells)
+    assert (alone.status_code, alone.json()["errors"][0]["field"]) == (422, "spec.ensemble.runs")
+    assert "more than 15,000 stages" in alone.json()["detail"]
+    assert (swept.status_code, swept.json()["errors"][0]["field"]) == (422, "over")
+    assert "more than 50,000 stages" in swept.json()["detail"]
+
+
+def test_plans_take_turns_and_say_so_when_they_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modescape.plan.PLANNING_SECONDS", 0.05)
+    with served(tmp_path / "home") as site, site.client() as client:
+        with _AT_ONCE, _AT_ONCE:
+            refused = client.post("/api/estimate", json={"spec": SPEC})
+            lists = client.get("/api/experiments")
+        assert (refused.status_code, lists.status_code) == (409, 200)
+        assert refused.headers["retry-after"]
+        assert client.post("/api/estimate", json={"spec": SPEC}).status_code == 200

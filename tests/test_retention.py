@@ -14,7 +14,7 @@ from modescape.errors import NotFound
 from modescape.laboratory import Laboratory
 from modescape.retention import tidy
 from modescape.settings import Settings
-from modescape.tables import Deed, Experiment, Idempotency, Worker, utcnow
+from modescape.tables import Deed, Experiment, Idempotency, Selection, Worker, utcnow
 
 
 @pytest.fixture
@@ -42,6 +42,18 @@ def test_by_default_nothing_of_worth_is_forgotten(laboratory: Laboratory) -> Non
     assert laboratory.store.experiments.get("kept").archived_at is not None
     assert len(laboratory.store.deeds.page()) == 2
     assert all(map(laboratory.artifacts.exists, files))
+
+
+def test_selections_go_after_a_year(laboratory: Laboratory) -> None:
+    row = finished(laboratory, "kept")
+    old, young = (laboratory.store.results.put_selection(row.id, [number]) for number in (0, 1))
+    aged(laboratory, Selection, Selection.at, 366, Selection.key == old)
+    aged(laboratory, Selection, Selection.at, 364, Selection.key == young)
+    assert tidy(settings_of(laboratory, keep_selections_days=0.0)) == {}
+    assert tidy(laboratory) == {"selections": 1}
+    assert laboratory.store.results.selection(young).numbers == [1]
+    with pytest.raises(NotFound):
+        laboratory.store.results.selection(old)
 
 
 def kept(laboratory: Laboratory) -> int:

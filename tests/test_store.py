@@ -49,7 +49,7 @@ from modescape.records import (
 from modescape.registry import presets
 from modescape.settings import Settings
 from modescape.spec import parse
-from modescape.store import Store, in_memory
+from modescape.store import Store, in_memory, results
 from modescape.store.leases import Lease, Leases
 from modescape.store.outputs import write_rows
 from modescape.store.sweeps import NewCell
@@ -1405,11 +1405,33 @@ def test_measurements_get_the_one_name_of_their_group_and_lose_nothing(store: St
 
 def test_selections(store: Store) -> None:
     experiment = create(store)
-    key = store.results.put_selection(experiment.id, [3, 1, 3])
-    assert store.results.put_selection(experiment.id, [1, 3]) == key
-    assert store.results.selection(key).numbers == [1, 3]
+    with pytest.raises(InvalidInput, match="no solution 0"):
+        store.results.put_selection(experiment.id, [0])
+    finish(store, claim(store, "train/0"), predicted(0, 0))
+    with pytest.raises(InvalidInput, match="no solution 99999") as refused:
+        store.results.put_selection(experiment.id, range(100_000))
+    last = store.results.all_solutions(experiment.id)[-1].number
+    assert (refused.value.field, refused.value.allowed) == ("numbers", f"0 to {last}")
+    assert store.results.put_selection(experiment.id, [])
+    key = store.results.put_selection(experiment.id, [2, 1, 2])
+    assert store.results.put_selection(experiment.id, [1, 2]) == key
+    assert store.results.selection(key).numbers == [1, 2]
     with pytest.raises(NotFound):
         store.results.selection("nothing")
+
+
+def test_an_experiment_has_so_many_selections_and_of_more_the_newest(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "MOST_SELECTIONS", 2)
+    experiment, other = create(store), create(store)
+    for _ in range(2):
+        finish(store, claim(store, "train/0"), predicted(0, 0))
+    there = store.results.put_selection(other.id, [1])
+    keys = [store.results.put_selection(experiment.id, numbers) for numbers in ([0], [1], [2])]
+    with pytest.raises(NotFound):
+        store.results.selection(keys[0])
+    assert [store.results.selection(key).numbers for key in (*keys[1:], there)] == [[1], [2], [1]]
 
 
 def test_list_columns_can_be_derived_again(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import re
 import socket
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +25,7 @@ import httpx
 import numpy as np
 import pytest
 from fastapi.routing import APIRoute
-from serving import SPEC, Served, served, work
+from serving import SPEC, Served, free_port, served, work
 from sqlalchemy import text
 
 from modescape import neighbours, users
@@ -1210,12 +1211,38 @@ def test_users_and_tokens_by_command(
     store.close()
 
 
-def test_the_first_command_keeps_what_it_makes_to_its_account(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    add = "import os, sys\nfrom modescape.cli import main\nos.umask(0o022)\nsys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", add, "users", "add", "ada", "--admin", "--no-password"]
-    subprocess.run(command, env={**os.environ, "MODESCAPE_HOME": str(tmp_path)}, check=True, capture_output=True)
-    assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in tmp_path.glob("modescape.db*")} == {0}
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", [["users", "add", "ada", "--admin", "--no-password"], ["migrate"], ["launch", "quickstart"],
+                ["run", "-"], ["serve"], ["up"], ["worker"]],
+)  # fmt: skip
+def test_whichever_command_is_first_keeps_what_it_makes_to_its_account(
+    command: list[str], tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    """Where the home was there, and open, before; nothing that was in it was ours to close."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    home.chmod(0o755)
+    program = "import os, sys\nfrom modescape.cli import main\nos.umask(0o022)\nsys.exit(main(sys.argv[1:]))"
+    environment = {**os.environ, "MODESCAPE_HOME": str(home), "MODESCAPE_PORT": str(free_port())}
+    if command[0] in ("serve", "worker"):
+        subprocess.run([sys.executable, "-c", program, "migrate"], env=environment, check=True, capture_output=True)
+        home.chmod(0o755)
+    process = subprocess.Popen([sys.executable, "-c", program, *command], env=environment, stdin=subprocess.PIPE,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    try:
+        assert process.stdin
+        process.stdin.write(json.dumps(SPEC).encode() if "-" in command else b"")
+        process.stdin.close()
+        wait_until(lambda: home.stat().st_mode & 0o077 == 0 and any(home.glob("modescape.db")), 60, "a closed home")
+        if command[0] not in ("serve", "worker", "up"):
+            process.wait(60)
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) & 0o077 for path in home.rglob("*")}
+        assert modes
+        assert set(modes.values()) == {0}, modes
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def test_what_a_worker_does_is_nobodys_deed(lab: Lab) -> None:

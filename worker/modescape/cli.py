@@ -10,7 +10,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -35,8 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     command: Callable[[Settings, argparse.Namespace], int] = parsed.command
     try:
-        with extras.said():
-            status = command(read_settings(), parsed)
+        with extras.said(), _keeping_home(command):
+            settings = read_settings()
+            if command in _KEEPING and not (settings.open or getattr(parsed, "open", False)):
+                _close(settings.home)
+            status = command(settings, parsed)
         sys.stdout.flush()
         return status
     except InvalidInput as error:
@@ -62,6 +66,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"modescape: {lack}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _keeping_home(command: Callable[..., int]) -> Iterator[None]:
+    """What commands that make something in a home make is their account's alone; what they start inherits it."""
+    before = os.umask(0o077) if command in _KEEPING else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.umask(before)
+
+
+def _close(home: Path) -> None:
+    """To other accounts, where it is there already and open to them; one that is not ours stays as it is."""
+    try:
+        about = home.stat()
+    except OSError:
+        return
+    if about.st_uid == os.getuid() and about.st_mode & 0o077:
+        home.chmod(0o700)
+        print(f"closed {home} to other accounts; --open, or MODESCAPE_OPEN, leaves it as it is", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -212,8 +238,6 @@ def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _serving(settings: Settings, parsed: argparse.Namespace) -> Settings:
-    """A service's files are its account's alone; what it starts inherits both."""
-    os.umask(0o077)
     if not parsed.open:
         return settings
     os.environ["MODESCAPE_OPEN"] = "1"
@@ -241,7 +265,6 @@ def _one_thread() -> None:
 def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
     if parsed.check is not None:
         return _check_worker(settings, parsed.check)
-    os.umask(0o077)
     _one_thread()
     extras.require("worker", "modescape worker")
     from modescape.celery_queue import worker_main
@@ -782,6 +805,13 @@ def _settings(settings: Settings, _: argparse.Namespace) -> int:
     for name, field in Settings.model_fields.items():
         print(f"MODESCAPE_{name.upper():17} {shown(settings, name):40} {field.description}")
     return 0
+
+
+# What may make a home, or something in it.
+_KEEPING = frozenset({
+    _up, _serve, _worker, _migrate, _run, _import, _launch, _data, _verify, _purge, _restore,
+    user_commands.change_users,
+})  # fmt: skip
 
 
 if __name__ == "__main__":

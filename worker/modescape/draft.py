@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from modescape.errors import InvalidInput
 from modescape.prices import Work
 from modescape.records import DataInfo, Json, PlannedStage, SampleSet, Sizes
 from modescape.spec import ExperimentSpec
 from modescape.spec_parts import MethodSpec, steps_per_epoch
 
 Given = Mapping[int, Mapping[str, str]]
+MOST_STAGES = 15_000  # of one experiment: to plan them costs a second and a half
 
 
 @dataclass
@@ -87,8 +89,13 @@ class Draft:
     ) -> None:
         """Plan one stage; one that makes solutions owns the next `solutions` numbers, from params.first_number.
 
-        needs, wants, optional: as `PlannedStage` has them.
+        needs, wants, optional: as `PlannedStage` has them. Raises InvalidInput where an experiment would have too many.
         """
+        if len(self.stages) >= MOST_STAGES:
+            raise InvalidInput(
+                f"this makes more than {MOST_STAGES:,} stages", field="ensemble.runs",
+                allowed="fewer runs, or fewer methods and studies; what is wanted of more makes several experiments",
+            )  # fmt: skip
         if solutions:
             params = {**params, "first_number": self.next_number}
             self.next_number += solutions

@@ -19,6 +19,7 @@ from __future__ import annotations
 import heapq
 import json
 import math
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from modescape import initial
 from modescape.datasets import here
 from modescape.draft import Draft, Given
 from modescape.drawing.words import duration
-from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
+from modescape.errors import Busy, DataCorrupt, DataMissing, InvalidInput, Problem
 from modescape.outage import megabytes
 from modescape.own_sets import place_name
 from modescape.prices import INFERRED, TAKEN_OVER, Calibration, Cost, Finished, Prices
@@ -302,6 +303,11 @@ def _look_up(spec: ExperimentSpec, info: DataInfo, folders: tuple[Path, ...], mi
     return with_studies(spec, changed)
 
 
+# A plan of thousands of stages holds the interpreter for a second: those who only read are served between two of them.
+_AT_ONCE = threading.BoundedSemaphore(2)
+PLANNING_SECONDS = 20.0  # that a plan waits for its turn
+
+
 def plan(
     spec: ExperimentSpec,
     info: DataInfo,
@@ -314,8 +320,20 @@ def plan(
     """Stages in the order they should be claimed, with their needs, number blocks and costs.
 
     machines: who will do it; gpu: one with a GPU, where something is known of any; done: which stage keys have
-    succeeded here, None where nothing may be taken over; given: as `Draft` has it.
+    succeeded here, None where nothing may be taken over; given: as `Draft` has it. Raises InvalidInput where they are
+    too many, Busy where too many plans are made in this process.
     """
+    if not _AT_ONCE.acquire(timeout=PLANNING_SECONDS):
+        raise Busy("many plans are being made; try again in a moment")
+    try:
+        return _planned(spec, info, machines, gpu, done, given)
+    finally:
+        _AT_ONCE.release()
+
+
+def _planned(
+    spec: ExperimentSpec, info: DataInfo, machines: Machines, gpu: Machines | None, done: Done | None, given: Given
+) -> Plan:
     draft = drafted(spec, info, given)
     here = _here_already(draft, machines.numerics, done)
     costs = _costs(draft, prices_of(spec, info, machines), here)

@@ -28,6 +28,8 @@ def tidy(laboratory: Laboratory) -> dict[str, int]:
     if days := settings.keep_days:
         found["workers"] = store.workers.forget(timedelta(days=days))
         found["requests"] = store.experiments.forget_requests(timedelta(days=days))
+    if days := settings.keep_selections_days:
+        found["selections"] = store.results.forget_selections(timedelta(days=days))
     if days := settings.keep_deeds_days:
         found["deeds"] = store.deeds.forget(timedelta(days=days))
     if days := settings.keep_archived_days:

@@ -135,6 +135,10 @@ class Settings(BaseSettings):
         90.0, ge=0, description="Days until workers that were not heard of, and keys of requests that may be repeated, "
         "are forgotten; 0: never.",
     )  # fmt: skip
+    keep_selections_days: float = Field(
+        365.0, ge=0, description="Days until a selection of solutions that an address names by a key is forgotten; 0: "
+        "never.",
+    )  # fmt: skip
     keep_deeds_days: float = Field(0.0, ge=0, description="Days until it is forgotten who did what; 0: never.")
     keep_archived_days: float = Field(
         0.0, ge=0, description="Days after which archived experiments are deleted for good; 0: never."

@@ -36,7 +36,7 @@ GRACE_SECONDS = 20.0  # a worker hands its stage back after its current step
 
 def up(settings: Settings) -> int:
     """Run the product until told to stop; 0 after an orderly end, also when it was running already (and says where)."""
-    home = _own_home(settings.home, private=not settings.open)
+    home = _own_home(settings.home)
     lock = _lock(home) or _lock_of_one_that_ends(home)
     if lock is None:
         print(f"Modescape is already running at {_entrance(_address(home), settings)}", flush=True)
@@ -60,13 +60,9 @@ def up(settings: Settings) -> int:
     return 0
 
 
-def _own_home(home: Path, *, private: bool) -> Path:
+def _own_home(home: Path) -> Path:
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = home.stat()
-        if private and about.st_uid == os.getuid() and about.st_mode & 0o077:
-            home.chmod(0o700)
-            print(f"closed {home} to other accounts; --open leaves it as it is", flush=True)
         probe = home / f".write-{os.getpid()}"
         probe.touch()
         probe.unlink()

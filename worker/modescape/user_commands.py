@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import os
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -26,7 +25,7 @@ DAYS = 90.0
 
 
 def add_to(command: Callable[[str, Command, str], ArgumentParser]) -> None:
-    people = command("users", _users, "list who may sign in; add, change or remove somebody; link: sign in once")
+    people = command("users", change_users, "list who may sign in; add, change or remove somebody; link: sign in once")
     actions = ("list", "add", "change", "password", "remove", "link")
     people.add_argument("action", nargs="?", default="list", choices=actions)
     people.add_argument("name", nargs="?", help="who")
@@ -47,14 +46,13 @@ def _store(settings: Settings, *, new: bool = False) -> Store:
     from modescape.store import Store
 
     if new:  # the first admin is added before a server ever ran
-        os.umask(0o077)  # also where the home is there already, and open
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         upgrade(settings.database)
     check_schema(settings.database)
     return Store(settings.database)
 
 
-def _users(settings: Settings, parsed: argparse.Namespace) -> int:
+def change_users(settings: Settings, parsed: argparse.Namespace) -> int:
     store = _store(settings, new=parsed.action == "add")
     if parsed.action == "list":
         for row in store.users.all():

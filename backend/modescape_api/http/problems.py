@@ -90,7 +90,7 @@ KINDS = {
             409,
             "Not in the present state",
             "The request does not fit what the experiment is doing now, or the Idempotency-Key was used with another "
-            "body. With a Retry-After, many files are being read for others: ask again then.",
+            "body. With a Retry-After, many files are being read or plans made for others: ask again then.",
         ),
         Kind(
             "data-missing",

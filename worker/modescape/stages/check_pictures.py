@@ -5,14 +5,13 @@ One stage for each folder of the spec. It leaves nothing that others compute wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from modescape.draft import Draft
 from modescape.errors import DataCorrupt
 from modescape.kept_picture_checks import PICTURE_CHECK, check_once, own_folders
 from modescape.prices import Work
-from modescape.records import Need, PlannedStage
+from modescape.records import PlannedStage
 from modescape.science.data.picture_check import check_key
 from modescape.stages.stage import Context, Json, Task, planner, stage
 
@@ -27,15 +26,15 @@ def plan(draft: Draft) -> None:
     for field in own_folders(draft.spec):
         pictures = draft.info.train_total + draft.info.test_total if field == "data" else 0
         draft.add(PICTURE_CHECK, field, {}, Work(other=pictures * SECONDS_PER_PICTURE))
-    checks = draft.stages[planned:]
-    draft.stages = [*checks, *(_after(stage, draft.keys(PICTURE_CHECK)) for stage in draft.stages[:planned])]
+    checks, others = draft.stages[planned:], draft.stages[:planned]
+    if any(check.key == "data" for check in checks):
+        others = [_after(stage) for stage in others]
+    draft.stages = [*checks, *others]
 
 
-def _after(stage: PlannedStage, checks: Sequence[Need]) -> PlannedStage:
+def _after(stage: PlannedStage) -> PlannedStage:
     """The stage with its arrow to the check of the training pictures. Studies ask for the checks of their own."""
-    if stage.needs or stage.wants or (PICTURE_CHECK, "data") not in checks:
-        return stage
-    return replace(stage, needs=((PICTURE_CHECK, "data"),))
+    return stage if stage.needs or stage.wants else replace(stage, needs=((PICTURE_CHECK, "data"),))
 
 
 def _parts(task: Task) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from pydantic import ValidationError
@@ -69,7 +70,7 @@ def here_already(
     which nothing is here costs as many keys as it has stages without needs. Whether every file is still on the disk is
     looked at when the stage is claimed.
     """
-    planned = {(one.kind, one.key): one for one in stages}
+    planned = {(one.kind, one.key): (place, one) for place, one in enumerate(stages)}
     found: dict[Need, str] = {}
     waiting = [one for one in stages if not KINDS[one.kind].only_looks(one.key)]
     taken = {(one.kind, one.key): _taken(spec, one, planned) for one in waiting}
@@ -88,10 +89,11 @@ def here_already(
     return set(found)
 
 
-def _taken(spec: ExperimentSpec, one: PlannedStage, planned: Mapping[Need, PlannedStage]) -> list[Need]:
-    """Whose results a stage takes if nothing fails, in the order of the plan."""
-    waited = {*one.needs, *one.wants}
-    stages = [stage for name, stage in planned.items() if name in waited and not KINDS[name[0]].only_looks(name[1])]
+def _taken(spec: ExperimentSpec, one: PlannedStage, planned: Mapping[Need, tuple[int, PlannedStage]]) -> list[Need]:
+    """Whose results a stage takes if nothing fails, in the order of the plan. planned: with their places in it."""
+    waited = {*one.needs, *one.wants} & planned.keys()
+    found = sorted((planned[name] for name in waited if not KINDS[name[0]].only_looks(name[1])), key=itemgetter(0))
+    stages = [stage for _, stage in found]
     return [(stage.kind, stage.key) for stage in healthy_needs(KINDS[one.kind], Task.of(one, spec), stages)]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import select
+from sqlalchemy import delete, func, select
 
 from modescape import columns
-from modescape.errors import NotFound
+from modescape.errors import InvalidInput, NotFound
 from modescape.listing import AnyOf, Condition, Listing, Page
 from modescape.store.lookup import find_experiment
 from modescape.store.transaction import Subject
@@ -18,6 +19,7 @@ from modescape.tables import Matrix, Measurement, Run, Selection, Solution
 
 SOLUTIONS = Listing(columns.SOLUTIONS)
 MEASUREMENTS = Listing(columns.MEASUREMENTS)
+MOST_SELECTIONS = 500  # of one experiment: anybody who reads it may make them
 
 
 class Results(Subject):
@@ -95,13 +97,28 @@ class Results(Subject):
             return session.scalars(select(Matrix).where(*mine)).one_or_none()
 
     def put_selection(self, experiment_id: str, numbers: Iterable[int]) -> str:
-        """A short key for a set of solutions; the same set has the same key."""
+        """A short key for a set of solutions; the same set has the same key. An experiment has so many selections; of
+        more, those that were made longest ago are forgotten. Raises InvalidInput for numbers that are no solution's."""
         chosen = sorted(set(numbers))
         key = hashlib.sha256(orjson.dumps([experiment_id, chosen])).hexdigest()[:12]
+        mine = Selection.experiment_id == experiment_id
         with self.database.writing() as change:
+            session = change.session
+            last = session.scalar(select(func.max(Solution.number)).where(Solution.experiment_id == experiment_id))
+            if chosen and (last is None or chosen[-1] > last):
+                allowed = "none: there are no solutions yet" if last is None else f"0 to {last}"
+                raise InvalidInput(f"there is no solution {chosen[-1]}", field="numbers", allowed=allowed)
             row = {"key": key, "experiment_id": experiment_id, "numbers": chosen, "at": change.now}
             change.insert_missing(Selection, [row])
+            kept = select(Selection.key).where(mine).order_by(Selection.at.desc(), Selection.key).limit(MOST_SELECTIONS)
+            session.execute(delete(Selection).where(mine, Selection.key.not_in(session.scalars(kept).all())))
         return key
+
+    def forget_selections(self, age: timedelta) -> int:
+        """Those that were made longer ago; how many."""
+        with self.database.writing() as change:
+            result = change.session.execute(delete(Selection).where(Selection.at < change.now - age))
+            return int(result.rowcount)  # type: ignore[attr-defined]
 
     def selection(self, key: str) -> Selection:
         """Raises NotFound."""

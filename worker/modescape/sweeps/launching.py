@@ -22,6 +22,7 @@ from modescape.sweeps.asked import Asked, Cell, SweepDocument, read, said
 from modescape.tables import Experiment, Sweep
 
 MOST_PROBLEMS = 40  # told at once
+MOST_STAGES = 50_000  # of all cells: to plan them twice costs ten seconds
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,12 @@ def prepare(
     found: list[PreparedCell] = []
     problems: dict[Problem, None] = {}
     missing: list[Problem] = []
+    stages = 0
     for cell in asked.cells():
+        if stages > MOST_STAGES:
+            raise InvalidInput(
+                f"these cells have more than {MOST_STAGES:,} stages", field="over", allowed="fewer cells"
+            )
         try:
             spec = resolve(cell.document)
             if not fresh:
@@ -88,6 +94,7 @@ def prepare(
             prepared = make(spec, as_published=as_published, **({} if fresh else {"done": known}))
             known.end_cell(prepared)
             found.append(PreparedCell(cell, prepared))
+            stages += len(prepared.plan.stages)
         except DataMissing as error:
             missing += _placed(cell, error.problems)
         except (InvalidInput, DataCorrupt) as error:
