@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 from collections.abc import Iterator
@@ -15,9 +17,13 @@ from scipy import stats
 from serving import SPEC, Served, served
 
 import modescape as ms
-from modescape.comparing import BOUNDS, Reading, differing, told_apart
+from modescape.comparing import _together, differing, told_apart
+from modescape.comparing.ensembles import BOUNDS, Reading, Value
+from modescape.drawing.layers import Axes, Layer, Series
+from modescape.drawing.overlay import Member, draw, overlaid
 from modescape.errors import InvalidInput, NotFound
 from modescape.executor import Executor
+from modescape.registry import figures
 from modescape.results import Results
 from modescape.store import Store
 from modescape.testing.stores import create
@@ -36,6 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             "other": {**THREE, "ensemble": {"runs": 4, "seed": 9}, "methods": []},
             "same": {**THREE, "methods": []},
             "waiting": {**THREE, "ensemble": {"runs": 2, "seed": 5}},
+            "seeded": {**THREE, "training": {**LEARNING, "learning_rate": 0.002}, "methods": []},
         }.items():
             row = laboratory.create(spec, name=name)
             if name != "waiting":
@@ -119,12 +126,75 @@ def test_an_interval_ends_where_its_number_can_be(
 
 def test_experiments_with_the_same_networks_have_no_interval_between_them(site: Served) -> None:
     found = ask(site, "one", "same", "other")
-    assert found["shared_networks"] == [{"experiments": ["one", "same"], "networks": 3}]
+    together = {"experiments": ["one", "same"], "networks": 3, "runs": [[0, 0], [1, 1], [2, 2]]}
+    assert found["shared_networks"] == [together]
     for number in found["numbers"].values():
         same, other = number["differences"][1:]
-        assert same["value"] == 0
         assert same["low"] is None
-        assert (other["low"] is not None) == (number["name"] != "ensemble")
+        if number["name"] != "seconds":
+            assert (same["value"], same["how"], same["p"], same["stands"]) == (0, "identical", None, False)
+            is_of_runs = not number["name"].startswith("ensemble")
+            assert (other["low"] is not None, other["how"]) == (is_of_runs, "welch" if is_of_runs else "")
+
+
+@pytest.mark.slow
+def test_runs_that_began_from_the_same_seeds_are_paired(site: Served) -> None:
+    """Against scipy's paired test, and the jackknife over runs of the difference itself."""
+    found = ask(site, "one", "seeded")
+    assert found["shared_networks"] == []
+    (first, truth), (second, _) = labels(site, "one"), labels(site, "seeded")
+    a, b = (first == truth).mean(axis=1), (second == truth).mean(axis=1)
+    told = found["numbers"]["accuracy"]["differences"][1]
+    tested = stats.ttest_rel(b, a)
+    ends = tested.confidence_interval(0.95)
+    assert (told["how"], told["runs"]) == ("paired", 3)
+    assert [told["value"], told["low"], told["high"]] == pytest.approx([(b - a).mean(), ends.low, ends.high])
+    assert told["p"] == pytest.approx(tested.pvalue)
+    assert told["stands"] == (tested.pvalue < 0.05)
+    both = np.stack([first, second])
+    differ = [apart(np.delete(both[1], i, 0)) - apart(np.delete(both[0], i, 0)) for i in range(3)]
+    error = math.sqrt(2 / 3 * np.square(np.array(differ) - np.mean(differ)).sum())
+    half = stats.t.ppf(0.975, 2) * error
+    told = found["numbers"]["disagreement"]["differences"][1]
+    assert told["high"] - told["value"] == pytest.approx(half)
+    assert ask(site, "seeded", "other")["numbers"]["accuracy"]["differences"][1]["how"] == "welch"
+
+
+def test_scores_are_those_of_the_predictions(site: Served) -> None:
+    """Brier and NLL from the kept logits; of a run their mean, of all together those of the mean of probabilities."""
+    numbers = ask(site, "one", "other")["numbers"]
+    results = Results(site.laboratory.store, site.laboratory.artifacts, "one")
+    logits = np.stack([results.logits(one, "test") for one in results.solutions(role="optimum")]).astype(np.float64)
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    odds /= odds.sum(-1, keepdims=True)
+    truth = results.true_labels("test")
+    at, whole = np.arange(len(truth)), odds.mean(0)
+
+    def brier(p: NDArray[np.float64]) -> float:
+        return float(np.square(p - np.eye(p.shape[-1])[truth]).sum(-1).mean())
+
+    told = {name: number["values"][0]["value"] for name, number in numbers.items()}
+    assert told["brier"] == pytest.approx(np.mean([brier(p) for p in odds]), rel=1e-4)
+    assert told["ensemble-brier"] == pytest.approx(brier(whole), rel=1e-4)
+    assert told["nll"] == pytest.approx(np.mean([-np.log(p[at, truth]).mean() for p in odds]), rel=1e-4)
+    assert told["ensemble-nll"] == pytest.approx(-np.log(whole[at, truth]).mean(), rel=1e-4)
+    alone = (odds.argmax(-1) == truth).mean()
+    assert told["gain"] == pytest.approx((whole.argmax(-1) == truth).mean() - alone, abs=1e-6)
+    assert told["seconds"] == results.experiment.seconds
+    assert numbers["gain"]["values"][0]["low"] is not None
+
+
+def test_of_many_differences_those_stand_that_holm_leaves() -> None:
+    """.01, .02 and .03 of three at 5 %: the limits are .05 / 3, .05 / 2 and .05; a fourth at .04 keeps all but .01."""
+
+    def standing(*p_values: float | None) -> list[bool]:
+        given = [None if p is None else Value(value=1.0, p=p) for p in p_values]
+        return [one is not None and one.stands for one in _together(given)]
+
+    assert standing(0.03, 0.01, 0.02) == [True, True, True]
+    assert standing(0.03, 0.01, 0.02, 0.04) == [False, True, False, False]
+    assert standing(0.03, None, 0.2) == [False, False, False]
+    assert standing(0.049) == [True]
 
 
 def test_experiments_on_different_input_scales_are_compared_with_a_caution(site: Served) -> None:
@@ -192,7 +262,7 @@ def test_of_what_was_made_elsewhere_nothing_is_told_that_nobody_knows(site: Serv
         (["one"], 422, "nothing to be compared with"),
         (["one", "one"], 422, "nothing to be compared with"),
         (["one", "none such"], 404, "none such"),
-        ([f"n{i}" for i in range(25)], 422, "up to 24"),
+        ([f"n{i}" for i in range(51)], 422, "up to 50"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_words(site: Served, names: list[str], status: int, said: str) -> None:
@@ -225,7 +295,7 @@ def test_a_notebook_compares_by_name_or_what_it_has_at_hand(site: Served) -> Non
 def test_experiments_of_two_homes_are_compared_and_equal_networks_known(site: Served, tmp_path: Path) -> None:
     lab = ms.run({**THREE, "methods": []}, folder=tmp_path, name="elsewhere", progress=False)
     found = ms.compare(lab, "one", "other", folder=site.settings.home)
-    assert [tuple(shared) for shared in found.shared] == [(0, 1, 3)]
+    assert [tuple(shared) for shared in found.shared] == [(0, 1, 3, ((0, 0), (1, 1), (2, 2)))]
     same, other = found.number("accuracy").differences[1:]
     assert same is not None
     assert other is not None
@@ -246,10 +316,10 @@ def test_networks_are_the_same_however_their_outputs_were_given(site: Served, tm
         progress=False,
     )  # fmt: skip
     found = ms.compare("one", lab, folder=site.settings.home)
-    assert [tuple(shared) for shared in found.shared] == [(0, 1, 2)]
+    assert [tuple(shared) for shared in found.shared] == [(0, 1, 2, ((1, 0), (2, 1)))]
     difference = found.number("accuracy").differences[1]
     assert difference is not None
-    assert difference.low is None
+    assert (difference.low, difference.how) == (None, "shared")
 
 
 def test_a_comparison_reads_as_a_table(site: Served) -> None:
@@ -281,11 +351,11 @@ def test_a_number_is_drawn_with_its_intervals_for_those_that_have_it(site: Serve
     assert [(x - less, x + more) for x, less, more in ends] == [pytest.approx((v.low, v.high)) for v in known]
 
 
-@pytest.mark.parametrize("named", [(), ("one",), ("one",) * 25])
-def test_fewer_than_two_or_more_than_twenty_four_are_refused(site: Served, named: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("named", [(), ("one",), ("one",) * 51])
+def test_fewer_than_two_or_more_than_fifty_are_refused(site: Served, named: tuple[str, ...]) -> None:
     with pytest.raises(InvalidInput, match=f"{len(named)} were named") as refused:
         ms.compare(*named, folder=site.settings.home)
-    assert refused.value.problems[0].allowed == "two to 24 of them"
+    assert refused.value.problems[0].allowed == "two to 50 of them"
 
 
 def test_what_is_not_there_is_named(site: Served) -> None:
@@ -314,6 +384,59 @@ def test_a_notebook_has_the_numbers_of_the_paper_with_what_is_nearest(site: Serv
     assert "instead of MediumCNN" in lines[at + 1]
 
 
+# -- on one picture ---------------------------------------------------------------------------------------------------
+
+
+def test_a_figure_of_several_experiments_holds_the_numbers_of_each(site: Served) -> None:
+    """The points of the plane are those of each experiment's own figure; what has none is named."""
+    asked = {"e": ["one", "seeded", "waiting"], "arrays": "list"}
+    with site.client() as client:
+        answer = client.get("/api/compare/figures/ensembles.json", params=asked)
+        again = client.get("/api/compare/figures/ensembles.json", params=asked,
+                           headers={"If-None-Match": answer.headers["etag"]})  # fmt: skip
+        table = client.get("/api/compare/figures/ensembles.csv", params=asked).text
+        own = client.get("/api/experiments/one/figures/ensembles.csv").text
+        html = client.get("/api/compare/figures/ensembles.html", params=asked)
+    assert (answer.status_code, again.status_code, html.status_code) == (200, 304, 200)
+    told = answer.json()
+    assert {trace["meta"]["experiment"] for trace in told["data"]} == {"e:one", "e:seeded"}
+    assert told["words"]["missing"].startswith("Not here: waiting: ")
+    assert "Colour means experiment here" in told["words"]["caption"]
+    rows = list(csv.DictReader(io.StringIO(table)))
+    mine = [float(row["y"]) for row in rows if (row["experiment"], row["panel"], row["method"]) == (
+        "one", "accuracy", "independent")]  # fmt: skip
+    theirs = [float(row["mean"]) for row in csv.DictReader(io.StringIO(own)) if (row["method"], row["measure"]) == (
+        "independent", "accuracy")]  # fmt: skip
+    assert mine == pytest.approx([100 * value for value in theirs])
+
+
+def test_more_than_eight_experiments_are_grey_until_they_are_pointed_at() -> None:
+    def inks(count: int) -> set[str]:
+        line = Series(panel="p", group="independent", x=np.arange(3.0), y=np.arange(3.0))
+        layer = Layer((Axes("p", "x", "y"),), (line,))
+        members = [Member(f"n{i}", f"n <b>{i}</b>", layer) for i in range(count)]
+        figure = figures["ensembles"]
+        drawn = draw(overlaid(figure, figure.options(), members), "light")
+        assert (drawn.layout.meta.get("lit") is not None) == (count > 8)
+        assert not any("<b>" in trace.name for trace in drawn.data)
+        return {trace.line.color for trace in drawn.data}
+
+    assert [len(inks(count)) for count in (1, 2, 8, 9, 50)] == [1, 2, 8, 1, 1]
+
+
+def test_what_cannot_lie_over_others_is_refused_in_words(site: Served) -> None:
+    with site.client() as client:
+        for path, status, words in (
+            ("similarity-runs.json?e=one&e=other", 422, "cannot be laid over"),
+            ("none.json?e=one", 404, "there is no figure"),
+            ("ensembles.json", 422, "e"),
+            ("ensembles.json?e=one&panel=odd", 422, "panel"),
+        ):
+            answer = client.get(f"/api/compare/figures/{path}")
+            assert answer.status_code == status, answer.text
+            assert words in answer.text
+
+
 # -- the page ---------------------------------------------------------------------------------------------------------
 
 
@@ -324,10 +447,12 @@ def test_the_page_asks_for_what_is_missing_and_shows_the_rest(site: Served) -> N
         assert "Choose what to compare one with" in one
         assert '<option value="one">' not in one
         page = client.get("/compare?e=one&e=other").text
+        beside = client.get("/compare?e=one&e=other&pictures=beside").text
         asked = client.post("/compare", data={"ref": ["one", "other"], "next": "/"})
         forged = client.post("/compare", data={"ref": ["one", "other"]}, headers={"Origin": "http://evil.example"})
     assert "Ensemble › seed" in page
-    assert page.count('data-figure="trajectories"') == 2
+    assert page.count('data-figure="trajectories"') == 1
+    assert beside.count('data-figure="trajectories"') == 2
     assert 'data-figure="plane"' not in page  # only one of them has samples
     assert (asked.status_code, asked.headers["location"]) == (303, "/compare?e=one&e=other")
     assert forged.status_code == 403

@@ -633,13 +633,18 @@ def test_compared_figures_have_the_same_axes_and_zoom_together(
     page.locator("h1").click()
     page.keyboard.press("c")
     page.wait_for_url(re.compile(r"/compare\?e=[a-z-]+&e=[a-z-]+$"))
+    page.get_by_role("link", name="Side by side").click()
+    page.wait_for_url(re.compile(r"&pictures=beside$"))
     open_figures(page)
     ranges = """name => [...document.querySelectorAll(`[data-figure=${name}] .plot`)].map(
         plot => ["xaxis", "yaxis"].map(axis => plot._fullLayout[axis].range.map(x => x.toFixed(6)).join()).join(" "))"""
     for name in ("trajectories", "reliability"):
         one, other = page.evaluate(ranges, name)
         assert one == other, name
-    page.get_by_label("same axes").uncheck()
+    scales = """() => [...document.querySelectorAll("[data-figure=similarity-runs] .plot")].map(plot => plot._fullData
+        .filter(trace => trace.type === "heatmap").map(map => `${map.zmin} ${map.zmax}`).join())"""
+    page.wait_for_function(f"() => new Set(({scales})()).size === 1")
+    page.get_by_label("same scales").uncheck()
     page.wait_for_function(f"() => new Set(({ranges})('trajectories')).size === 2")  # one trained longer than the other
     first = "document.querySelector('[data-figure=trajectories] .plot')"
     page.evaluate(f"() => Plotly.relayout({first}, {{'xaxis.range': [0.5, 1]}})")
@@ -660,6 +665,32 @@ def test_compared_figures_have_the_same_axes_and_zoom_together(
     page.evaluate(f"() => Plotly.relayout({first}, {{'xaxis.autorange': true, 'yaxis.range': [-1000, 1000]}})")
     page.wait_for_function(f"() => ({gaps})().every(gap => gap > 14.5 && gap < 16)")
     assert len(page.evaluate(gaps)) > 0
+    assert seen.wrong == []
+    page.context.close()
+
+
+def test_experiments_lie_over_each_other_by_colour_and_leave_by_the_legend(
+    launched: str, another: str, site: Served, browser: Browser
+) -> None:
+    seen = tab(browser, site, viewport={"width": 1440, "height": 900})
+    page = seen.page
+    slug = site.laboratory.store.experiments.get(another).slug
+    page.goto(f"/compare?e={launched}&e={slug}")
+    open_figures(page)
+    plot = page.locator("#trajectories-over .plot")
+    traces = """name => (document.getElementById(`${name}-over`).querySelector(".plot").data ?? [])
+        .map(trace => [trace.meta.experiment, (trace.line ?? trace.marker).color, trace.visible])"""
+    drawn = page.evaluate(traces, "trajectories")
+    inks = {one: {ink for experiment, ink, _ in drawn if experiment == f"e:{one}"} for one in (launched, slug)}
+    assert [len(found) for found in inks.values()] == [1, 1], inks
+    assert inks[launched] != inks[slug]
+    assert "on the same axes" in (plot.get_attribute("aria-label") or "")
+    button = page.locator(f"button[data-group='e:{slug}']")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "false")
+    page.wait_for_function(f"() => ({traces})('trajectories').every(([e, , on]) => on === (e !== 'e:{slug}'))")
+    page.reload()  # and the address remembers it
+    expect(button).to_have_attribute("aria-pressed", "false")
     assert seen.wrong == []
     page.context.close()
 

@@ -22,7 +22,7 @@ from serving import SPEC, Served, served, work
 from unlucky import weigh
 
 from modescape.cli import main
-from modescape.comparing import BOUNDS, Reading, Value, difference_bounds
+from modescape.comparing.ensembles import BOUNDS, Ensemble, Reading, Value, difference_bounds
 from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.executor import Executor
 from modescape.laboratory import started
@@ -34,7 +34,7 @@ from modescape.store import Store
 from modescape.store.sweeps import NewCell
 from modescape.sweeps import launching, telling
 from modescape.sweeps.asked import exact, read
-from modescape.sweeps.numbers import Measured, Numbers
+from modescape.sweeps.numbers import Numbers
 from modescape.sweeps.running import Swept
 from modescape.sweeps.telling import CellAnswer, Verdict
 from modescape_api.http.replies import csv_lines
@@ -268,7 +268,7 @@ def test_the_gain_is_that_of_averaged_probabilities(swept: Swept) -> None:
     if error:
         assert found.high == pytest.approx(found.value + stats.t.ppf(0.975, 2) * error)
     assert row.ensemble_accuracy == pytest.approx(found.value + single)
-    measured = Measured(results).statistics["gain"]
+    measured = Ensemble(results).statistics["gain"]
     assert measured is not None
     assert math.isnan(measured(np.array([1]))), "so that of two runs there is no spread"
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { apart, rangeAsked, sharedRanges, zoomed } from "../../frontend/static/figure/axes.js";
+import { apart, rangeAsked, sharedRanges, sharedScales, zoomed } from "../../frontend/static/figure/axes.js";
 import { absentWords } from "../../frontend/static/figure/caption.js";
 import { compose, runs, standIns } from "../../frontend/static/figure/compose.js";
 import { decodeArrays, indexOf, indicesAt, indicesIn, solutionMarks } from "../../frontend/static/figure/decode.js";
@@ -116,6 +116,21 @@ test("shared axes hold every plot, and an axis that one plot cannot share is nob
   const plots = [{ xaxis: [0, 3], yaxis: [1, 2], xaxis2: null }, { xaxis: [-1, 2], xaxis2: [0, 1] }];
   assert.deepEqual(sharedRanges(plots), { xaxis: [-1, 3], yaxis: [1, 2] });
   assert.deepEqual(sharedRanges([]), {});
+});
+
+test("shared colour scales hold the values of every map at the same place", () => {
+  const map = (zmin, zmax) => ({ type: "heatmap", zmin, zmax });
+  const figures = [[map(0, 0.4), { type: "scatter" }, map(-1, 1)], [map(0.1, 0.9), map(5, 6)], [{ type: "scatter" }]];
+  assert.deepEqual(sharedScales(figures), { 0: [0, 0.9], 1: [5, 6], 2: [-1, 1] });
+  assert.deepEqual(sharedScales([]), {});
+});
+
+test("a group of the legend, or an experiment on one picture with others, is switched off", () => {
+  const figure = { data: ["a", "b"].map(slug => ({ type: "scatter", legendgroup: "random", meta: { experiment: `e:${slug}` } })), layout: {} };
+  const seen = hidden => compose(figure, [], { ...all, hidden: new Set(hidden) }).data.map(trace => trace.visible);
+  assert.deepEqual(seen(["e:b"]), [true, false]);
+  assert.deepEqual(seen(["random"]), [false, false]);
+  assert.deepEqual(seen([]), [true, true]);
 });
 
 test("names that meet are parted around their mean, in their order, and others stay", () => {

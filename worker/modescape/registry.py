@@ -489,6 +489,7 @@ class Figure(Entry):
     full: bool = field(metadata=_INTERNAL)
     tell: Callable[..., Any] = field(repr=False, metadata=_INTERNAL)
     draw: Callable[..., Any] = field(repr=False, metadata=_INTERNAL)
+    lay: Callable[..., Any] | None = field(default=None, repr=False, metadata=_INTERNAL)
 
 
 @dataclass(frozen=True, kw_only=True)

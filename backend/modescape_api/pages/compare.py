@@ -9,7 +9,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 
 from modescape.comparing import MOST, compare, told_apart, voice_of_all
+from modescape.comparing.ensembles import plain
 from modescape.drawing.figure import Legend, of_experiment
+from modescape.drawing.overlay import MARK, MOST_COLOURS
 from modescape.listing import ListQuery
 from modescape.registry import Figure, figures, studies
 from modescape.spec import stored
@@ -24,14 +26,17 @@ router = APIRouter()
 
 
 @router.get("/compare")
-def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Query()] = ()) -> Response:
-    """Two and more experiments side by side; with fewer, a form that asks for them."""
+def compare_page(
+    request: Request, here: Here, e: Annotated[tuple[str, ...], Query()] = (), pictures: str = "one"
+) -> Response:
+    """Two and more experiments on one picture or side by side; with fewer, a form that asks for them."""
     asked = chosen(here, e)
     rows = [one.experiment for one in asked]
     slugs = [row.slug for row in rows]
 
     def beside(names: Sequence[str]) -> str:
-        return f"/compare?{urlencode([('e', name) for name in names])}"
+        kept = [("pictures", "beside")] if pictures == "beside" else []
+        return f"/compare?{urlencode([*(('e', name) for name in names), *kept])}"
 
     found = compare(*asked) if len(asked) > 1 else None
     voice = voice_of_all(rows)
@@ -64,6 +69,11 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
         others=others,
         last_event=here.store.events.last_id(),
         query=urlencode([("e", slug) for slug in slugs]),
+        is_beside=pictures == "beside",
+        is_coloured=len(rows) <= MOST_COLOURS,
+        mark=MARK,
         notice=said_not_known(*rows) or None,
+        plain=plain,
+        gap=lambda value, unit: f"{'+' if value > 0 else ''}{plain(value, unit)}",
         title_of=lambda field: studies[field].title if field in studies else crumbs(field),
     )

@@ -1,18 +1,24 @@
-"""What differs between experiments, over HTTP (`modescape.comparing`)."""
+"""What differs between experiments, over HTTP (`modescape.comparing`), and their figures laid over each other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from modescape.comparing import MOST, compare
+from modescape.comparing import MOST, compare, told_apart
+from modescape.drawing.figure import csv, encode
+from modescape.drawing.frame import Frame, framed, html
+from modescape.drawing.overlay import Member, Overlay, draw, over, overlaid
+from modescape.drawing.progress import Progress, progress
+from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput
 from modescape.results import Results
-from modescape_api.http import replies
+from modescape_api.http import problems, replies
 from modescape_api.http.site import Here, Site
-from modescape_api.resources.examples import answers
+from modescape_api.resources.examples import Example, answers
+from modescape_api.resources.figures import FORMS, HTML_POLICY, OWN, TYPES, Ask, named, read_ask, words
 
 router = APIRouter(tags=["results"])
 
@@ -39,3 +45,79 @@ def read(
     if len(asked) < 2:
         raise InvalidInput("one experiment alone has nothing to be compared with", field="e", allowed=f"two to {MOST}")
     return replies.json(compare(*asked).document())
+
+
+@router.get(
+    "/api/compare/figures/{name}",
+    summary="One figure of several experiments on the same axes",
+    description="`plane.json`, `plane.csv`, `plane.html`. Colour means experiment, up to eight; of more all are "
+    "grey. The figure's own options are further parameters, asked of every experiment.",
+    responses={
+        200: {
+            "description": "The figure",
+            "content": {
+                "application/json": {"example": Example("figure")},
+                "text/csv": {"example": "experiment,panel,method,x,y\r\na,plane,dropout,88,.3\r\n"},
+                "text/html": {},
+            },
+        },
+        304: {"description": "Unchanged since the answer with that ETag"},
+        **problems.documented("not-found", "not-acceptable", "invalid-input"),
+    },
+)
+def read_over(
+    request: Request,
+    here: Here,
+    name: str,
+    e: Annotated[list[str], Query(description="Slugs or ids: `?e=a&e=b`.", examples=[["fig-6-short"]])],
+    theme: Annotated[str, Query(description="light, dark or print.")] = "light",
+    arrays: Annotated[str, Query(description="typed: base64 float32, small and fast; list: plain numbers.")] = "typed",
+    frame: Annotated[int, Query(ge=0, le=4000, description="JSON only: px of a picture with its words around it.")] = 0,
+) -> Response:
+    bare, dot, suffix = name.partition(".")
+    if named(bare).lay is None:
+        raise InvalidInput(f"{bare} of several experiments cannot be laid over each other", field="name")
+    form = replies.wanted(request, FORMS, suffix=suffix if dot else None)
+    ask = read_ask(request, bare, form, theme, arrays, frame, own=(*OWN, "e"))
+    asked = chosen(here, e)
+    if not asked:
+        raise InvalidInput("names no experiment", field="e", allowed=f"one to {MOST}")
+    about = [progress(ask.figure, here.store.stages.without_results(one.experiment.id), one) for one in asked]
+    names = told_apart([one.experiment for one in asked])
+    etag = replies.tag(*(one.version for one in about), *(one.experiment.id for one in asked), *names, form, theme,
+                       arrays, frame, ask.options.model_dump_json())  # fmt: skip
+    headers = {"etag": etag, "cache-control": replies.REVALIDATE, "vary": "accept, accept-encoding"}
+    if replies.unchanged(request, etag):
+        return Response(status_code=304, headers=headers)
+    members = [_member(ask, results, name) for results, name in zip(asked, names, strict=True)]
+    data = overlaid(ask.figure, ask.options, members)
+    if form == "html":
+        headers["content-security-policy"] = HTML_POLICY
+    if form != "json":
+        headers["content-disposition"] = f'inline; filename="compared-{bare}.{form}"'
+    return Response(_built(ask, data, about, names), headers=headers, media_type=TYPES[form])
+
+
+def _member(ask: Ask, results: Results, name: str) -> Member:
+    slug = results.experiment.slug
+    try:
+        data = ask.figure.call(results, ask.options.of(results))
+    except FigureNotReady as waiting:
+        return Member(slug, name, why=waiting.reason)
+    assert ask.figure.lay is not None  # asked before
+    return Member(slug, name, ask.figure.lay(data))
+
+
+def _built(ask: Ask, data: Overlay, about: Sequence[Progress], names: Sequence[str]) -> bytes:
+    if ask.form == "csv":
+        return csv(data).encode()
+    figure, drawn = over(ask.figure), draw(data, ask.theme)
+    said = Frame.of(figure, data, ", ".join(names))
+    if ask.form == "html":
+        return html(drawn, said, theme=ask.theme).encode()
+    if ask.frame:
+        drawn = framed(drawn, said, ask.theme, ask.frame)
+    told = words(data, figure, about[0])
+    alive = any(one.alive.intersection(need["kind"] for need in one.needs) for one in about)
+    told["state"] = "partial" if alive else "ready"
+    return encode(drawn, ask.arrays)[:-1] + b',"words":' + replies.encode(told) + b"}"

@@ -7,7 +7,7 @@ again is cheap: a handful of rows is read, nothing is computed. Answers are kept
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from threading import Lock
 from typing import Annotated, Literal, get_args
@@ -37,7 +37,7 @@ from modescape_api.resources.examples import Example, answers
 router = APIRouter(tags=["figures"])
 
 FORMS = ("json", "csv", "html")
-_OWN = ("theme", "arrays", "format", "frame")  # parameters of the answer; the others are the figure's options
+OWN = ("theme", "arrays", "format", "frame")  # parameters of the answer; the others are the figure's options
 
 
 # -- states -----------------------------------------------------------------------------------------------------------
@@ -133,10 +133,13 @@ def named(name: str) -> Figure:
     return figures[name]
 
 
-def read_ask(request: Request, name: str, form: str, theme: str, arrays: str, frame: int) -> Ask:
-    """Raises NotFound for an unknown figure, InvalidInput for a parameter that is not allowed."""
+def read_ask(
+    request: Request, name: str, form: str, theme: str, arrays: str, frame: int, own: Sequence[str] = OWN
+) -> Ask:
+    """own: parameters of the answer, not of the figure. Raises NotFound for an unknown figure, InvalidInput for a
+    parameter that is not allowed."""
     figure = named(name)
-    given = {key: value for key, value in request.query_params.items() if key not in _OWN and value != ""}
+    given = {key: value for key, value in request.query_params.items() if key not in own and value != ""}
     found: list[Problem] = []
     chosen = None
     try:
@@ -202,10 +205,10 @@ def packed(etag: str, results: Results, ask: Ask, about: Progress) -> bytes:
     return gzip.compress(build(results, ask, ask.figure.call(results, ask.options), about), 5)
 
 
-_TYPES = {"json": replies.JSON, "csv": replies.CSV, "html": "text/html; charset=utf-8"}
+TYPES = {"json": replies.JSON, "csv": replies.CSV, "html": "text/html; charset=utf-8"}
 
 # A figure's own page carries Plotly inside it, so it may run its inline script, but has no origin and reaches nothing.
-_HTML_POLICY = (
+HTML_POLICY = (
     "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; "
     "style-src 'unsafe-inline'; img-src data: blob:; frame-ancestors 'none'"
 )
@@ -265,12 +268,12 @@ def read_figure(
     except FigureNotReady as waiting:
         return not_ready(request, waiting, about)
     if form == "html":
-        headers["content-security-policy"] = _HTML_POLICY
+        headers["content-security-policy"] = HTML_POLICY
     if form != "json":
         headers["content-disposition"] = f'inline; filename="{slug}-{bare}.{form}"'
     if replies.accepts_gzip(request):
-        return Response(answer, headers={**headers, "content-encoding": "gzip"}, media_type=_TYPES[form])
-    return Response(gzip.decompress(answer), headers=headers, media_type=_TYPES[form])
+        return Response(answer, headers={**headers, "content-encoding": "gzip"}, media_type=TYPES[form])
+    return Response(gzip.decompress(answer), headers=headers, media_type=TYPES[form])
 
 
 def not_ready(request: Request, waiting: FigureNotReady, about: Progress) -> Response:

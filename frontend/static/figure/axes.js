@@ -60,6 +60,36 @@ export async function alignAxes(name) {
   }
 }
 
+/** Colour scales that hold the values of all maps of the figure. @param {string} name of the figure */
+export async function alignColours(name) {
+  const plots = [...cards.values()].filter(card => card.name === name && card.plot._fullData).map(card => card.plot);
+  if (plots.length < 2 || !document.querySelector("[data-same-axes]")?.checked) return;
+  const shared = sharedScales(plots.map(plot => plot._fullData));
+  for (const plot of plots) {
+    for (const [index, [zmin, zmax]] of Object.entries(shared)) {
+      const map = plot._fullData[index];
+      if (!map || (map.zmin === zmin && map.zmax === zmax)) continue;
+      const ends = plots.some(other => other._fullData[index]?.zmax === zmax && other._fullData[index].colorbar?.ticktext?.at(-1)?.startsWith("≥"));
+      const bar = map.showscale ? { "colorbar.tickvals": [[zmin, zmax]], "colorbar.ticktext": [[short(zmin), `${ends ? "≥ " : ""}${short(zmax)}`]] } : {};
+      await window.Plotly.restyle(plot, { zmin, zmax, zauto: false, ...bar }, [Number(index)]);
+    }
+  }
+}
+
+const short = value => `${+value.toPrecision(3)}`.replace(/^(-?)0\./, "$1.").replace("-", "−");
+
+/** By the place of each map among a figure's traces, what holds its scales in all plots.
+ * @param {object[][]} figures traces of each @returns {Record<string, [number, number]>} */
+export function sharedScales(figures) {
+  const found = {};
+  figures.flatMap(traces => traces.map((trace, index) => ({ trace, index }))).forEach(({ trace, index }) => {
+    if (!["heatmap", "contour"].includes(trace.type) || !(trace.zmin < trace.zmax)) return;
+    const [low, high] = found[index] ?? [trace.zmin, trace.zmax];
+    found[index] = [Math.min(low, trace.zmin), Math.max(high, trace.zmax)];
+  });
+  return found;
+}
+
 /** The range of each axis of a plot, null for one that must not be shared. */
 function measuredRanges(plot) {
   const keys = Object.keys(plot._fullLayout).filter(key => AXIS.test(key));

@@ -3,7 +3,7 @@
 
 import { theme } from "../app.js";
 import { current, solutionsHere } from "../chosen.js";
-import { alignAxes, partNames, zoomed } from "./axes.js";
+import { alignAxes, alignColours, partNames, zoomed } from "./axes.js";
 import { showAbsent, showCaption, showPanels, showRefusal, showState } from "./caption.js";
 import { ask, askAtOnce, comparing, library, seen } from "./cards.js";
 import { compose, standIns } from "./compose.js";
@@ -46,9 +46,11 @@ export class Card {
   }
 
   url() {
-    const asked = new URLSearchParams({ theme: theme() });
+    const asked = new URLSearchParams(this.element.dataset.asks ?? ""); // of a picture of several experiments, which
+    asked.set("theme", theme());
     for (const [key, value] of new URL(location.href).searchParams) {
-      if (this.options.includes(key) && !(comparing && key === "e")) asked.set(key, value); // there `e` names experiments
+      // Where several are compared, `e` names experiments, and not every one has the groups that the legend shows.
+      if (this.options.includes(key) && !(comparing && ["e", "method"].includes(key))) asked.set(key, value);
     }
     if (this.options.includes("size") && this.element.dataset.size) asked.set("size", this.element.dataset.size);
     if (this.options.includes("panel") && this.panel) asked.set("panel", this.panel);
@@ -119,6 +121,7 @@ export class Card {
       modeBarButtonsToAdd: [{ name: "picture", title: "Download as PNG", icon: Plotly.Icons.camera, click: () => saveImage(this, this.name, "png") }],
     });
     alignAxes(this.name);
+    alignColours(this.name);
     partNames(this.plot);
     if (this.plot.dataset.live) return;
     this.plot.dataset.live = "1";

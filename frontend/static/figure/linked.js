@@ -6,6 +6,7 @@ import { axisKey, partNames, rememberZoom } from "./axes.js";
 import { element } from "./caption.js";
 import { cards, comparing, seen } from "./cards.js";
 import { indicesAt, solutionMarks } from "./decode.js";
+import { listenToPointer } from "./light.js";
 
 /** What Plotly reports; it exists only after the first drawing. @param {import("./card.js").Card} card */
 export function listenToPlot(card) {
@@ -15,6 +16,7 @@ export function listenToPlot(card) {
     rememberZoom(card, change);
     if (Object.keys(change).some(key => key.includes("axis"))) partNames(plot);
   });
+  if (card.figure.layout.meta?.lit) listenToPointer(card);
   if (comparing) return;
   const indices = event => [...new Set((event?.points ?? []).flatMap(point => indicesAt(point, card.figure)))];
   plot.on("plotly_click", event => select(choose(current(), indices(event), event.event)));

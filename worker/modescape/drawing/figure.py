@@ -6,6 +6,9 @@
     @calibration.tell
     def tell(data: Calibration) -> Words: ...
 
+    @calibration.lay  # where several experiments' can lie over each other (`layers`)
+    def lay(data: Calibration) -> Layer: ...
+
     @calibration.draw
     def draw(data: Calibration, theme: Theme) -> go.Figure: ...
 
@@ -34,6 +37,7 @@ import orjson
 import modescape.registry as registry
 from modescape.drawing import style
 from modescape.drawing.groups import left_out
+from modescape.drawing.layers import Layer
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
@@ -189,6 +193,7 @@ class Declared(Generic[D, O]):
         self._size = size
         self._of_runs = of_runs
         self._tell: Callable[[D], Words] | None = None
+        self._lay: Callable[[D], Layer] | None = None
         self._complete = complete
 
     def __call__(self, results: Results, options: O) -> D:
@@ -221,6 +226,11 @@ class Declared(Generic[D, O]):
         self._tell = function
         return function
 
+    def lay(self, function: Callable[[D], Layer]) -> Callable[[D], Layer]:
+        """What of it can be laid over that of other experiments; before `draw`, of figures of which something can."""
+        self._lay = function
+        return function
+
     def draw(self, function: Callable[[D, Theme], go.Figure]) -> Callable[[D, Theme], go.Figure]:
         """Raises ValueError for a figure that has no words (a programming error)."""
         tell = self._tell
@@ -237,7 +247,7 @@ class Declared(Generic[D, O]):
             picture = function(data, theme)
             return _spoken(picture, data.voice) if data.voice.elsewhere else picture
 
-        registry.figures.add(self._complete(call=self, tell=told, draw=drawn))
+        registry.figures.add(self._complete(call=self, tell=told, draw=drawn, lay=self._lay))
         return function
 
 

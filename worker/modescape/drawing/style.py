@@ -66,6 +66,15 @@ def run_ink(run: int, theme: Theme) -> str:
     return RUN_INKS[theme][run % 5]
 
 
+# Where several experiments lie over each other, colour means experiment: eight hues of the palette, farthest first.
+_EXPERIMENTS = ("trajectory", "independent", "random", "averaging", "low-rank", "dropout", "diagonal", "sgmcmc")
+
+
+def experiment_ink(place: int, theme: Theme) -> str:
+    """Of the experiment at that place, below eight."""
+    return looks()[_EXPERIMENTS[place]].colour(theme)
+
+
 def run_symbol(run: int) -> str:
     return _RUN_SYMBOLS[run % 5]
 
@@ -144,6 +153,7 @@ def _variables(theme: Theme) -> str:
     pairs = dict(TOKENS[theme])
     pairs |= {f"look-{entry.key}": entry.colour(theme) for entry in looks().values()}
     pairs |= {f"run-{i}": ink for i, ink in enumerate(RUN_INKS[theme])}
+    pairs |= {f"look-experiment-{i}": experiment_ink(i, theme) for i in range(len(_EXPERIMENTS))}
     return " ".join(f"--{name}: {value};" for name, value in pairs.items())
 
 

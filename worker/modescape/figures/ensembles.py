@@ -13,6 +13,7 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.layers import Axes, Layer, Series
 from modescape.drawing.numbers import lines, number
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.panels import Picture, Trace, band, parted, scatter
@@ -387,6 +388,19 @@ def _checked(data: Ensembles) -> str:
 
 def _off(residual: float) -> str:
     return f"off by {residual:.1e}" if math.isfinite(residual) else "not a finite number"
+
+
+@ensembles.lay
+def lay(data: Ensembles) -> Layer:
+    axes = tuple(Axes(metric, "runs averaged", TITLES[metric]) for metric in data.options.metrics)
+    series = [
+        Series(panel=metric, group=group, title=title(group), marked=True, x=curve.sizes.astype(np.float64),
+               y=drawn(metric, curve.mean), dash="" if group == Group.INDEPENDENT else "dot",
+               hover=f"%{{x}} runs averaged<br>{WORDS[metric]} %{{y:.4~g}}")
+        for metric in data.options.metrics for group in data.groups for curve in [data.curve(group, metric)]
+    ]  # fmt: skip
+    words = "Mean over all choices of runs by size; dotted: of methods, averaged inside each run first."
+    return Layer(axes, tuple(series), f"{max(data.runs.values())} runs, {data.images} images", words)
 
 
 @ensembles.draw

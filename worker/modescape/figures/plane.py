@@ -20,6 +20,7 @@ from modescape.drawing.groups import (
     left_out,
     refuse_failed,
 )
+from modescape.drawing.layers import Axes, Layer, Series
 from modescape.drawing.numbers import finite, lines, share_points, thin
 from modescape.drawing.options import MethodOptions
 from modescape.drawing.panels import Picture, Trace, scatter
@@ -436,6 +437,19 @@ def _summary(runs: float | None, read: Sequence[AtEqualAccuracy], shown: Sequenc
         f"of {method_title(best.method)}, the farthest of the subspace methods, change {value} % {ends}".rstrip()
         + "."
     )
+
+
+@plane.lay
+def lay(data: Plane) -> Layer:
+    """Its points; lines of the theory go through each experiment's own reference, and are left to its own picture."""
+    axes = Axes("plane", "accuracy, %", _y_title(data), y_from_zero=True)
+    series = [
+        Series(panel="plane", group=group, title=group_title(group), is_points=True, x=100 * data.accuracy[where],
+               y=data.height[where], hover="accuracy %{x:.1f} %<br>diversity %{y:.3f}")
+        for group in dict.fromkeys(data.groups) if group != REFERENCE and len(where := data.where(group))
+    ]  # fmt: skip
+    return Layer((axes,), tuple(series), f"{len(data.numbers)} functions, {data.images} images",
+                 "One point a function, against the reference run of its own experiment.")  # fmt: skip
 
 
 @plane.draw

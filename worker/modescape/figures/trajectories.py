@@ -12,6 +12,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import after_runs
+from modescape.drawing.layers import Axes, Layer, Series
 from modescape.drawing.numbers import finite, lines, spread, stacked, thin
 from modescape.drawing.options import MainSplitOptions, shown_panels
 from modescape.drawing.panels import Panel, Picture, Trace, parted, scatter
@@ -310,17 +311,44 @@ def _notes(data: Trajectories, nothing: str) -> Notes:
     )
 
 
+@training_curves.lay
+def lay(data: Trajectories) -> Layer:
+    """The median run and the ensemble, or the only run."""
+    curves: list[tuple[str, Curve | Mean, str]] = []
+    if data.median is not None:
+        curves.append((Group.TRAJECTORY, data.median, "median run"))
+    if data.ensemble is not None:
+        curves.append((Group.INDEPENDENT, data.ensemble, f"ensemble of {len(data.finished)}"))
+    if not curves:
+        curves = [(Group.TRAJECTORY, curve, f"run {curve.run}") for curve in data.curves]
+    series = [
+        Series(panel=panel, group=group, title=title, x=curve.epochs, y=_values(curve, panel),
+               dash="" if group == Group.INDEPENDENT or data.ensemble is None else "dash",
+               hover=f"epoch %{{x:.3~g}}<br>{panel} %{{y:.4~g}}")
+        for panel in _panels(data) for group, curve, title in curves
+    ]  # fmt: skip
+    axes = tuple(Axes(name, "epoch", _TITLES[name]) for name in _panels(data))
+    words = "Solid: the average of the probabilities of all runs; dashed: the median run."
+    return Layer(axes, tuple(series), f"{len(data.finished)} runs", words)
+
+
 @training_curves.draw
 def draw(data: Trajectories, theme: Theme) -> go.Figure:
     picture = Picture("trajectories", data, theme, kind="curves", panels=("loss", "accuracy"))
-    panels = ("loss", "accuracy") if data.options.panel == "both" else (data.options.panel,)
     # Between two panels, on paper too, there is room for a name and the next one's ticks.
-    for name, across in parted(panels, ([0, 0.36], [0.64, 1])):
+    for name, across in parted(_panels(data), ([0, 0.36], [0.64, 1])):
         panel = picture.panel(across, x={"range": [0, max(1.0, float(data.epochs))]}, y={"range": _window(data, name)})
         picture.add(*_curve_traces(data, name, theme, panel.x, panel.y))
-        picture.titles(panel, "epoch", "loss, nats" if name == "loss" else "accuracy, %")
+        picture.titles(panel, "epoch", _TITLES[name])
         picture.write(*_end_labels(data, name, theme, panel, picture.plot_height))
     return picture.figure()
+
+
+_TITLES = {"loss": "loss, nats", "accuracy": "accuracy, %"}
+
+
+def _panels(data: Trajectories) -> tuple[str, ...]:
+    return ("loss", "accuracy") if data.options.panel == "both" else (data.options.panel,)
 
 
 def _values(curve: Curve | Mean, panel: str) -> Floats:

@@ -11,9 +11,9 @@ seed of their own by Welch's degrees of freedom, of paired ones by the jackknife
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +22,12 @@ from cachetools import LRUCache, cached
 
 from modescape.claims import CLAIMS
 from modescape.claims.telling import Told
-from modescape.comparing import TITLES, Ensemble, Reading, Runs, Value, difference_bounds
+from modescape.comparing.ensembles import TITLES, Ensemble, Reading, Value, paired, told
 from modescape.drawing import style
 from modescape.drawing.style import Theme
-from modescape.drawing.words import percent, rate
 from modescape.errors import InvalidInput
 from modescape.finding import Finding
 from modescape.laboratory import Laboratory
-from modescape.records import Role
-from modescape.results import Results
-from modescape.science.confidence import estimate
-from modescape.science.predictions import softmax
 from modescape.store.sweeps import KeptCell, KeptSweep
 from modescape.sweeps.asked import said, short
 from modescape.sweeps.launching import is_paired
@@ -43,14 +38,12 @@ from modescape.voice import Voice
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-Statistic = Callable[[Runs], float]
-MOST_LOGITS = 20_000_000  # of all runs of a cell: 80 MB
 MOST_SERIES = 5  # told apart by ink and symbol
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number that cells have. unit: "accuracy", "points", "rate", "times" or ""."""
+    """A number that cells have. unit: of `ensembles.Unit`."""
 
     name: str
     title: str
@@ -58,14 +51,7 @@ class Quantity:
 
     def told(self, value: Value | None, *, difference: bool = False) -> str:
         """As people read it; differences of accuracies in points."""
-        if value is None:
-            return "–"
-        if difference and self.unit == "accuracy":
-            return replace(self, unit="points").told(value)
-        say = percent if self.unit in ("accuracy", "points") else rate
-        tail = {"accuracy": " %", "points": " points", "times": " times"}.get(self.unit, "")
-        around = "" if value.low is None or value.high is None else f" ({say(value.low)} to {say(value.high)})"
-        return f"{say(value.value)}{tail}{around}"
+        return told(value, self.unit, difference=difference)
 
 
 @dataclass(frozen=True)
@@ -76,42 +62,6 @@ class Point:
     x: Any
     by: Any
     value: Value
-
-
-class Measured(Ensemble):
-    """One cell's runs, with what averaging all of them gains."""
-
-    def __init__(self, results: Results) -> None:
-        super().__init__(results)
-        self._results = results
-
-    @cached_property
-    def statistics(self) -> dict[str, Statistic | None]:
-        return {**super().statistics, "gain": self._gain}
-
-    @cached_property
-    def _gain(self) -> Statistic | None:
-        """Accuracy of the averaged probabilities minus that of single runs; None where the runs' predictions are too
-        many to be averaged for a page, are labels only, or are not all here (yet)."""
-        split = self._results.spec.evaluation.splits[0]
-        optima = [s for s in self._results.solutions(role=Role.OPTIMUM) if split in s.predictions]
-        if self.row.ensemble_accuracy is None or not self._results.spec.has_probabilities:
-            return None
-        if len(optima) < 2 or len(optima) != len(self.runs):
-            return None
-        size = self._results.logits(optima[0], split).size
-        if size * len(optima) > MOST_LOGITS:
-            return None
-        probabilities = np.stack([softmax(self._results.logits(one, split)) for one in optima])
-        truth = self._results.true_labels(split)
-
-        def gain(runs: Runs) -> float:
-            if len(runs) < 2:
-                return math.nan  # of one run alone there is no such thing, so of two there is no spread
-            together = float((probabilities[runs].mean(0).argmax(-1) == truth).mean())
-            return together - float(self.accuracy[runs].mean())
-
-        return gain
 
 
 class Numbers:
@@ -140,7 +90,6 @@ class Numbers:
     def quantities(self) -> dict[str, Quantity]:
         """Of every experiment, then the estimate of every claim that some cell was asked."""
         found = {name: Quantity(name, self.voice(title), unit) for name, (title, unit) in TITLES.items()}
-        found["gain"] = Quantity("gain", self.voice("What averaging all runs gains in accuracy"), "points")
         for claims in self._claims:
             for letter, value in claims.items():
                 title, unit = self.voice(f"({letter}) {value[0]}"), "times" if CLAIMS[letter].ratio else ""
@@ -168,17 +117,7 @@ class Numbers:
             found = self._claims[place].get(name.removeprefix("claim-"))
             return None if found is None else found[1]
         reading = self._read[place].readings.get(name)
-        if reading is None and name == "gain":
-            return self._gain(place)
         return None if reading is None else reading.shown(name)
-
-    def _gain(self, place: int) -> Value | None:
-        """As it was stored, without an interval."""
-        row = self.sweep.cells[place].experiment
-        together = None if row is None else Finding.from_json(row.finding).together
-        if together is None:
-            return None
-        return Value(value=together.accuracy - together.single, runs=together.members)
 
     def difference(self, place: int, name: str) -> Value | None:
         """A number of one cell minus that of the first; no interval where both hold the same networks."""
@@ -227,10 +166,6 @@ def _of_bar(one: Told) -> Value:
     return Value(value=math.nan if value is None else value, low=low, high=high, runs=one.record.n)
 
 
-def _between(a: Statistic, b: Statistic, in_a: Runs, in_b: Runs, kept: Runs) -> float:
-    return b(in_b[kept]) - a(in_a[kept])
-
-
 @dataclass(frozen=True)
 class Read:
     """What was read of one cell; networks: digests of its weights."""
@@ -247,30 +182,15 @@ def _state(row: Experiment) -> tuple[object, ...]:
 @cached(LRUCache(2048), key=lambda laboratory, row: _state(row), lock=Lock())
 def _read(laboratory: Laboratory, row: Experiment) -> Read:
     """Kept while nothing of the cell has changed: its page is asked for again at every event."""
-    measured = Measured(laboratory.results(row.id))
+    measured = Ensemble(laboratory.results(row.id))
     return Read(measured.readings, frozenset(one.weights for one in measured.optima if one.weights))
 
 
 @cached(LRUCache(4096), key=lambda laboratory, a, b, name: (_state(a), _state(b), name), lock=Lock())
 def _paired(laboratory: Laboratory, first: Experiment, row: Experiment, name: str) -> Value | None:
     """The difference of a number over the runs that two cells both have."""
-    return paired(Measured(laboratory.results(first.id)), Measured(laboratory.results(row.id)), name)
-
-
-def paired(first: Measured, here: Measured, name: str) -> Value | None:
-    """The difference over the runs both have, with the jackknife over those runs; None where there is no such thing."""
-    runs = sorted(set(first.runs) & set(here.runs))
-    a, b = first.statistics.get(name), here.statistics.get(name)
-    if len(runs) < 2 or a is None or b is None:
-        return None
-    places = [np.array([one.runs.index(run) for run in runs]) for one in (first, here)]
-    found = estimate(partial(_between, a, b, *places), len(runs), margin=0.0)
-    if not math.isfinite(found.value):
-        return None
-    if not math.isfinite(found.error) or found.error == 0:
-        return Value(value=found.value, runs=len(runs))
-    whole = Value(value=found.value, low=found.low, high=found.high, runs=len(runs))
-    return whole.within(*difference_bounds(name))
+    a, b = (Ensemble(laboratory.results(one.id)) for one in (first, row))
+    return paired(a, b, name, [(run, run) for run in sorted({*a.runs} & {*b.runs})])
 
 
 # ---- picture ----

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from modescape.drawing.figure import FigureData, Words, csv, encode
 from modescape.drawing.options import FigureOptions
+from modescape.drawing.overlay import Member, over, overlaid
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES, looks
 from modescape.errors import InvalidInput, NotFound
@@ -181,6 +182,31 @@ def _json(trial: Trial) -> None:
         expect(all(map(_no_infinity, _arrays(drawn.to_dict()))), f"It draws infinite numbers{words}.")
         json.loads(encode(drawn), parse_constant=_refuse)
         json.loads(encode(drawn, "list"), parse_constant=_refuse)
+
+
+@FIGURE.rule
+def _laid(trial: Trial) -> None:
+    """Where it can be laid over that of other experiments, its curves and points fit their axes and are drawn, in every
+    theme, in the colour of each experiment."""
+    if trial.entry.lay is None:
+        return
+    for words, data in trial.shown:
+        layer = trial.entry.lay(data)
+        names = [axes.name for axes in layer.axes]
+        expect(len(set(names)) == len(names), f"Two of its axes{words} have one name.")
+        expect(all(one.panel in names for one in layer.series), f"A series{words} is on axes that it does not have.")
+        fit = all(len(one.x) == len(one.y) > 0 for one in layer.series)
+        expect(fit, f"A series{words} is empty, or has not as many x as y.")
+        if not layer.series:
+            continue
+        members = [Member(name, name, layer) for name in ("one", "other")]
+        together = overlaid(trial.entry, data.options, members)
+        equal(f"values in its table{words}", len(together.rows()), 2 * sum(len(one.x) for one in layer.series))
+        for theme in THEMES:
+            traces = [t.to_plotly_json() for t in over(trial.entry).draw(together, theme).data]
+            inks = [{(t.get("line") or t["marker"])["color"] for t in traces if t["meta"]["experiment"] == m.group}
+                    for m in members]  # fmt: skip
+            expect(all(inks) and not inks[0] & inks[1], f"Two experiments{words} share a colour in {theme}.")
 
 
 @FIGURE.rule

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
+from modescape.drawing.layers import Axes, Layer, Series
 from modescape.drawing.numbers import lines, stacked
 from modescape.drawing.panels import Picture, Trace, parted, scatter
 from modescape.drawing.style import Theme
@@ -281,6 +282,30 @@ def _points(share: float) -> str:
 @shift.tell
 def tell(data: Shift) -> Words:
     return Words(_caption(data), _summary(data), _notes(data))
+
+
+_OPTION = {"js_mean": "js"}  # measures that are asked for by another name
+
+
+@shift.lay
+def lay(data: Shift) -> Layer:
+    """The solid lines, of what has intensities."""
+    metrics = data.options.metrics if data.last else ()
+    main = [line for line in data.lines if line.metric in metrics and line.size in (0, data.solid)]
+    axes = tuple(
+        Axes(_OPTION.get(metric, metric), "intensity", _panel_title(metric, data, 2), y_from_zero=metric == "js_mean")
+        for metric in metrics if any(line.metric == metric for line in main)
+    )  # fmt: skip
+    series = [
+        Series(panel=_OPTION.get(line.metric, line.metric), group=line.group, title=group_title(line.group),
+               marked=True, x=line.intensities.astype(np.float64), y=drawn(line.metric, line.value),
+               dash="" if line.group == Group.INDEPENDENT else "dot",
+               hover="intensity %{x}<br>%{y:.4~g}")
+        for line in main
+    ]  # fmt: skip
+    over = _over(data)
+    return Layer(axes, tuple(series), f"{data.solid} runs averaged, {over}, {data.source.images} images",
+                 "Solid: runs averaged; dotted: methods, averaged inside each run first.")  # fmt: skip
 
 
 @shift.draw

@@ -5,65 +5,45 @@
     found.differs                         # fields of the specs with a value for every experiment
     found.figure("disagreement").show()   # each with its interval
 
-Intervals are over runs, the unit of replication (a delete-one jackknife, Student's t; Welch's degrees of freedom for
-differences), the test images being given. Experiments that share networks are no independent samples of anything, so
-their differences get no interval.
+Intervals are over runs, the unit of replication (a delete-one jackknife, Student's t), the test images being given.
+Differences of independent experiments have Welch's degrees of freedom; where runs began from the same seeds they are
+paired; networks that both hold are named, and differ in nothing. Of more than one difference of a number, `stands` is
+with Holm's correction (`ensembles`).
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
+from modescape.claims.combining import holm
 from modescape.claims.evidence import BY_SHAPE
 from modescape.claims.telling import Told
+from modescape.comparing import ensembles
+from modescape.comparing.ensembles import MOST_LOGITS, TITLES, Ensemble, Pairing, Value, difference, pairing
 from modescape.drawing import intervals
 from modescape.drawing.figure import Table
 from modescape.drawing.style import Theme
-from modescape.drawing.words import percent, rate
+from modescape.drawing.words import listed
 from modescape.errors import InvalidInput
 from modescape.finding import Finding, SoFar
 from modescape.laboratory import opened
 from modescape.plan import flat
-from modescape.records import Json, Role
+from modescape.records import Json
 from modescape.results import Results
-from modescape.science.confidence import LEVEL, estimate, pairs, t_quantile, welch_degrees
-from modescape.science.predictions import softmax
 from modescape.spec import stored
-from modescape.tables import Experiment, Solution
-from modescape.voice import Voice, together, voice_of
+from modescape.tables import Experiment
+from modescape.voice import HERE, Voice, together, voice_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-Runs = NDArray[np.intp]
-Floats = NDArray[np.float64]
-MOST = 24
-
-
-@dataclass(frozen=True, kw_only=True)
-class Value:
-    """A number of one experiment, or a difference from the first one's; low and high are None without an interval."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    runs: int = 0
-
-    def within(self, least: float, most: float) -> Value:
-        """Its interval ends where such a number can be."""
-        if self.low is None or self.high is None:
-            return self
-        return replace(self, low=max(self.low, least), high=min(self.high, most))
+MOST = 50
+FEW = 8  # experiments of which each may average as many outputs as one alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,17 +52,13 @@ class Number:
 
     name: str
     title: str
-    unit: str  # "accuracy", "rate" or ""
+    unit: str  # of `ensembles.Unit`
     values: tuple[Value | None, ...]
     differences: tuple[Value | None, ...]
 
     def told(self, value: Value | None, *, difference: bool = False) -> str:
         """As people read it: "93.1 % (92.0 to 94.2)", accuracies in percent, their differences in points."""
-        if value is None:
-            return "–"
-        say, unit = (percent, " points" if difference else " %") if self.unit == "accuracy" else (rate, "")
-        around = "" if value.low is None or value.high is None else f" ({say(value.low)} to {say(value.high)})"
-        return f"{say(value.value)}{unit}{around}"
+        return ensembles.told(value, self.unit, difference=difference)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +91,12 @@ class Answers(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """Two experiments, by their places, and how many networks both have."""
+    """Two experiments, by their places, how many networks both have, and which runs these are in each."""
 
     first: int
     second: int
     networks: int
+    runs: tuple[tuple[int, int], ...] = ()
 
 
 class Compared(NamedTuple):
@@ -139,6 +116,47 @@ class Comparison:
     claims: tuple[Answers, ...]
     cautions: tuple[str, ...]
     shared: tuple[Shared, ...]
+    voice: Voice = HERE
+
+    @property
+    def judged(self) -> list[str]:
+        """How differences from the first experiment were judged, and which networks several hold, in sentences."""
+        if not self.numbers:  # nothing is known of any (yet)
+            return []
+        first, how = self.rows[0].name, self._how
+        names = {one: [row.name for row, own in zip(self.rows, how, strict=True) if own == one] for one in set(how)}
+        found = []
+        if "paired" in names:
+            why = "for their runs began from the same seeds"
+            found.append(f"{listed(names['paired'])}: paired with {first} run by run, {why}.")
+        if "welch" in names and len(names) > 2:
+            found.append(f"{listed(names['welch'])}: independent of {first}.")
+        for one in self.shared:
+            a, b = self.rows[one.first].name, self.rows[one.second].name
+            if one.first == 0 and how[one.second] == "identical":
+                found.append(f"{b} holds the same networks as {a}, so nothing differs between them.")
+                continue
+            here, there = (_ranges([run[k] for run in one.runs]) for k in (0, 1))
+            runs = self.voice("runs")
+            which = f"{runs} {here}" if here == there else f"{runs} {here} of {a}, {there} of {b}"
+            more = ": their difference has no interval" if one.first == 0 and how[one.second] == "shared" else ""
+            many = f"{one.networks} network{'s' * (one.networks > 1)}"
+            found.append(f"{a} and {b} have {many} in common ({which}){more}.")
+        pairs = max(sum(one is not None and one.p is not None for one in n.differences) for n in self.numbers)
+        if pairs > 1:
+            found.append(
+                f"≠ stands at a difference that is other than zero at 5 % with Holm’s correction over the {pairs} "
+                "differences of its number; intervals are 95 % each."
+            )
+        elif pairs:
+            found.append("≠ stands at a difference that is other than zero at 5 %.")
+        return found
+
+    @property
+    def _how(self) -> list[str]:
+        """Of each experiment, against the first; "" of the first."""
+        of_each = zip(*(number.differences for number in self.numbers), strict=True)
+        return [next((one.how for one in own if one is not None and one.how), "") for own in of_each]
 
     def document(self) -> Json:
         """As the API gives it."""
@@ -153,9 +171,10 @@ class Comparison:
                 for letter, title, answers in self.claims
             ],
             "cautions": self.cautions,
+            "judged": self.judged,
             "shared_networks": [
-                {"experiments": [slugs[first], slugs[second]], "networks": count}
-                for first, second, count in self.shared
+                {"experiments": [slugs[one.first], slugs[one.second]], "networks": one.networks, "runs": one.runs}
+                for one in self.shared
             ],
         }
 
@@ -181,7 +200,10 @@ class Comparison:
             ),
             cautions=tuple(told["cautions"]),
             shared=tuple(
-                Shared(slugs.index(one["experiments"][0]), slugs.index(one["experiments"][1]), one["networks"])
+                Shared(
+                    slugs.index(one["experiments"][0]), slugs.index(one["experiments"][1]), one["networks"],
+                    tuple((first, second) for first, second in one.get("runs", ())),
+                )
                 for one in told["shared_networks"]
             ),
         )  # fmt: skip
@@ -210,13 +232,17 @@ class Comparison:
         number = self.number(name)
         known = [(row.name, value) for row, value in zip(self.rows, number.values, strict=True) if value is not None]
         bars = [intervals.Bar(name, v.value, v.low, v.high, number.told(v)) for name, v in known]
-        return intervals.draw(number.title, bars, theme, in_percent=number.unit == "accuracy")
+        return intervals.draw(number.title, bars, theme, in_percent=number.unit in ("accuracy", "points"))
 
     def __repr__(self) -> str:
         later = [f"{row.name} − {self.rows[0].name}" for row in self.rows[1:]]
         lines = [("", *(row.name for row in self.rows), *later)]
         lines += [
-            (n.title, *map(n.told, n.values), *(n.told(one, difference=True) for one in n.differences[1:]))
+            (
+                n.title,
+                *map(n.told, n.values),
+                *(f"{n.told(one, difference=True)}{' ≠' if one and one.stands else ''}" for one in n.differences[1:]),
+            )
             for n in self.numbers
         ]
         lines += [
@@ -224,7 +250,21 @@ class Comparison:
             for letter, title, answers in self.claims
         ]
         differs = [f"{field}: {' / '.join(values)}" for field, values in self.differs]
-        return "\n".join([*_aligned(lines), "", "Differs in", *(differs or ["nothing"]), *self.cautions])
+        said = [*self.judged, *self.cautions]
+        return "\n".join(
+            [*_aligned(lines), "", "Differs in", *(differs or ["nothing"]), *([""] if said else []), *said]
+        )
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """ "0 to 4, 7"."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return ", ".join(f"{one[0]}" if len(one) == 1 else f"{one[0]} to {one[-1]}" for one in found)
 
 
 def _in_a_cell(answer: Answer) -> str:
@@ -245,7 +285,7 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def compare(*experiments: Results | str, folder: Path | str | None = None) -> Comparison:
-    """Two to twenty-four experiments: what `run` gave, or slugs of those kept in `folder` (None: the folder of the
+    """Two to fifty experiments: what `run` gave, or slugs of those kept in `folder` (None: the folder of the
     settings).
 
     Raises InvalidInput for fewer or more, NotFound.
@@ -257,21 +297,23 @@ def compare(*experiments: Results | str, folder: Path | str | None = None) -> Co
 
 def _compared(experiments: Sequence[Results]) -> Comparison:
     rows = tuple(one.experiment for one in experiments)
-    ensembles = [Ensemble(one) for one in experiments]
-    if any(one.cosines["cosine"].size and not one.cosine.size for one in ensembles):  # one of an older version
-        for one in ensembles:
+    most = MOST_LOGITS if len(experiments) <= FEW else MOST_LOGITS * FEW // len(experiments)
+    read = [Ensemble(one, most=most) for one in experiments]
+    if any(one.cosines["cosine"].size and not one.cosine.size for one in read):  # one of an older version
+        for one in read:
             one.cosine = one.cosines["cosine"]
-    both = [Shared(i, j, _in_common(ensembles[i], ensembles[j])) for i, j in combinations(range(len(rows)), 2)]
-    shared = tuple(found for found in both if found.networks)
+    both = {(i, j): pairing(read[i], read[j]) for i, j in combinations(range(len(rows)), 2)}
+    shared = tuple(Shared(i, j, len(found.identical), found.identical) for (i, j), found in both.items()
+                   if found.identical)  # fmt: skip
     voice = voice_of_all(rows)
-    with_first = {found.second for found in shared if found.first == 0}
     return Comparison(
         rows=tuple(Compared(row.slug, name) for row, name in zip(rows, told_apart(rows), strict=True)),
         differs=tuple(differing([_promised(row, said=all(map(_is_imported, rows))) for row in rows])),
-        numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))], voice)),
+        numbers=tuple(_numbers(read, [both[0, k] for k in range(1, len(rows))], voice)),
         claims=tuple(_claims(experiments, voice)),
-        cautions=tuple(_cautions(ensembles)),
+        cautions=tuple(_cautions(read)),
         shared=shared,
+        voice=voice,
     )
 
 
@@ -280,11 +322,11 @@ def voice_of_all(rows: Sequence[Experiment]) -> Voice:
     return together(voice_of(row.provenance, row.spec) for row in rows)
 
 
-def _cautions(ensembles: Sequence[Ensemble]) -> Iterator[str]:
-    rows = [one.row for one in ensembles]
+def _cautions(read: Sequence[Ensemble]) -> Iterator[str]:
+    rows = [one.row for one in read]
     if len({row.input_scale for row in rows if not _is_imported(row)}) > 1:
         yield _OF_SCALE
-    if len({_is_imported(one.row) for one in ensembles if one.cosines["cosine-reduced"].size}) > 1:
+    if len({_is_imported(one.row) for one in read if one.cosines["cosine-reduced"].size}) > 1:
         yield _OF_COSINES
 
 
@@ -356,174 +398,23 @@ def _text(value: Any) -> str:
 # ---- numbers ----
 
 
-class Ensemble:
-    """One experiment's optima: their accuracies [R], and matrices [R, R] of pairs; empty before they are compared.
-
-    is_of_recipe: whether others could be drawn like these, without which nothing has a spread over them (science
-    p.3)."""
-
-    def __init__(self, results: Results) -> None:
-        self.row, self.results = results.experiment, results
-        self.optima = optima = [s for s in results.solutions(role=Role.OPTIMUM) if s.accuracy is not None]
-        self.is_of_recipe = results.spec.recipe_of_runs == "same"
-        self.runs = [s.run for s in optima]
-        self.accuracy = np.array([s.accuracy for s in optima], np.float64)
-        self.disagreement = _pairs(results, optima, "disagreement", results.spec.evaluation.splits[0])
-        self.cosines = {name: _pairs(results, optima, name, "") for name in ("cosine-reduced", "cosine")}
-        self.cosine = self.cosines["cosine-reduced"]
-
-    def read(self, statistic: Callable[[Runs], float], needs: Floats) -> Reading | None:
-        n = len(needs)
-        if n == 0:
-            return None
-        if not self.is_of_recipe:
-            value = statistic(np.arange(n))
-            return Reading(value, n) if math.isfinite(value) else None
-        found = estimate(statistic, n, margin=0.0)
-        return Reading(found.value, n, found.error, found.low, found.high) if math.isfinite(found.value) else None
-
-    @cached_property
-    def statistics(self) -> dict[str, Callable[[Runs], float] | None]:
-        """By name: of some of its runs, by their places; None of those it does not have (yet)."""
-
-        def mean(runs: Runs) -> float:
-            return float(self.accuracy[runs].mean())
-
-        def apart(runs: Runs) -> float:
-            return _mean_pair(self.disagreement, runs)
-
-        def diversity(runs: Runs) -> float:
-            return apart(runs) / (1 - mean(runs)) if mean(runs) < 1 else math.nan
-
-        return {
-            "accuracy": mean if self.accuracy.size else None,
-            "disagreement": apart if self.disagreement.size else None,
-            "diversity": diversity if self.disagreement.size else None,
-            "cosine": (lambda runs: _mean_pair(self.cosine, runs)) if self.cosine.size else None,
-        }
-
-    @property
-    def readings(self) -> dict[str, Reading | None]:
-        found = {name: None if one is None else self.read(one, self.accuracy) for name, one in self.statistics.items()}
-        return {
-            **found,
-            "ensemble": None
-            if self.row.ensemble_accuracy is None
-            else Reading(self.row.ensemble_accuracy, Finding.from_json(self.row.finding).runs or self.row.runs),
-        }
-
-
-def _in_common(first: Ensemble, second: Ensemble) -> int:
-    """How many networks two experiments both have, however each was given: with weights or without, as logits,
-    probabilities or labels."""
-    left = list(second.optima)
-    for one in first.optima:
-        other = next((other for other in left if _is_same(one, first.results, other, second.results)), None)
-        if other is not None:
-            left.remove(other)
-    return len(second.optima) - len(left)
-
-
-_ROUNDING = 0.01  # probabilities from outputs that were rounded, to two decimals at worst
-_TELLING = 5  # errors, below which two good networks may make the same by chance
-_AT_ONCE = 2_000  # examples
-
-
-def _is_same(one: Solution, its: Results, other: Solution, others: Results) -> bool:
-    if one.weights is not None and one.weights == other.weights:
-        return True
-    split = its.spec.evaluation.splits[0]
-    here, there = one.predictions.get(split), other.predictions.get(split)
-    if here is None or there is None or one.accuracy != other.accuracy:
-        return False
-    if here == there:
-        return True
-    said, also = (of.artifacts.sound_array(at["artifact"])[at["index"]] for of, at in ((its, here), (others, there)))
-    if len(said) != len(also) or (said.ndim == also.ndim and said.shape != also.shape):
-        return False
-    for start in range(0, len(said), _AT_ONCE):
-        a, b = said[start : start + _AT_ONCE], also[start : start + _AT_ONCE]
-        if not np.array_equal(*(part if part.ndim == 1 else part.argmax(-1) for part in (a, b))):
-            return False
-        if a.ndim == b.ndim == 2 and np.abs(softmax(a) - softmax(b)).max() > _ROUNDING:
-            return False
-    return said.ndim == also.ndim == 2 or (1 - (one.accuracy or 0)) * len(said) >= _TELLING
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A number, its standard error over runs and its interval; NaN where there are none."""
-
-    value: float
-    runs: int
-    error: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-
-    def shown(self, name: str) -> Value:
-        """Of the number of that name: its interval ends where such a number can be."""
-        if not math.isfinite(self.error):
-            return Value(value=self.value, runs=self.runs)
-        found = Value(value=self.value, low=self.low, high=self.high, runs=self.runs)
-        return found.within(*BOUNDS.get(name, (-math.inf, math.inf)))
-
-    def less(self, first: Reading, name: str, *, apart: bool) -> Value:
-        """This minus the first, of the number of that name, with Welch's interval (science o.2) where both have errors
-        and share no networks."""
-        value, error = self.value - first.value, math.hypot(self.error, first.error)
-        if not apart or not math.isfinite(error) or error == 0:
-            return Value(value=value)
-        half = t_quantile(1 - LEVEL, welch_degrees((self.error, first.error), (self.runs - 1, first.runs - 1))) * error
-        return Value(value=value, low=value - half, high=value + half).within(*difference_bounds(name))
-
-
-TITLES = {
-    "accuracy": ("Accuracy of a run", "accuracy"),
-    "ensemble": ("Accuracy of all runs together", "accuracy"),
-    "disagreement": ("Disagreement of two runs", "rate"),
-    "diversity": ("Disagreement over error rate", ""),
-    "cosine": ("Cosine of two runs’ weights", ""),
-}
-BOUNDS = {"accuracy": (0, 1), "ensemble": (0, 1), "disagreement": (0, 1), "diversity": (0, math.inf), "cosine": (-1, 1),
-          "gain": (-1, 1)}  # fmt: skip
-
-
-def difference_bounds(name: str) -> tuple[float, float]:
-    """Where the difference of two such numbers can be."""
-    least, most = BOUNDS.get(name, (-math.inf, math.inf))
-    return least - most, most - least
-
-
-def _numbers(ensembles: Sequence[Ensemble], apart: Sequence[bool], voice: Voice) -> list[Number]:
-    found = [ensemble.readings for ensemble in ensembles]
+def _numbers(read: Sequence[Ensemble], with_first: Sequence[Pairing], voice: Voice) -> list[Number]:
+    """Those that some experiment has. with_first: how the runs of the others belong to the first one's."""
     numbers = []
     for name, (title, unit) in TITLES.items():
-        own = [readings[name] for readings in found]
-        first = own[0]
-        differences = [
-            None if k == 0 or first is None or one is None else one.less(first, name, apart=apart[k])
-            for k, one in enumerate(own)
-        ]
-        values = tuple(None if one is None else one.shown(name) for one in own)
-        numbers.append(Number(name=name, title=voice(title), unit=unit, values=values, differences=tuple(differences)))
+        values = tuple(None if (own := one.readings[name]) is None else own.shown(name) for one in read)
+        if not any(values):
+            continue
+        found = [difference(read[0], one, name, pairs) for one, pairs in zip(read[1:], with_first, strict=True)]
+        differences = (None, *_together(found))
+        numbers.append(Number(name=name, title=voice(title), unit=unit, values=values, differences=differences))
     return numbers
 
 
-def _pairs(results: Results, optima: Sequence[Solution], metric: str, split: str) -> Floats:
-    """[R, R] of a metric between optima; [0, 0] before they are compared, and of fewer than two."""
-    matrix = results.matrix(metric, split)
-    numbers = [s.number for s in optima]
-    if len(optima) < 2 or matrix is None or not set(numbers) <= set(matrix.rows):
-        return np.empty((0, 0))
-    places = [matrix.rows.index(number) for number in numbers]
-    return np.asarray(matrix.values[np.ix_(places, places)], np.float64)
-
-
-def _mean_pair(matrix: Floats, runs: Runs) -> float:
-    """Mean over pairs of these runs; NaN of one run alone."""
-    if len(runs) < 2:
-        return math.nan
-    return float(matrix[pairs(runs)].mean())
+def _together(differences: Sequence[Value | None]) -> list[Value | None]:
+    """Which stand when all are looked at (Holm 1979)."""
+    standing = holm({f"{k}": one.p / 2 for k, one in enumerate(differences) if one is not None and one.p is not None})
+    return [None if one is None else replace(one, stands=f"{k}" in standing) for k, one in enumerate(differences)]
 
 
 # ---- claims ----
