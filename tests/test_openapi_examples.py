@@ -232,6 +232,7 @@ def _let_in(site: Served) -> dict[str, list[Json]]:
             "me": [client.get("/api/me", headers=bearer).json()],
             "tokens": [client.get("/api/tokens", headers=bearer).json()],
             "deeds": [client.get("/api/deeds").json()],
+            "figure-forms": [client.get("/api/figure-forms").json()],
             **_told(client),
         }
 

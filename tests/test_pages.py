@@ -14,6 +14,7 @@ import httpx
 import plotly
 import plotly.graph_objects as go
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from serving import SPEC, Served, finished, served
 
@@ -251,9 +252,9 @@ def test_figures_download_as_pictures_made_here(launched: str, site: Served, bro
     page = seen.page
     page.goto(f"/experiments/{launched}/figures/plane")
     open_figures(page)
-    for form, magic in (("SVG", b"<svg"), ("PNG 2×", b"\x89PNG")):
+    for form, magic in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
         with page.expect_download() as started:
-            page.get_by_role("button", name=form).click()
+            page.get_by_role("link", name=form, exact=True).click()
         assert started.value.suggested_filename == f"{launched}-plane.{form[:3].lower()}"
         picture = Path(started.value.path()).read_bytes()
         assert picture.startswith(magic)
@@ -261,6 +262,11 @@ def test_figures_download_as_pictures_made_here(launched: str, site: Served, bro
             said = re.sub(r"<[^>]+>", " ", picture.decode())
             for words in ("What does diversity cost?", "A tiny one", "dropout subspace", "Each point is one function"):
                 assert words in said, words
+    page.get_by_label("Width of the PNG in pixels").fill("1200")
+    with page.expect_download() as started:
+        page.get_by_role("link", name="PNG", exact=True).click()
+    with Image.open(started.value.path()) as picture_of_that_width:
+        assert picture_of_that_width.width == 1200
     buttons = page.evaluate("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)")
     assert buttons
     assert not [title for title in buttons if re.search("share|cloud|plotly", title, re.I)]

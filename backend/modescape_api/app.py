@@ -22,6 +22,7 @@ from modescape.artifacts import Artifacts
 from modescape.database import check_schema, upgrade
 from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
+from modescape.making import Maker
 from modescape.own_files import Limits, reading_apart
 from modescape.settings import Settings
 from modescape_api import pages
@@ -117,7 +118,10 @@ async def _site(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     store = laboratory.store
     door = identity.Doorkeeper(settings, store)
     await asyncio.to_thread(door.prepare)
-    app.state.site = Site(laboratory, hub, Fetches(settings.data_folders[0]), Lookings(store), Plugins(store), door)
+    maker = Maker(settings, _giving_threads())
+    app.state.site = Site(
+        laboratory, hub, Fetches(settings.data_folders[0]), Lookings(store), Plugins(store), door, maker
+    )
     polling = asyncio.create_task(hub.run())
     messenger = Messenger(settings, store)
     messenger.start()
@@ -128,6 +132,7 @@ async def _site(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         polling.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await polling
+        maker.end()
         laboratory.store.close()
 
 

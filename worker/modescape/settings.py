@@ -197,6 +197,17 @@ class Settings(BaseSettings):
         return self.home / "uploads"
 
     @cached_property
+    def made_folder(self) -> Path:
+        """What is being made for people to take home, and archives until they are fetched."""
+        return self.home / "made"
+
+    def told(self) -> dict[str, object]:
+        """All of them as JSON, secrets too: for a process of ours over a line that nobody else reads."""
+        found = self.model_dump(mode="json")
+        secrets = {name: value for name in found if isinstance(value := getattr(self, name), SecretStr)}
+        return found | {name: value.get_secret_value() for name, value in secrets.items()}
+
+    @cached_property
     def spool_folder(self) -> Path:
         """What training loops of one's own have logged and not sent yet."""
         return self.home / "spool"

@@ -100,6 +100,12 @@ _ACCEPT = {
     "application/jsonl": "ndjson",
     "application/x-npy": "npy",
     "text/html": "html",
+    "image/svg+xml": "svg",
+    "image/png": "png",
+    "application/pdf": "pdf",
+    "application/vnd.apache.parquet": "parquet",
+    "application/x-tex": "tex",
+    "text/x-python": "py",
 }
 
 

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from modescape.artifacts import Artifacts
 from modescape.gathering import Intake
 from modescape.laboratory import Laboratory
+from modescape.making import Maker
 from modescape.settings import Settings
 from modescape.store import Store
 from modescape_api.background.fetching import Fetches
@@ -34,6 +35,7 @@ class Site:
     lookings: Lookings
     plugins: Plugins
     door: Doorkeeper
+    maker: Maker
 
     @property
     def settings(self) -> Settings:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from threading import Lock
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import jinja2
+from cachetools import TTLCache, cached
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2.ext import Extension
@@ -16,6 +18,7 @@ from starlette.datastructures import FormData
 
 from modescape import __version__
 from modescape.acting import UserRole
+from modescape.drawing import forms
 from modescape.drawing.style import look
 from modescape.errors import InvalidInput
 from modescape.records import Status
@@ -41,6 +44,21 @@ class _Unindented(Extension):
         return re.sub(r"^[ \t]+", "", source, flags=re.MULTILINE)
 
 
+@cached(TTLCache(1, 30.0), lock=Lock())
+def figure_forms() -> list[tuple[forms.Form, str]]:
+    """Each form of a figure, and what keeps it from being made here; looked for twice a minute."""
+    return [(form, form.missing()) for form in forms.FORMS.values()]
+
+
+def lacking(found: Iterable[tuple[forms.Form, str]]) -> list[tuple[str, list[str]]]:
+    """What is missing, each once, with the titles of the forms that take it."""
+    by_lack: dict[str, list[str]] = {}
+    for form, lack in found:
+        if lack and form.name not in ("svg", "png"):  # which the visitor's browser draws
+            by_lack.setdefault(lack, []).append(form.title)
+    return list(by_lack.items())
+
+
 @lru_cache
 def _templates() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader(assets.frontend() / "templates")
@@ -59,6 +77,8 @@ def _templates() -> jinja2.Environment:
         look_of=look,
         plotly=assets.plotly_url(),
         event_kinds=EVENT_KINDS,
+        figure_forms=figure_forms,
+        lacking=lacking,
         glyphs=GLYPHS,
     )
     return environment

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from modescape.comparing import MOST, compare, told_apart
+from modescape.drawing import forms
 from modescape.drawing.figure import csv, encode
 from modescape.drawing.frame import Frame, framed, html
 from modescape.drawing.overlay import Member, Overlay, draw, over, overlaid
@@ -18,7 +19,7 @@ from modescape.results import Results
 from modescape_api.http import problems, replies
 from modescape_api.http.site import Here, Site
 from modescape_api.resources.examples import Example, answers
-from modescape_api.resources.figures import FORMS, HTML_POLICY, OWN, TYPES, Ask, named, read_ask, words
+from modescape_api.resources.figures import HTML_POLICY, OWN, Ask, named, read_ask, words
 
 router = APIRouter(tags=["results"])
 
@@ -77,8 +78,8 @@ def read_over(
     bare, dot, suffix = name.partition(".")
     if named(bare).lay is None:
         raise InvalidInput(f"{bare} of several experiments cannot be laid over each other", field="name")
-    form = replies.wanted(request, FORMS, suffix=suffix if dot else None)
-    ask = read_ask(request, bare, form, theme, arrays, frame, own=(*OWN, "e"))
+    form = replies.wanted(request, ("json", "csv", "html"), suffix=suffix if dot else None)
+    ask = read_ask(request, bare, form, theme, arrays, frame, forms.Asked(form), own=(*OWN, "e"))
     asked = chosen(here, e)
     if not asked:
         raise InvalidInput("names no experiment", field="e", allowed=f"one to {MOST}")
@@ -95,7 +96,7 @@ def read_over(
         headers["content-security-policy"] = HTML_POLICY
     if form != "json":
         headers["content-disposition"] = f'inline; filename="compared-{bare}.{form}"'
-    return Response(_built(ask, data, about, names), headers=headers, media_type=TYPES[form])
+    return Response(_built(ask, data, about, names), headers=headers, media_type=forms.FORMS[form].media)
 
 
 def _member(ask: Ask, results: Results, name: str) -> Member:

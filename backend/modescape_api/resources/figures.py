@@ -16,6 +16,7 @@ from cachetools import LRUCache, cached
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
+from modescape.drawing import forms
 from modescape.drawing.figure import FigureData, csv, encode, of_experiment
 from modescape.drawing.frame import Frame, framed, html
 from modescape.drawing.options import FigureOptions
@@ -31,13 +32,15 @@ from modescape.tables import Stage
 from modescape.voice import Voice
 from modescape_api.http import problems, replies
 from modescape_api.http.proxies import at
-from modescape_api.http.site import Here
+from modescape_api.http.refusal import Refusal
+from modescape_api.http.site import Here, Site
 from modescape_api.resources.examples import Example, answers
 
 router = APIRouter(tags=["figures"])
 
-FORMS = ("json", "csv", "html")
-OWN = ("theme", "arrays", "format", "frame")  # parameters of the answer; the others are the figure's options
+FORMS = tuple(forms.FORMS)
+# parameters of the answer; the others are the figure's options
+OWN = ("theme", "arrays", "format", "frame", "width", "height", "scale")
 
 
 # -- states -----------------------------------------------------------------------------------------------------------
@@ -110,13 +113,26 @@ def list_figures(request: Request, here: Here, experiment: str) -> Response:
     return replies.whole(request, items, f"Figures of {row.slug}", columns=tuple(items[0]), name="figures")
 
 
+@router.get(
+    "/api/figure-forms",
+    summary="The forms in which figures are given, and what is missing for some",
+    responses=answers("In the order of the buttons", "figure-forms"),
+)
+def list_forms(request: Request) -> Response:
+    items = [
+        {**replies.picked(form, "name", "title", "media", "summary"), "missing": form.missing()}
+        for form in forms.FORMS.values()
+    ]
+    return replies.whole(request, items, "Forms of figures", columns=tuple(items[0]), name="figure-forms")
+
+
 # -- one figure -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Ask:
     """One figure as asked for. options: of the figure itself, checked; frame: px of a picture with all its words around
-    it, 0 without."""
+    it, 0 without; size: of a picture that another process draws; given: options as they were asked for."""
 
     figure: Figure
     form: str
@@ -124,6 +140,8 @@ class Ask:
     arrays: Literal["typed", "list"]
     options: FigureOptions
     frame: int
+    size: forms.Asked
+    given: Json
 
 
 def named(name: str) -> Figure:
@@ -134,8 +152,9 @@ def named(name: str) -> Figure:
 
 
 def read_ask(
-    request: Request, name: str, form: str, theme: str, arrays: str, frame: int, own: Sequence[str] = OWN
-) -> Ask:
+    request: Request, name: str, form: str, theme: str, arrays: str, frame: int, size: forms.Asked,
+    own: Sequence[str] = OWN,
+) -> Ask:  # fmt: skip
     """own: parameters of the answer, not of the figure. Raises NotFound for an unknown figure, InvalidInput for a
     parameter that is not allowed."""
     figure = named(name)
@@ -151,7 +170,8 @@ def read_ask(
             found.append(Problem(f"is {value[:40]!r}", key, ", ".join(allowed)))
     if found:
         raise InvalidInput("; ".join(str(problem) for problem in found), problems=found)
-    return Ask(figure, form, theme, arrays, chosen, frame)  # type: ignore[arg-type]  # checked above
+    listed = {key: _listed(figure, key, value) for key, value in given.items()}
+    return Ask(figure, form, theme, arrays, chosen, frame, size, listed)  # type: ignore[arg-type]  # checked above
 
 
 def options(figure: Figure, given: Mapping[str, str]) -> FigureOptions:
@@ -205,7 +225,23 @@ def packed(etag: str, results: Results, ask: Ask, about: Progress) -> bytes:
     return gzip.compress(build(results, ask, ask.figure.call(results, ask.options), about), 5)
 
 
-TYPES = {"json": replies.JSON, "csv": replies.CSV, "html": "text/html; charset=utf-8"}
+@cached(LRUCache(32 * 2**20, getsizeof=len), key=lambda etag, *_: etag, lock=Lock())
+def made(etag: str, here: Site, slug: str, ask: Ask, link: str) -> bytes:
+    """The answer in a form that another process makes, the most used kept in 32 MB. Raises as `Maker.make`, and
+    Refusal (406) where what makes it is missing."""
+    if lack := forms.FORMS[ask.form].missing():
+        said = f"{forms.FORMS[ask.form].title} cannot be made here: {lack}"
+        raise Refusal("not-acceptable", said, problems=[Problem(lack, "format", ", ".join(there()))])
+    return here.maker.make({
+        "what": "figure", "experiment": slug, "figure": ask.figure.name, "options": ask.given, "link": link,
+        "asked": asdict(ask.size),
+    })  # fmt: skip
+
+
+def there() -> list[str]:
+    """The forms for which nothing is missing."""
+    return [name for name, form in forms.FORMS.items() if not form.missing()]
+
 
 # A figure's own page carries Plotly inside it, so it may run its inline script, but has no origin and reaches nothing.
 HTML_POLICY = (
@@ -216,10 +252,11 @@ HTML_POLICY = (
 
 @router.get(
     "/api/experiments/{experiment}/figures/{name}",
-    summary="One figure as Plotly JSON, CSV or HTML",
-    description="`plane.json`, `plane.csv`, `plane.html`, or a bare name with an Accept header. The figure's own "
-    "options are further parameters; the catalogue lists them. Its words (caption, summary, notes) are beside them in "
-    "`words`.",
+    summary="One figure as Plotly JSON, CSV, HTML, SVG, PNG, PDF, Parquet, LaTeX or Python",
+    description="`plane.json`, `plane.csv`, `plane.pdf`, or a bare name with an Accept header; `/api/figure-forms` "
+    "lists the forms, and what keeps one from being made here. The figure's own options are further parameters; the "
+    "catalogue lists them. Its words (caption, summary, notes) are beside the picture in `words` of JSON, around it in "
+    "SVG, PNG and PDF.",
     responses={
         200: {
             "description": "The figure",
@@ -227,6 +264,7 @@ HTML_POLICY = (
                 "application/json": {"example": Example("figure")},
                 "text/csv": {"example": "solution,method,accuracy,diversity\r\n12,dropout,0.881,0.31\r\n"},
                 "text/html": {},
+                **{form.media.partition(";")[0]: {} for form in forms.FORMS.values() if not form.is_text},
             },
         },
         304: {"description": "Unchanged since the answer with that ETag"},
@@ -249,31 +287,47 @@ def read_figure(
             "0 without.",
         ),
     ] = 0,
+    width: Annotated[
+        int, Query(ge=forms.LEAST, le=forms.MOST, description="SVG, PNG, PDF only: px of the picture.")
+    ] = forms.PAGE,
+    height: Annotated[
+        int, Query(ge=0, le=forms.MOST, description="SVG, PNG, PDF only: px of the plot; 0 as on the page.")
+    ] = 0,
+    scale: Annotated[float, Query(ge=1, le=forms.LARGEST, description="PNG only: device pixels for each.")] = 2.0,
 ) -> Response:
     bare, dot, suffix = name.partition(".")
     named(bare)
     form = replies.wanted(request, FORMS, suffix=suffix if dot else None)
-    ask = read_ask(request, bare, form, theme, arrays, frame)
+    size = forms.Asked(form, "light", width, height or None, scale)
+    ask = read_ask(request, bare, form, theme, arrays, frame, size)
+    ask = replace(ask, size=replace(size, theme=ask.theme))
     results = here.laboratory.results(experiment)
     ask = replace(ask, options=ask.options.of(results))
     slug = results.experiment.slug
     about = progress(ask.figure, here.store.stages.without_results(results.experiment.id), results)
     said = ask.options.model_dump_json()
-    etag = replies.tag(about.version, results.experiment.id, results.experiment.name, form, theme, arrays, frame, said)
+    link = str(request.base_url).rstrip("/") + at("") if form == "py" else ""
+    etag = replies.tag(
+        about.version, results.experiment.id, results.experiment.name, form, theme, arrays, frame, said, ask.size, link
+    )
     headers = {"etag": etag, "cache-control": replies.REVALIDATE, "vary": "accept, accept-encoding"}
     if replies.unchanged(request, etag):
         return Response(status_code=304, headers=headers)
+    if form != "json":
+        shown = "inline" if forms.FORMS[form].is_text else "attachment"
+        headers["content-disposition"] = f'{shown}; filename="{slug}-{bare}.{form}"'
+    media = forms.FORMS[form].media
     try:
+        if not forms.FORMS[form].is_text:
+            return Response(made(etag, here, slug, ask, link), headers=headers, media_type=media)
         answer = packed(etag, results, ask, about)
     except FigureNotReady as waiting:
         return not_ready(request, waiting, about)
     if form == "html":
         headers["content-security-policy"] = HTML_POLICY
-    if form != "json":
-        headers["content-disposition"] = f'inline; filename="{slug}-{bare}.{form}"'
     if replies.accepts_gzip(request):
-        return Response(answer, headers={**headers, "content-encoding": "gzip"}, media_type=TYPES[form])
-    return Response(gzip.decompress(answer), headers=headers, media_type=TYPES[form])
+        return Response(answer, headers={**headers, "content-encoding": "gzip"}, media_type=media)
+    return Response(gzip.decompress(answer), headers=headers, media_type=media)
 
 
 def not_ready(request: Request, waiting: FigureNotReady, about: Progress) -> Response:

@@ -12,10 +12,11 @@ const LEAST = 480; // px of width, and
 const USUAL = 960; // of a figure that is not drawn here
 
 /** In the theme seen, the figure's words around it.
- * @param {import("./card.js").Card | undefined} card @param {string} name of the figure @param {"svg" | "png"} format */
-export async function saveImage(card, name, format) {
+ * @param {import("./card.js").Card | undefined} card @param {string} name of the figure @param {"svg" | "png"} format
+ * @param {number} px of a PNG's width; 0: twice as wide as seen */
+export async function saveImage(card, name, format, px = 0) {
   const Plotly = await library();
-  const frame = Math.max(LEAST, card?.plot?.clientWidth || USUAL);
+  const frame = Math.max(LEAST, px ? Math.ceil(px / 2) : card?.plot?.clientWidth || USUAL);
   const url = card?.url() ?? `${page.dataset.api}/figures/${name}.json?theme=${theme()}`;
   const { status, document_ } = await ask(`${url}&frame=${frame}`);
   if (status !== 200) return notify(document_.detail);
@@ -23,6 +24,7 @@ export async function saveImage(card, name, format) {
   const { data, layout } = compose(figure, standIns(figure, current(), solutionsHere()).marked, seen);
   if (card) Object.assign(layout, zoomed(name, layout, new URL(location.href).searchParams));
   const { width, height } = layout;
-  const href = await Plotly.toImage({ data, layout }, { format, scale: format === "png" ? 2 : 1, width, height });
+  const scale = format === "svg" ? 1 : px ? px / width : 2;
+  const href = await Plotly.toImage({ data, layout }, { format, scale, width, height });
   element("a", { href, download: `${card?.slug ?? page.dataset.slug}-${name}.${format}` }).click();
 }

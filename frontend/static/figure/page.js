@@ -57,7 +57,9 @@ function listenToPage() {
   });
   document.addEventListener("click", event => {
     const button = event.target.closest("[data-image], button[data-group], [data-mode], [data-reset], [data-select], [data-print]");
-    if (button) press(button);
+    if (!button) return;
+    if (button.href) event.preventDefault(); // the server's picture is for those without script
+    press(button);
   });
 }
 
@@ -65,7 +67,7 @@ function press(button) {
   const { image, of, group, mode } = button.dataset;
   if ("print" in button.dataset) print();
   else if ("select" in button.dataset) toggleSelecting(button);
-  else if (image) saveImage(cards.get(of), of, image);
+  else if (image) saveImage(cards.get(of), of, image, Number(button.parentElement.querySelector("[data-px]")?.value));
   else if (group) toggleGroup(group);
   else if (mode) setDragMode(first(), mode);
   else resetZoom(first());

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 Add = Callable[[str, Callable[["Settings", argparse.Namespace], int], str], argparse.ArgumentParser]
 
-_FORMS: Mapping[str, Form] = {".html": "html", ".json": "json", ".csv": "csv"}
+_FORMS: Mapping[str, Form] = {
+    ".html": "html", ".json": "json", ".csv": "csv", ".svg": "svg", ".png": "png", ".pdf": "pdf",
+    ".parquet": "parquet", ".tex": "tex", ".py": "py",
+}  # fmt: skip
 _LISTED = ("slug", "name", "status", "dataset", "architecture", "runs", "accuracy", "disagreement", "created_at")
 
 
@@ -63,7 +66,9 @@ def add_to(command: Add) -> None:
     figures = command("figures", _figures, "list the figures of an experiment, or write one")
     figures.add_argument("experiment", help="slug or id")
     figures.add_argument("figure", nargs="?", help="one of them, to be written")
-    figures.add_argument("--to", type=Path, default=None, help="a new .html, .json or .csv; without it JSON is printed")
+    figures.add_argument("--to", type=Path, default=None, help=f"a new {', '.join(_FORMS)}; without it JSON is printed")
+    figures.add_argument("--width", type=int, default=960, help="px of a picture")
+    figures.add_argument("--scale", type=float, default=2.0, help="device pixels for each, of PNG")
     figures.add_argument("--theme", default="light", choices=("light", "dark", "print"))
     figures.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="as on the figure's page")
     for one in (listed, show, estimate, watch, cancel, priority, compare, export, figures):
@@ -232,7 +237,7 @@ def _figures(settings: Settings, parsed: argparse.Namespace) -> int:
     if parsed.to is not None and parsed.to.exists():
         raise Conflict(f"{parsed.to} is there already; name a new file")
     options: dict[str, Any] = {name: _of_text(value) for name, value in (_pair("--option", o) for o in parsed.option)}
-    content = one.picture(parsed.figure, form, theme=parsed.theme, **options)
+    content = one.picture(parsed.figure, form, theme=parsed.theme, width=parsed.width, scale=parsed.scale, **options)
     if parsed.to is None:
         sys.stdout.buffer.write(content + b"\n")
         return 0

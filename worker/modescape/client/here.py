@@ -25,7 +25,7 @@ from modescape.client.records import (
     MatrixEntry,
     SweepCell,
 )
-from modescape.client.source import Form, Listed, Pairs
+from modescape.client.source import Listed, Pairs
 from modescape.client.tables import Table
 from modescape.columns import EXPERIMENTS, MEASUREMENTS, SOLUTIONS, STAGES, Fields
 from modescape.errors import InvalidInput
@@ -38,7 +38,7 @@ from modescape.spec import stored
 
 if TYPE_CHECKING:
     from modescape.comparing import Comparison
-    from modescape.drawing.style import Theme
+    from modescape.drawing.forms import Asked
 
 _POLL_SECONDS = 0.3
 _JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z  # as the server writes it
@@ -121,21 +121,17 @@ class Here:
             entries.append(FigureEntry(one.name, said.title, said.question, how_far(one)))
         return entries
 
-    def figure(self, slug: str, name: str, form: Form, theme: str, options: Mapping[str, Any]) -> bytes:
-        from modescape.drawing.figure import csv, encode
-        from modescape.drawing.frame import Frame, html
+    def figure(self, slug: str, name: str, asked: Asked, options: Mapping[str, Any]) -> bytes:
+        from modescape.drawing import forms
 
         results, entry = self._laboratory.results(slug), figures[name]
         try:
             data = entry.call(results, entry.options.model_validate(options))
         except ValidationError as error:
             raise pydantic_errors.invalid(error, entry.options) from None
-        if form == "csv":
-            return csv(data).encode()
-        drawn = entry.draw(data, theme)
-        if form == "html":
-            return html(drawn, Frame.of(entry, data, results.experiment.name), theme=cast("Theme", theme)).encode()
-        return encode(drawn, "list")
+        row = results.experiment
+        home = forms.Home(entry, data, row.name, row.slug, options, str(self._laboratory.settings.home))
+        return forms.made(home, asked)
 
     def export(self, slug: str, target: Path) -> int:
         return export(self._laboratory, slug, target)

@@ -41,6 +41,7 @@ from modescape.sweeps.asked import is_sweep
 
 if TYPE_CHECKING:
     from modescape.comparing import Comparison
+    from modescape.drawing.forms import Asked
 
 _FORMS: tuple[Form, ...] = ("json", "html", "csv")
 _PATIENCE = 20.0  # seconds that a server may be away before an answer is given up
@@ -89,17 +90,18 @@ class There:
         found = self._server.json("GET", f"{_of(slug)}/figures")["items"]
         return [FigureEntry(one["name"], one["title"], one["question"], one["state"]) for one in found]
 
-    def figure(self, slug: str, name: str, form: Form, theme: str, options: Mapping[str, Any]) -> bytes:
+    def figure(self, slug: str, name: str, asked: Asked, options: Mapping[str, Any]) -> bytes:
         from modescape.drawing.reading import FigureNotReady
 
         said = {key: _text(value) for key, value in options.items() if value is not None}
-        query = urlencode({**said, "theme": theme, "arrays": "list"})
-        answer = self._server.ask("GET", f"{_of(slug)}/figures/{quote(name)}.{form}?{query}")
+        size = {"width": asked.width, "height": asked.height or 0, "scale": asked.scale}
+        query = urlencode({**said, "theme": asked.theme, "arrays": "list", **size})
+        answer = self._server.ask("GET", f"{_of(slug)}/figures/{quote(name)}.{asked.form}?{query}")
         if answer.status_code == 409 and "waits_for" in (why := answer.json()):
             raise FigureNotReady(why["detail"], waits_for=why["waits_for"], closed=why["state"] == "failed")
         if answer.is_error:
             raise refusal(answer)
-        if form != "json":
+        if asked.form != "json":
             return answer.content
         picture = orjson.loads(answer.content)
         del picture["words"]
@@ -128,6 +130,8 @@ class There:
             with zipfile.ZipFile(archive) as kept:
                 kept.extractall(target)
                 names = kept.namelist()
+        from modescape.drawing import forms
+
         detail = self.detail(slug)
         files = {
             "spec.json": orjson.dumps(detail.spec, option=orjson.OPT_INDENT_2),
@@ -140,7 +144,7 @@ class There:
         for one in self.figures(slug):
             if one.state in ("ready", "partial"):
                 files |= {
-                    f"figures/{one.name}.{form}": self.figure(slug, one.name, form, "light", {}) for form in _FORMS
+                    f"figures/{one.name}.{form}": self.figure(slug, one.name, forms.Asked(form), {}) for form in _FORMS
                 }
         for name, content in files.items():
             (target / name).parent.mkdir(parents=True, exist_ok=True)

@@ -21,10 +21,11 @@ from modescape.client.tables import Table
 
 if TYPE_CHECKING:
     from modescape.comparing import Comparison
+    from modescape.drawing.forms import Asked
 
 Pairs = Sequence[tuple[str, str]]  # of a query string
 Listed = Literal["solutions", "measurements"]
-Form = Literal["json", "csv", "html"]
+Form = Literal["json", "csv", "html", "svg", "png", "pdf", "parquet", "tex", "py"]
 
 
 class Source(Protocol):
@@ -52,8 +53,8 @@ class Source(Protocol):
 
     def figures(self, slug: str) -> list[FigureEntry]: ...
 
-    def figure(self, slug: str, name: str, form: Form, theme: str, options: Mapping[str, Any]) -> bytes:
-        """As Plotly JSON, its table as CSV, or a page of its own. Raises FigureNotReady."""
+    def figure(self, slug: str, name: str, asked: Asked, options: Mapping[str, Any]) -> bytes:
+        """In one of the forms of `drawing.forms`. Raises FigureNotReady."""
 
     def export(self, slug: str, target: Path) -> int:
         """Write into a new folder, or an ensemble into a .zip or .npz; how many files."""

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from modescape.comparing import Comparison
+    from modescape.drawing.style import Theme
     from modescape.settings import Settings
     from modescape.spec import ExperimentSpec
 
@@ -328,22 +329,29 @@ class Experiment(Suggesting):
         """Every figure, and how far it is."""
         return tuple(self._source.figures(self.slug))
 
-    def figure(self, name: str, *, theme: str = "light", **options: Any) -> go.Figure:
+    def figure(self, name: str, *, theme: Theme = "light", **options: Any) -> go.Figure:
         """A figure as Plotly's; options as on its page. Raises NotFound with the nearest names, InvalidInput, and
         FigureNotReady with what it waits for."""
         from modescape.drawing.figure import decode
 
         return decode(self.picture(name, theme=theme, **options))
 
-    def picture(self, name: str, form: Form = "json", *, theme: str = "light", **options: Any) -> bytes:
-        """A figure as Plotly JSON, its table as CSV, or a page of its own (html). Raises as `figure`."""
+    def picture(
+        self, name: str, form: Form = "json", *, theme: Theme = "light", width: int = 960, height: int | None = None,
+        scale: float = 2.0, **options: Any,
+    ) -> bytes:  # fmt: skip
+        """A figure as Plotly JSON, its table as CSV, a page of its own (html), or in another form of `drawing.forms`.
+        width: px of a picture; height: px of its plot, None as on the page; scale: device pixels for each, of PNG.
+        Raises as `figure`, and ConfigurationError for a form that takes what is missing."""
+        from modescape.drawing.forms import Asked, named
         from modescape.registry import figures
 
         if theme not in _THEMES:
             raise InvalidInput(f"is {theme!r}", field="theme", allowed=", ".join(_THEMES))
         if name not in figures and name not in (there := [one.name for one in self._source.figures(self.slug)]):
             raise_unknown("figure", name, there)
-        return self._source.figure(self.slug, name, form, theme, options)
+        asked = Asked(named(form).name, theme, width, height, scale)
+        return self._source.figure(self.slug, name, asked, options)
 
     def export(self, path: Path | str) -> int:
         """Into a new folder, or its ensemble into a new .zip or .npz; how many files. Raises Conflict, NotFound."""

@@ -1,0 +1,64 @@
+"""The process that makes what people take home: it is started by `making` and by nobody else.
+
+What making takes is loaded here once, and each thing is made by a fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from modescape import plugins, registry
+from modescape.drawing import forms, pictures
+from modescape.drawing.options import FigureOptions
+from modescape.errors import ModescapeError
+from modescape.forks import answer_in_forks, limit
+from modescape.laboratory import Laboratory
+from modescape.making import raised
+from modescape.pydantic_errors import invalid
+from modescape.records import Json
+from modescape.registry import figures
+from modescape.settings import Settings
+
+
+def main() -> None:
+    registry.load()
+    pictures.prepare()
+    answer_in_forks(answer)
+
+
+def answer(asked: Json) -> Json:
+    """Make what is asked for, in a fork that limits itself first. A browser takes more addresses than it may."""
+    limit(seconds=asked["seconds"])
+    settings = Settings.model_validate(asked["settings"])
+    try:
+        plugins.load(settings.plugin_modules, light=True)
+        laboratory = Laboratory(settings)
+        try:
+            _MAKE[asked["what"]](laboratory, asked, Path(asked["to"]))
+        finally:
+            laboratory.store.close()
+    except ModescapeError as error:
+        return raised(error)
+    return {}
+
+
+def _figure(laboratory: Laboratory, asked: Json, to: Path) -> None:
+    results, figure = laboratory.results(asked["experiment"]), figures[asked["figure"]]
+    try:
+        options = figure.options.model_validate(asked["options"])
+    except ValidationError as error:
+        raise invalid(error, figure.options) from None
+    assert isinstance(options, FigureOptions)  # which the registry need not know
+    options, row = options.of(results), results.experiment
+    home = forms.Home(figure, figure.call(results, options), row.name, row.slug, asked["options"], asked["link"])
+    to.write_bytes(forms.made(home, forms.Asked(**asked["asked"])))
+
+
+_MAKE: dict[str, Callable[[Laboratory, Json, Path], None]] = {"figure": _figure}
+
+
+if __name__ == "__main__":
+    main()
