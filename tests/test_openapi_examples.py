@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import BaseModel
 from saved_home import opened
 from serving import SPEC, Served, served
@@ -23,7 +24,7 @@ from serving import SPEC, Served, served
 from modescape.executor import Executor
 from modescape.readings import Reader
 from modescape.sweeps import launching
-from modescape_api.resources import cuts, data, experiments, imports, notices, selections, sweeps, users
+from modescape_api.resources import cuts, data, experiments, imports, notices, reports, selections, sweeps, users
 from modescape_api.resources.examples import FOLDER, Example
 
 Json = Any
@@ -58,6 +59,8 @@ ASKED: dict[str, type[BaseModel]] = {
     "ask-change": experiments.Changes,
     "ask-clone": experiments.Copy,
     "ask-cut": cuts.Through,
+    "ask-report": reports.NewReport,
+    "ask-report-change": reports.ReportChange,
     "ask-data": data.Wanted,
     "ask-estimate": experiments.Draft,
     "ask-experiment": experiments.Draft,
@@ -233,8 +236,22 @@ def _let_in(site: Served) -> dict[str, list[Json]]:
             "tokens": [client.get("/api/tokens", headers=bearer).json()],
             "deeds": [client.get("/api/deeds").json()],
             "figure-forms": [client.get("/api/figure-forms").json()],
+            **_written(client),
             **_told(client),
         }
+
+
+def _written(client: httpx.Client) -> dict[str, list[Json]]:
+    """A report, and an image in it."""
+    made = client.post("/api/reports", json={"name": "Ours", "blocks": [{"kind": "text", "markdown": "x"}]}).json()
+    dot = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(dot, "PNG")
+    png = {"content-type": "image/png"}
+    image = client.post(f"/api/reports/{made['slug']}/images", content=dot.getvalue(), headers=png).json()
+    return {
+        "report": [client.get(f"/api/reports/{made['slug']}").json()],
+        "reports": [client.get("/api/reports").json()], "report-image": [image],
+    }  # fmt: skip
 
 
 def _told(client: httpx.Client) -> dict[str, list[Json]]:

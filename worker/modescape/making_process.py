@@ -20,6 +20,8 @@ from modescape.making import raised
 from modescape.pydantic_errors import invalid
 from modescape.records import Json
 from modescape.registry import figures
+from modescape.reports import writing
+from modescape.reports.images import write_anew
 from modescape.settings import Settings
 
 
@@ -57,7 +59,17 @@ def _figure(laboratory: Laboratory, asked: Json, to: Path) -> None:
     to.write_bytes(forms.made(home, forms.Asked(**asked["asked"])))
 
 
-_MAKE: dict[str, Callable[[Laboratory, Json, Path], None]] = {"figure": _figure}
+def _report(laboratory: Laboratory, asked: Json, to: Path) -> None:
+    writing.take(laboratory, asked["report"], asked["form"], asked["link"], to)
+
+
+def _image(laboratory: Laboratory, asked: Json, to: Path) -> None:
+    write_anew(Path(asked["from"]), to)
+
+
+_MAKE: dict[str, Callable[[Laboratory, Json, Path], None]] = {
+    "figure": _figure, "report": _report, "image": _image,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -749,3 +749,70 @@ class Notice(Base):
     claimed_until: Mapped[datetime | None]
     told_at: Mapped[datetime | None]
     error: Mapped[str | None] = mapped_column(Text)  # why it failed the last time
+
+
+class Report(Base):
+    """Notes between figures, claims and numbers of experiments, which are references: what they show is read anew."""
+
+    __tablename__ = "report"
+    __table_args__ = (Index("ix_report_list", "changed_at", "id"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    blocks: Mapped[list[Any]]  # reports.blocks, in their order
+    revision: Mapped[int] = mapped_column(default=1)  # grows with every change: who changes an older one is told so
+    created_by: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    changed_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class ReportImage(Base):
+    """An image that was put into a report, as it was written anew when it came."""
+
+    __tablename__ = "report_image"
+
+    report_id: Mapped[str] = mapped_column(ForeignKey("report.id", ondelete="CASCADE"), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str]
+    media: Mapped[str]
+    width: Mapped[int]
+    height: Mapped[int]
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class SharedLink(Base):
+    """A secret by which one experiment, report or view can be read; only its digest is kept."""
+
+    __tablename__ = "shared_link"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    kind: Mapped[str]  # links.LinkKind
+    target: Mapped[str] = mapped_column(Text)  # the address it leads to, with its query
+    name: Mapped[str]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]
+
+
+class Parcel(Base):
+    """An archive of an experiment that is made for somebody to fetch, and kept for a day."""
+
+    __tablename__ = "parcel"
+    __table_args__ = (Index("ix_parcel_experiment_id", "experiment_id"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    parts: Mapped[list[Any]]  # exporting.Part, those that were asked for
+    state: Mapped[str]  # making, ready, failed
+    done_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    total_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    files: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None] = mapped_column(Text)
+    created_by: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    heard_at: Mapped[datetime] = mapped_column(default=utcnow)  # when its maker last said how far it is
+    finished_at: Mapped[datetime | None]

@@ -31,6 +31,7 @@ from modescape_api.resources import (
     metrics,
     notices,
     paper,
+    reports,
     selections,
     solutions,
     sweeps,
@@ -54,6 +55,7 @@ TAGS = {
     "sweeps": "One experiment for every combination of settings, and what they say together.",
     "results": "Everything a figure shows, raw: rows, predictions, weights, matrices.",
     "figures": "Pictures of those numbers.",
+    "reports": "Notes between figures, claims and numbers, read and taken home.",
     "catalogue": "What can be chosen, and what a choice would cost.",
     "data": "Data sets on this machine.",
     "imports": "Ensembles made elsewhere: their files, and the experiments they become.",
@@ -63,7 +65,7 @@ TAGS = {
     "service": "Workers, and whether all is well.",
 }
 # In the order in which requests are compared with their addresses, and the document lists them.
-PARTS = (experiments, sweeps, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures,
+PARTS = (experiments, sweeps, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures, reports,
          catalogue, compare, data, uploads, imports, gallery, paper, events, users, notices, metrics,
          workers)  # fmt: skip
 

@@ -14,6 +14,8 @@ export function showCaption(card, words) {
     partial.textContent = words.partial || "";
     partial.hidden = !words.partial;
   }
+  const drawn = new Set(words.legend?.filter(entry => entry.on).map(entry => entry.group));
+  for (const entry of card.part("legend")?.children ?? []) entry.hidden = !drawn.has(entry.dataset.entry);
   const aside = card.part("notes");
   if (aside && words.notes) showNotes(aside, words.notes);
 }

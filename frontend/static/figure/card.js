@@ -46,7 +46,7 @@ export class Card {
   }
 
   url() {
-    const asked = new URLSearchParams(this.element.dataset.asks ?? ""); // of a picture of several experiments, which
+    const asked = new URLSearchParams(this.element.dataset.query ?? ""); // of a report's figure, or which are compared
     asked.set("theme", theme());
     for (const [key, value] of new URL(location.href).searchParams) {
       // Where several are compared, `e` names experiments, and not every one has the groups that the legend shows.

@@ -71,7 +71,10 @@ def add_to(command: Add) -> None:
     figures.add_argument("--scale", type=float, default=2.0, help="device pixels for each, of PNG")
     figures.add_argument("--theme", default="light", choices=("light", "dark", "print"))
     figures.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="as on the figure's page")
-    for one in (listed, show, estimate, watch, cancel, priority, compare, export, figures):
+    reports = command("reports", _reports, "list the reports, or write one into a file")
+    reports.add_argument("report", nargs="?", help="slug or id")
+    reports.add_argument("--to", type=Path, default=None, help="a new .html, .ipynb, .md.zip or .tex.zip")
+    for one in (reports, listed, show, estimate, watch, cancel, priority, compare, export, figures):
         asks_a_server(one)
 
 
@@ -246,6 +249,25 @@ def _figures(settings: Settings, parsed: argparse.Namespace) -> int:
         print_json({"figure": parsed.figure, "path": str(parsed.to), "bytes": len(content)})
     else:
         print(f"wrote {parsed.to}")
+    return 0
+
+
+def _reports(settings: Settings, parsed: argparse.Namespace) -> int:
+    lab = workspace(settings, parsed)
+    if parsed.report is None:
+        found = lab.reports()
+        if parsed.json:
+            print_json([{**asdict(one), "changed_at": one.changed_at.isoformat()} for one in found])
+        for one in () if parsed.json else found:
+            print(f"{one.slug:32} {one.changed_at:%Y-%m-%d %H:%M}  {one.name}")
+        return 0
+    report = lab.report(parsed.report)
+    if parsed.to is not None:
+        print(f"wrote {report.export(parsed.to)}")
+    elif parsed.json:
+        print_json({"slug": report.slug, "name": report.name, "blocks": report.blocks})
+    else:
+        print(report)
     return 0
 
 

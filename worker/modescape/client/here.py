@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -23,6 +24,7 @@ from modescape.client.records import (
     Launched,
     Matrix,
     MatrixEntry,
+    ReportEntry,
     SweepCell,
 )
 from modescape.client.source import Listed, Pairs
@@ -35,6 +37,7 @@ from modescape.listing import MAX_LIMIT, ListQuery, Page
 from modescape.records import Json
 from modescape.registry import Figure, figures, presets
 from modescape.spec import stored
+from modescape.tables import Report
 
 if TYPE_CHECKING:
     from modescape.comparing import Comparison
@@ -231,6 +234,31 @@ class Here:
         Started(self._laboratory, None).finish(row, progress=False)
         return row.slug
 
+    def reports(self) -> list[ReportEntry]:
+        return [_report(row) for row in self._store.reports.all()]
+
+    def report(self, slug: str) -> ReportEntry:
+        row = self._store.reports.get(slug)
+        return replace(_report(row), blocks=tuple(row.blocks))
+
+    def write_report(self, name: str, blocks: Sequence[Json] | None, experiment: str | None) -> ReportEntry:
+        from modescape.reports import writing
+
+        return self.report(writing.create(self._laboratory, name, blocks, experiment).slug)
+
+    def change_report(self, slug: str, name: str | None, blocks: Sequence[Json] | None, revision: int) -> ReportEntry:
+        from modescape.reports import writing
+
+        writing.change(self._laboratory, slug, name=name, documents=blocks, revision=revision)
+        return self.report(slug)
+
+    def take_report(self, slug: str, form: str) -> bytes:
+        from modescape.reports import writing
+
+        with tempfile.TemporaryDirectory(prefix="modescape-") as folder:
+            writing.take(self._laboratory, slug, form, str(self._laboratory.settings.home), Path(folder) / "made")
+            return (Path(folder) / "made").read_bytes()
+
 
 _OF_PLAN = ("seconds", "low", "high", "bytes", "workers", "basis", "here", "stages", "warnings")
 
@@ -240,6 +268,10 @@ def _asked(draft: Draft) -> Json:
     if draft.document is None and draft.preset is not None:
         return dict(presets[draft.preset].call())
     return draft.document or {}
+
+
+def _report(row: Report) -> ReportEntry:
+    return ReportEntry(row.slug, row.name, row.revision, row.created_by, row.changed_at)
 
 
 def _one_of(name: str, answers: Mapping[str, str | None], allowed: Iterable[str]) -> str | None:

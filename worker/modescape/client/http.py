@@ -29,6 +29,7 @@ from modescape.client.records import (
     Launched,
     Matrix,
     MatrixEntry,
+    ReportEntry,
     SweepCell,
 )
 from modescape.client.source import Form, Listed, Pairs
@@ -222,6 +223,23 @@ class There:
             raise refusal(answer)
         return answer.content
 
+    def reports(self) -> list[ReportEntry]:
+        return [ReportEntry.from_json(one) for one in self._server.json("GET", "/api/reports")["items"]]
+
+    def report(self, slug: str) -> ReportEntry:
+        return ReportEntry.from_json(self._server.json("GET", _of(slug, "reports")))
+
+    def write_report(self, name: str, blocks: Sequence[Json] | None, experiment: str | None) -> ReportEntry:
+        asked = {"name": name, "blocks": blocks, "experiment": experiment}
+        return ReportEntry.from_json(self._server.json("POST", "/api/reports", asked))
+
+    def change_report(self, slug: str, name: str | None, blocks: Sequence[Json] | None, revision: int) -> ReportEntry:
+        asked = {"name": name, "blocks": blocks, "revision": revision}
+        return ReportEntry.from_json(self._server.json("PATCH", _of(slug, "reports"), asked))
+
+    def take_report(self, slug: str, form: str) -> bytes:
+        return self._content(f"{_of(slug, 'reports')}/export?{urlencode({'form': form})}")
+
     def _ensemble(self, slug: str, target: Path) -> None:
         if target.exists():
             raise Conflict(f"{target} is there already; name a new file")
@@ -238,7 +256,7 @@ class There:
                 part.unlink()
 
 
-def _of(slug: str, kind: Literal["experiments", "sweeps"] = "experiments") -> str:
+def _of(slug: str, kind: Literal["experiments", "sweeps", "reports"] = "experiments") -> str:
     if not slug or "/" in slug:
         raise InvalidInput(f"is {slug!r}", field=kind.removesuffix("s"), allowed="a slug or an id")
     return f"/api/{kind}/{quote(slug)}"

@@ -353,3 +353,21 @@ class Launched:
 
     kind: Literal["experiment", "sweep"]
     slug: str
+
+
+@dataclass(frozen=True)
+class ReportEntry:
+    """A report. blocks: as the API gives them; () in a list of all."""
+
+    slug: str
+    name: str
+    revision: int
+    created_by: str
+    changed_at: datetime
+    blocks: tuple[Json, ...] = ()
+
+    @classmethod
+    def from_json(cls, found: Json) -> ReportEntry:
+        changed = datetime.fromisoformat(found["changed_at"])
+        blocks = tuple(found.get("blocks", ()))
+        return cls(found["slug"], found["name"], found["revision"], found["created_by"], changed, blocks)

@@ -15,9 +15,11 @@ from modescape.client.records import (
     Launched,
     Matrix,
     MatrixEntry,
+    ReportEntry,
     SweepCell,
 )
 from modescape.client.tables import Table
+from modescape.records import Json
 
 if TYPE_CHECKING:
     from modescape.comparing import Comparison
@@ -83,3 +85,18 @@ class Source(Protocol):
 
     def bring(self, path: Path, name: str, answers: Mapping[str, str | None]) -> str:
         """Import the ensemble that lies at a path; the slug of its experiment."""
+
+    def reports(self) -> list[ReportEntry]:
+        """Those changed last first."""
+
+    def report(self, slug: str) -> ReportEntry:
+        """With its blocks. Raises NotFound."""
+
+    def write_report(self, name: str, blocks: Sequence[Json] | None, experiment: str | None) -> ReportEntry:
+        """A new one; of an experiment, where no blocks are given, what there is of it."""
+
+    def change_report(self, slug: str, name: str | None, blocks: Sequence[Json] | None, revision: int) -> ReportEntry:
+        """Raises Conflict where another revision is there, Forbidden."""
+
+    def take_report(self, slug: str, form: str) -> bytes:
+        """In a form of `reports.taken`."""

@@ -34,6 +34,7 @@ from modescape.client.records import (
     Matrix,
     MatrixEntry,
     Progress,
+    ReportEntry,
     Stage,
     SweepCell,
     SweepProgress,
@@ -41,7 +42,7 @@ from modescape.client.records import (
 from modescape.client.source import Form, Pairs, Source
 from modescape.client.tables import Row, Table
 from modescape.columns import EXPERIMENTS, MEASUREMENTS, Fields
-from modescape.errors import InvalidInput, NotFound
+from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.records import PRIORITIES, EventKind, Json, Role, Status
 
 if TYPE_CHECKING:
@@ -103,6 +104,23 @@ class Workspace(Suggesting):
         except NotFound:
             raise NotFound(unknown("sweep", slug, self._source.sweeps().column("slug"))) from None
         return Sweep(self, self._source, slug)
+
+    def reports(self) -> tuple[ReportEntry, ...]:
+        """All reports, those changed last first."""
+        return tuple(self._source.reports())
+
+    def report(self, slug: str) -> Report:
+        """One of them, by slug or id. Raises NotFound with the nearest slugs."""
+        try:
+            found = self._source.report(slug)
+        except NotFound:
+            raise NotFound(unknown("report", slug, [one.slug for one in self._source.reports()])) from None
+        return Report(self._source, found)
+
+    def write_report(self, name: str, blocks: Sequence[Json] | None = None, *, experiment: str | None = None) -> Report:
+        """A new report. blocks: as the API takes them; experiment: without blocks, it begins with what there is of that
+        one. Raises InvalidInput naming the block and field, NotFound."""
+        return Report(self._source, self._source.write_report(name, blocks, experiment))
 
     def launch(
         self, spec: ExperimentSpec | Json | Path | str, *, name: str | None = None, preset: str | None = None,
@@ -500,6 +518,49 @@ def _text(value: object) -> str:
 
 
 # ---- opened ----
+
+
+class Report:
+    """Notes between figures, claims and numbers, which say what is so when they are read."""
+
+    def __init__(self, source: Source, entry: ReportEntry) -> None:
+        self._source, self.entry = source, entry
+
+    @property
+    def slug(self) -> str:
+        return self.entry.slug
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def blocks(self) -> list[Json]:
+        """As they are kept, to be changed and given to `change`."""
+        return [dict(block) for block in self.entry.blocks]
+
+    def __repr__(self) -> str:
+        return f"{self.name} ({self.slug}): {len(self.entry.blocks)} blocks, revision {self.entry.revision}"
+
+    def change(self, *, name: str | None = None, blocks: Sequence[Json] | None = None) -> None:
+        """What is None stays. Raises InvalidInput, Forbidden, and Conflict where somebody changed it meanwhile."""
+        self.entry = self._source.change_report(self.slug, name, blocks, self.entry.revision)
+
+    def export(self, path: Path | str) -> Path:
+        """Into a new file: .html, .ipynb, .md.zip (Markdown and SVG) or .tex.zip (LaTeX and PDF figures). Raises
+        InvalidInput, Conflict where it is there already, and ConfigurationError for a form that takes what is
+        missing."""
+        from modescape.reports.taken import FORMS
+
+        target = Path(path).expanduser()
+        form = next((one.name for one in FORMS.values() if target.name.endswith(f".{one.suffix}")), None)
+        if form is None:
+            allowed = ", ".join(f".{one.suffix}" for one in FORMS.values())
+            raise InvalidInput(f"ends in {target.suffix!r}", field="path", allowed=allowed)
+        if target.exists():
+            raise Conflict(f"{target} is there already; name a new file")
+        target.write_bytes(self._source.take_report(self.slug, form))
+        return target
 
 
 def open(home: Path | str | None = None) -> Workspace:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -113,12 +113,14 @@ def made(home: Home, asked: Asked) -> bytes:
     return _MAKE[named(asked.form).name](home, asked)
 
 
-def picture(home: Home, asked: Asked) -> pictures.Wanted:
-    """With its words around it, to be drawn: many are drawn by one browser (`pictures.drawn_as`)."""
+def picture(home: Home, asked: Asked, *, words: bool = True) -> pictures.Wanted:
+    """With its words around it, to be drawn: many are drawn by one browser (`pictures.drawn_as`). words: title and
+    caption, which a document may say itself; the legend always."""
     drawn = home.figure.draw(home.data, asked.theme)
     if asked.height is not None:
         drawn.update_layout(height=asked.height)
-    return pictures.Wanted(framed(drawn, home.frame, asked.theme, asked.width), asked.form, asked.scale)  # type: ignore[arg-type]
+    frame = home.frame if words else replace(home.frame, title="", name="", caption="")
+    return pictures.Wanted(framed(drawn, frame, asked.theme, asked.width), asked.form, asked.scale)  # type: ignore[arg-type]
 
 
 def _picture(home: Home, asked: Asked) -> bytes:
@@ -194,14 +196,19 @@ def opening(link: str) -> str:
     return f"ms.open({link!r})" if link else 'ms.open()  # or ms.connect("https://...")'
 
 
+def call(slug: str, figure: str, given: Mapping[str, Any]) -> str:
+    """The expression that draws a figure of an experiment of `lab`."""
+    options = "".join(f", {key}={_literal(value)}" for key, value in given.items())
+    return f"lab.experiment({slug!r}).figure({figure!r}{options})"
+
+
 def code(home: Home, theme: Theme) -> str:
     """A script that draws the figure again, from where its numbers are."""
-    options = "".join(f", {key}={_literal(value)}" for key, value in {**home.given, "theme": theme}.items())
     about = f"{home.frame.title} ({home.figure.name} of {home.name})"
     return "\n".join([
         "# " + " ".join(about.split()), "# Needs: pip install modescape", "import modescape as ms", "",
         f"lab = {opening(home.link)}",
-        f"figure = lab.experiment({home.slug!r}).figure({home.figure.name!r}{options})",
+        f"figure = {call(home.slug, home.figure.name, {**home.given, 'theme': theme})}",
         f"figure.write_html({home.stem + '.html'!r})", f"print({'wrote ' + home.stem + '.html'!r})", "",
     ])  # fmt: skip
 

@@ -140,26 +140,33 @@ def _add_legend(drawn: go.Figure, frame: Frame, theme: Theme, width: int) -> int
     return LEGEND_ROW * math.ceil(len(legend) / across) + PAD // 2
 
 
-def html(drawn: go.Figure, frame: Frame, *, theme: Theme = "light") -> str:
-    """One file that shows the figure with its words, Plotly's script inside; asks no other host. Changes `drawn`."""
+def plot(drawn: go.Figure, frame: Frame, *, theme: Theme = "light", script: bool = True) -> str:
+    """The picture with its legend as a part of a page. script: with Plotly's own, which a page needs once. Changes
+    `drawn`."""
     from plotly.io import to_html
 
     margin, height = drawn.layout.margin, drawn.layout.height
     rows = _add_legend(drawn, frame, theme, PAGE_WIDTH)
     drawn.update_layout(height=height + rows, margin={"t": margin.t + rows})
-    plot = to_html(
-        drawn, full_html=False, include_plotlyjs=True,
+    shown: str = to_html(
+        drawn, full_html=False, include_plotlyjs=script,
         # The library's own picture would have none of the words around the plot.
         config={
             "displaylogo": False, "responsive": True, "showSendToCloud": False, "modeBarButtonsToRemove": ["toImage"],
         },
     )  # fmt: skip
+    return shown
+
+
+def html(drawn: go.Figure, frame: Frame, *, theme: Theme = "light") -> str:
+    """One file that shows the figure with its words, Plotly's script inside; asks no other host. Changes `drawn`."""
+    shown = plot(drawn, frame, theme=theme)
     ink, card = style.token("text", theme), style.token("card", theme)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(frame.title)}</title>'
         '<meta name="viewport" content="width=device-width">'
         f"<style>body{{font:16px/1.5 {style.FONT};color:{ink};background:{card};margin:24px}}"
         f"h1,p{{overflow-wrap:anywhere}}p{{max-width:68ch}}.plotly-graph-div{{min-width:{PAGE_WIDTH}px}}</style></head>"
-        f"<body><h1>{escape(frame.title)}</h1><p>{escape(frame.name)}</p>{plot}<p>{escape(frame.caption)}</p>"
+        f"<body><h1>{escape(frame.title)}</h1><p>{escape(frame.name)}</p>{shown}<p>{escape(frame.caption)}</p>"
         "</body></html>"
     )

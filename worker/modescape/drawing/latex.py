@@ -53,10 +53,14 @@ def cell(value: Cell) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, caption: str, label: str) -> str:
-    """A table with booktabs' rules, numbers to the right; one that is longer than a page breaks (longtable)."""
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, caption: str, label: str, wide: int | None = None
+) -> str:
+    """A table with booktabs' rules, numbers to the right; one that is longer than a page breaks (longtable). wide: the
+    column whose texts break into lines."""
     is_number = [all(row[i] is None or isinstance(row[i], (int, float)) for row in rows) for i in range(len(columns))]
-    shape = "".join("r" if right else "l" for right in is_number)
+    kinds = [r"p{.4\linewidth}" if i == wide else "r" if right else "l" for i, right in enumerate(is_number)]
+    shape = "".join(kinds)
     head = " & ".join(map(escaped, columns)) + r" \\"
     lines = [" & ".join(map(cell, row)) + r" \\" for row in rows]
     said = rf"\caption{{{escaped(caption)}}}"

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, String, cast, delete, exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import defer
 
-from modescape import columns, names
+from modescape import columns, names, stored_values
 from modescape.acting import own
 from modescape.claims.repeated_looks import Look
 from modescape.errors import Conflict, NotFound
@@ -152,6 +152,15 @@ class Experiments(Subject):
         """By id or slug. Raises NotFound."""
         with self.database.reading() as session:
             return find_experiment(session, reference)
+
+    def computed(self, experiment_id: str, name: str) -> float | str | None:
+        """A value that is read off its documents (`stored_values`); None where it has none such."""
+        found = stored_values.find(name)
+        if found is None:
+            return None
+        with self.database.reading() as session:
+            value: float | str | None = session.scalar(select(found.expression).where(Experiment.id == experiment_id))
+            return value
 
     def of_ids(self, ids: Collection[str]) -> list[Experiment]:
         """Those of them that there are, in any order."""

@@ -1,0 +1,403 @@
+"""Reports: notes between figures, claims and numbers, which say what is so when they are read; and taken home."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import nbformat
+import pytest
+from PIL import Image, PngImagePlugin
+from serving import Served, finished, served
+
+import modescape as ms
+from modescape.acting import Actor, UserRole, acting
+from modescape.errors import Conflict, Forbidden, InvalidInput, NotFound
+from modescape.reports import blocks, notes
+from modescape.reports.images import write_anew
+from modescape.reports.notes import Said
+from modescape.store import Store
+
+ADA, BOB = Actor("ada", UserRole.RESEARCHER), Actor("bob", UserRole.RESEARCHER)
+
+
+def say(experiment: str, what: str) -> Said:
+    return Said(f"<{experiment}/{what}>", "title & more", "/experiments/x")
+
+
+def shown(text: str) -> str:
+    return notes.html(text, say, lambda digest: "/kept.png" if digest == "abc" else None)
+
+
+class Tags(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+# -- notes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "[a](javascript:alert(1))",
+        "[a](data:text/html;base64,PHNjcmlwdD4=)",
+        "![a](https://elsewhere.example/pixel.png)",
+        "![a](//elsewhere.example/pixel.png)",
+        "![a](data:image/svg+xml;base64,PHN2Zz4=)",
+        "$\\href{javascript:alert(1)}{x}$",
+        "$x\\text{<script>alert(1)</script>}$",
+        "[[a: b]] <iframe src=//elsewhere.example></iframe>",
+        '![x" onload="alert(1)](image:abc)',
+        "<style>body{background:url(//elsewhere.example)}</style>",
+    ],
+)
+def test_nothing_that_is_typed_runs_or_fetches_anything(text: str) -> None:
+    allowed = {"p", "a", "span", "img", "code", *notes._MATHML}
+    for tag, attributes in Tags(shown(text)).found:
+        assert tag in allowed, (tag, text)
+        assert not [name for name in attributes if name.startswith(("on", "style"))]
+        if tag == "img":
+            assert attributes["src"] == "/kept.png"
+        if tag == "a":
+            assert str(attributes["href"]).startswith(("/", "https://elsewhere", "//elsewhere"))
+
+
+def test_a_note_has_headings_formulas_tables_images_and_what_references_say() -> None:
+    html = shown(
+        "# Head\n\n[[a: b]] and $x^2$ ![seen](image:abc)\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n$$\\frac{a}{b}$$"
+    )
+    assert "<h2>Head</h2>" in html
+    assert 'title="title &amp; more"' in html
+    assert "&lt;a/b&gt;</a>" in html
+    assert "<msup><mi>x</mi><mn>2</mn></msup>" in html
+    assert "<mfrac>" in html
+    assert ("img", {"src": "/kept.png", "alt": "seen", "loading": "lazy"}) in Tags(html).found
+    assert '<td class="num">2</td>' in html
+
+
+def test_references_in_code_stay_as_they_are_typed() -> None:
+    text = "`[[a: b]]`\n\n```\n[[a: b]]\n```\n\n[[a: b]]"
+    assert shown(text).count("[[a: b]]") == 2
+    plain = notes.markdown(text, lambda experiment, what: Said("93 %"), lambda digest: None)
+    assert plain == "`[[a: b]]`\n\n```\n[[a: b]]\n```\n\n93 %"
+
+
+def test_latex_of_a_note_sets_what_was_written_and_reads_no_files() -> None:
+    text = "## A & b\n\n*em* **strong** `c_d` [l](https://x.example/a_b%20c#d)\n\n- one\n- two\n\n"
+    text += "$\\input{secret}$ [[a: b]]"
+    tex = notes.tex(text, lambda experiment, what: Said("50 %"), lambda digest: None)
+    for part in (
+        r"\subsection{A \& b}", r"\emph{em} \textbf{strong} \texttt{c\_d}", r"\href{https://x.example/a\_b\%20c\#d}{l}",
+        "\\begin{itemize}\n\\item one", r"$\text{input}{secret}$ 50 \%",
+    ):  # fmt: skip
+        assert part in tex, part
+
+
+# -- blocks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("block", "field", "said"),
+    [
+        ({"kind": "figure", "experiment": "a", "figure": "plaine"}, "blocks.0.figure", "did you mean plane"),
+        (
+            {"kind": "figure", "experiment": "a", "figure": "plane", "options": {"split": 3}},
+            "blocks.0.options.split",
+            "",
+        ),
+        ({"kind": "claims", "experiment": "a", "claims": ["z9"]}, "blocks.0.claims", "no claim"),
+        ({"kind": "numbers", "experiments": ["a"], "columns": ["accurracy"]}, "blocks.0.columns", "accuracy"),
+        ({"kind": "numbers", "experiments": []}, "blocks.0.experiments", ""),
+        ({"kind": "text", "html": "<b>"}, "blocks.0.html", ""),
+        ({"kind": "poem"}, "blocks.0", ""),
+    ],
+)
+def test_what_is_wrong_in_a_block_is_named_by_its_field(block: dict[str, Any], field: str, said: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        blocks.read([block])
+    assert refused.value.field == field
+    assert said in str(refused.value)
+
+
+def test_two_blocks_never_have_one_id() -> None:
+    ids = [block.id for block in blocks.read([{"kind": "text", "id": "a"}, {"kind": "text", "id": "a"}])]
+    assert ids[0] == "a"
+    assert ids[1] != "a"
+
+
+# -- the store, on both databases -------------------------------------------------------------------------------------
+
+
+def test_who_wrote_a_report_changes_it_and_nobody_loses_what_another_wrote(store: Store) -> None:
+    with acting(ADA):
+        row = store.reports.create("Ä report", [{"kind": "text", "id": "a", "markdown": "one"}])
+        assert (row.slug, row.revision, row.created_by) == ("a-report", 1, "ada")
+        changed = store.reports.change("a-report", blocks=[{"kind": "text", "id": "a", "markdown": "two"}], revision=1)
+        assert changed.revision == 2
+        with pytest.raises(Conflict, match="revision 2"):
+            store.reports.change("a-report", name="late", revision=1)
+    with acting(BOB):
+        with pytest.raises(Forbidden, match="ada made it"):
+            store.reports.change("a-report", name="mine now")
+        with pytest.raises(Forbidden):
+            store.reports.remove(row.id)
+        with pytest.raises(Forbidden):
+            store.reports.add_image("a-report", "x", b"y", "image/png", (1, 1))
+    with acting(Actor("eve", UserRole.VIEWER)), pytest.raises(Forbidden):
+        store.reports.create("not hers", [])
+    assert store.reports.get(row.id).blocks[0]["markdown"] == "two"
+    with acting(ADA):
+        store.reports.remove(row.id)
+    with pytest.raises(NotFound):
+        store.reports.get(row.id)
+    assert {one.verb for one in store.deeds.page(thing=row.id)} == {"write", "change", "remove"}
+
+
+def test_images_are_kept_once_within_limits_and_go_with_their_report(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with acting(ADA):
+        row = store.reports.create("Pictures", [])
+        first = store.reports.add_image(row.slug, "a", b"\x89PNG 1", "image/png", (2, 1))
+        assert store.reports.add_image(row.slug, "b", b"\x89PNG 1", "image/png", (2, 1)).name == "a"
+        assert first.digest == hashlib.sha256(b"\x89PNG 1").hexdigest()
+        monkeypatch.setattr("modescape.store.reports.MOST_IMAGES", 1)
+        with pytest.raises(InvalidInput, match="1 images already"):
+            store.reports.add_image(row.slug, "c", b"\x89PNG 2", "image/png", (2, 1))
+        store.reports.change(row.slug, blocks=[])  # nothing names it, but it has just come
+        assert [one.digest for one in store.reports.images(row.id)] == [first.digest]
+        store.reports.remove(row.slug)
+    assert store.reports.images(row.id) == []
+
+
+# -- images -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_is_written_anew_without_what_else_was_in_its_file(tmp_path: Path) -> None:
+    about = PngImagePlugin.PngInfo()
+    about.add_text("Secret", "where I live")
+    Image.new("RGBA", (8, 4), (1, 2, 3, 4)).save(tmp_path / "sent", "PNG", pnginfo=about)
+    write_anew(tmp_path / "sent", tmp_path / "kept")
+    content = (tmp_path / "kept").read_bytes()
+    assert b"where I live" in (tmp_path / "sent").read_bytes()
+    assert b"where I live" not in content
+    with Image.open(io.BytesIO(content)) as picture:
+        assert (picture.format, picture.size, picture.getpixel((0, 0))) == ("PNG", (8, 4), (1, 2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    "content", [b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\x89PNG\r\n\x1a\nnothing", b"GIF89a"]
+)
+def test_what_is_no_picture_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "sent").write_bytes(content)
+    with pytest.raises(InvalidInput, match="no picture that can be read"):
+        write_anew(tmp_path / "sent", tmp_path / "kept")
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modescape.reports.images.PIXELS", 100)
+    Image.new("1", (11, 10)).save(tmp_path / "sent", "PNG")
+    with pytest.raises(InvalidInput, match="11 × 10 pixels"):
+        write_anew(tmp_path / "sent", tmp_path / "kept")
+
+
+# -- read, over HTTP and at home --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("reports")) as running:
+        finished(running.laboratory, name="small one")
+        yield running
+
+
+@pytest.fixture
+def client(site: Served) -> Iterator[httpx.Client]:
+    with site.client() as found:
+        yield found
+
+
+PARTS: list[dict[str, Any]] = [
+    {"kind": "text", "markdown": "Gain: [[small-one: ensemble_accuracy]] at [[small-one: spec.training.epochs]] "
+     "epochs, see [[small-one: figure similarity-runs]]; [[nobody: accuracy]] and $M = 2$.\n\n![A dot](image:DIGEST)"},
+    {"kind": "numbers", "experiments": ["small-one"], "columns": ["runs", "accuracy", "spec.training.epochs"],
+     "caption": "50 % & more"},
+    {"kind": "figure", "experiment": "small-one", "figure": "trajectories", "caption": "Mine."},
+    {"kind": "figure", "experiment": "small-one", "figure": "similarity-runs", "options": {"panel": "disagreement"}},
+    {"kind": "methods"},
+    {"kind": "references"},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def written(site: Served) -> str:
+    """The slug of a report with one of every kind that this experiment has, and an image."""
+    dot = io.BytesIO()
+    Image.new("RGB", (3, 3), "red").save(dot, "PNG")
+    with site.client() as client:
+        made = client.post("/api/reports", json={"name": "All of it", "blocks": []}).json()
+        sent = client.post(
+            f"/api/reports/{made['slug']}/images?name=A%20dot", content=dot.getvalue(),
+            headers={"content-type": "image/png"},
+        )  # fmt: skip
+        assert sent.status_code == 201, sent.text
+        digest = sent.json()["digest"]
+        parts = json.loads(json.dumps(PARTS).replace("DIGEST", digest))
+        changed = client.patch(f"/api/reports/{made['slug']}", json={"blocks": parts, "revision": 1})
+        assert changed.status_code == 200, changed.text
+        assert client.get(sent.json()["url"]).headers["content-type"] == "image/png"
+    return str(made["slug"])
+
+
+@pytest.mark.slow
+def test_a_page_says_what_is_so_now(client: httpx.Client, site: Served, written: str) -> None:
+    page = client.get(f"/reports/{written}", headers={"accept": "text/html"}).text
+    row = site.laboratory.store.experiments.get("small-one")
+    assert row.ensemble_accuracy == 0.75
+    assert re.search(r'<a class="said"[^>]*>75\.0\u202f%</a> at <a class="said"[^>]*>2</a> epochs', page)
+    assert re.search(r'<a class="said" href="#b-[0-9a-f]{8}"[^>]*>Figure 2</a>', page)
+    assert '<span class="bad" title="There is no experiment \'nobody\' here.">[[nobody: accuracy]]</span>' in page
+    assert page.count('data-figure="figure-') == 2
+    assert 'data-query="panel=disagreement"' in page
+    assert "batches of 20, adam, learning rate" in page
+    assert "Deep Ensembles: A Loss Landscape Perspective" in page
+    with acting(Actor("root", UserRole.ADMIN)):
+        site.laboratory.store.experiments.patch("small-one", name="another name")
+    try:
+        assert "another name" in client.get(f"/reports/{written}", headers={"accept": "text/html"}).text
+    finally:
+        site.laboratory.store.experiments.patch("small-one", name="small one")
+
+
+@pytest.mark.slow
+def test_one_html_file_holds_everything_and_asks_nobody(client: httpx.Client, written: str) -> None:
+    answer = client.get(f"/api/reports/{written}/export", params={"form": "html"})
+    assert answer.status_code == 200, answer.text
+    html = answer.text
+    assert "default-src 'none'" in html
+    assert html.count("Plotly.newPlot(") == 2
+    assert html.count("plotly.js v") == 1  # the script, once
+    outside = [tag for tag in Tags(re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)).found
+               if str(tag[1].get("src", "") or "").startswith(("http", "/"))]  # fmt: skip
+    assert outside == []
+    assert 'src="data:image/png;base64,' in html
+    for words in ("<b>Figure 1. Do the runs reach", "Mine.", "75.0\u202f%", "Table 1.", "50 % &amp; more"):
+        assert words in html, words
+
+
+@pytest.mark.slow
+def test_markdown_and_latex_come_with_their_figures(client: httpx.Client, written: str) -> None:
+    with zipfile.ZipFile(io.BytesIO(client.get(f"/api/reports/{written}/export?form=md").content)) as archive:
+        text = archive.read("report.md").decode()
+        files = re.findall(r"\]\(([^)]+)\)", text)
+        assert "figures/2-small-one-similarity-runs.svg" in files
+        assert set(files) <= set(archive.namelist())
+        assert archive.read("figures/2-small-one-similarity-runs.svg").startswith(b"<svg")
+        assert "| small one | 2 | 70.0\u202f% | 2 |" in text
+    with zipfile.ZipFile(io.BytesIO(client.get(f"/api/reports/{written}/export?form=tex").content)) as archive:
+        tex = archive.read("report.tex").decode()
+        pictures = re.findall(r"\\includegraphics\[[^]]*\]{([^}]+)}", tex)
+        assert len(pictures) == 3
+        assert set(pictures) <= set(archive.namelist())
+        assert archive.read("figures/1-small-one-trajectories.pdf").startswith(b"%PDF")
+        begun, ended = (re.findall(rf"\\{word}{{([a-z*]+)}}", tex) for word in ("begin", "end"))
+        assert sorted(begun) == sorted(ended)
+        assert r"\caption{50 \% \& more}" in tex
+        assert "small one & 2 &" in tex
+        assert r"\toprule" in tex
+
+
+@pytest.mark.slow
+def test_the_notebook_makes_it_again(client: httpx.Client, written: str, tmp_path: Path) -> None:
+    answer = client.get(f"/api/reports/{written}/export?form=ipynb")
+    book = nbformat.reads(answer.text, as_version=4)
+    nbformat.validate(book)
+    code = [cell.source for cell in book.cells if cell.cell_type == "code"]
+    space: dict[str, Any] = {}
+    exec(code[0], space)
+    made = [eval(one, space) for one in code[1:]]
+    assert made[0] == [{"slug": "small-one", "runs": 2, "accuracy": 0.7, "spec.training.epochs": 2}]
+    assert [type(one).__name__ for one in made[1:]] == ["Figure", "Figure"]
+    said = "\n".join(cell.source for cell in book.cells if cell.cell_type == "markdown")
+    assert "75.0\u202f%" in said
+    (picture,) = [cell.attachments for cell in book.cells if "attachments" in cell]
+    assert next(iter(picture.values())).keys() == {"image/png"}
+
+
+@pytest.mark.slow
+def test_a_home_and_a_server_write_and_take_reports_alike(site: Served, tmp_path: Path) -> None:
+    for number, lab in enumerate((ms.open(site.settings.home), ms.connect(site.url))):
+        report = lab.write_report("From a notebook", experiment="small-one")
+        assert [one["kind"] for one in report.blocks][-2:] == ["methods", "references"]
+        report.change(blocks=[{"kind": "text", "markdown": "[[small-one: runs]] runs"}])
+        assert lab.report(report.slug).entry.revision == 2
+        target = report.export(tmp_path / f"{number}.html")
+        assert ">2</span> runs" in target.read_text(encoding="utf-8")
+        with pytest.raises(InvalidInput, match="no experiment 'gone'"):
+            report.change(blocks=[{"kind": "claims", "experiment": "gone"}])
+        with pytest.raises(Conflict):
+            report.export(target)
+    assert {one.slug for one in lab.reports()} >= {"from-a-notebook", "from-a-notebook-2"}
+
+
+@pytest.mark.slow
+def test_forms_write_order_and_refuse_without_script(site: Served) -> None:
+    with site.visitor(follow_redirects=False) as visitor:
+        made = visitor.post("/reports", data={"name": "By hand", "experiment": ""})
+        assert made.headers["location"] == "/reports/by-hand?edit=1"
+        for kind in ("text", "claims", "figure"):
+            page = visitor.get("/reports/by-hand?edit=1").text
+            visitor.post("/reports/by-hand", data={**fields(page), "do": f"add:{kind}"})
+        page = visitor.get("/reports/by-hand?edit=1").text
+        asked = fields(page)
+        first, _, third = asked["block"]
+        asked |= {f"{first}.markdown": "# Mine", f"{third}.experiment": "nobody"}
+        refused = visitor.post("/reports/by-hand", data={**asked, "do": "save"})
+        assert refused.status_code == 422
+        assert "# Mine" in refused.text  # what was typed is not lost
+        assert "there is no experiment &#39;nobody&#39;" in refused.text
+        asked |= {f"{third}.experiment": "small-one", f"{third}.figure": "similarity-runs"}
+        asked[f"{third}.options"] = "panel=cosine"
+        moved = visitor.post("/reports/by-hand", data={**asked, "do": f"up:{third}"})
+        assert moved.headers["location"] == f"/reports/by-hand?edit=1#b-{third}"
+        kept = site.laboratory.store.reports.get("by-hand").blocks
+        assert [one["kind"] for one in kept] == ["text", "figure", "claims"]
+        assert kept[1]["options"] == {"panel": "cosine"}
+        late = visitor.post("/reports/by-hand", data={**asked, "do": "save"})
+        assert late.status_code == 409
+        assert "was changed meanwhile" in late.text
+
+
+def fields(page: str) -> dict[str, Any]:
+    """What the form of the page would send."""
+    found: dict[str, Any] = {"block": []}
+    inside = page[page.index("data-report") :]
+    for tag, attributes in Tags(inside[: inside.index("</form>")]).found:
+        name = attributes.get("name")
+        if tag == "input" and name == "block":
+            found["block"].append(attributes["value"])
+        elif tag == "input" and name:
+            found[name] = attributes.get("value") or ""
+    for name, body in re.findall(r'<textarea[^>]*name="([^"]+)"[^>]*>([^<]*)</textarea>', inside):
+        found[name] = body
+    for name, body in re.findall(r'<select name="([^"]+)">(.*?)</select>', inside, re.DOTALL):
+        found[name] = (re.findall(r'value="([^"]+)" selected', body) or re.findall(r'value="([^"]+)"', body))[0]
+    return found
