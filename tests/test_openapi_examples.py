@@ -24,7 +24,7 @@ from serving import SPEC, Served, served
 from modescape.executor import Executor
 from modescape.readings import Reader
 from modescape.sweeps import launching
-from modescape_api.resources import cuts, data, experiments, imports, notices, reports, selections, sweeps, users
+from modescape_api.resources import cuts, data, experiments, imports, links, notices, reports, selections, sweeps, users
 from modescape_api.resources.examples import FOLDER, Example
 
 Json = Any
@@ -59,6 +59,7 @@ ASKED: dict[str, type[BaseModel]] = {
     "ask-change": experiments.Changes,
     "ask-clone": experiments.Copy,
     "ask-cut": cuts.Through,
+    "ask-link": links.NewLink,
     "ask-report": reports.NewReport,
     "ask-report-change": reports.ReportChange,
     "ask-data": data.Wanted,
@@ -237,6 +238,8 @@ def _let_in(site: Served) -> dict[str, list[Json]]:
             "deeds": [client.get("/api/deeds").json()],
             "figure-forms": [client.get("/api/figure-forms").json()],
             **_written(client),
+            "link": [client.post("/api/links", json={"to": "/", "name": "for a friend"}).json()],
+            "links": [client.get("/api/links").json()],
             **_told(client),
         }
 

@@ -4,7 +4,7 @@
 
 import { connect } from "./stream.js";
 
-const source = document.querySelector("[data-events]");
+const source = document.querySelector(":root:not([data-visiting]) [data-events]"); // a link leads to no events
 const QUIET = 20000; // between two announcements to screen readers, ms
 const CURVES = 5000; // between two drawings of curves that move, ms
 const DEAF = 8000; // without a word from what holds the stream, ms: it speaks every two seconds

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     open: bool = Field(
         False, description="On loopback, let in every account of this machine; else only the one the server runs under."
     )
+    open_links: bool = Field(
+        False, description="Let whoever has a link that a researcher shared read what it leads to without signing in."
+    )
     allowed_hosts: str = Field("", description="Further host names the server answers to, separated by commas.")
     root_path: str = Field("", description="Path a proxy serves this server under, such as /modescape.")
     trusted_proxies: str = Field(

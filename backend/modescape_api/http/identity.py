@@ -27,6 +27,7 @@ from modescape.acting import Actor, UserRole, account
 from modescape.settings import Settings
 from modescape.store import Store
 from modescape.tables import ApiToken, User
+from modescape_api.http import sharing
 from modescape_api.http.proxies import ADDRESS, split_host
 from modescape_api.http.refusal import Refusal
 
@@ -47,10 +48,12 @@ E = TypeVar("E", bound=Callable[..., object])
 
 @dataclass(frozen=True)
 class Who:
-    """actor: in whose name it is done; sign_in: the digest of the browser's, where that is how it came in."""
+    """actor: in whose name it is done; sign_in: the digest of the browser's, where that is how it came in; link: the
+    name of the link that was followed, of somebody who reads by that alone."""
 
     actor: Actor
     sign_in: str | None = None
+    link: str | None = None
 
 
 # -- what an address needs --------------------------------------------------------------------------------------------
@@ -150,7 +153,17 @@ class Doorkeeper:
                 return Who(shown.actor)
         if (cookie := request.cookies.get(COOKIE)) and (found := await self._by_cookie(request, cookie)):
             return found
-        return Who(Actor(account(), UserRole.ADMIN)) if self._is_our_account(request) else None
+        if self._is_our_account(request):
+            return Who(Actor(account(), UserRole.ADMIN))
+        return await self._by_link(request)
+
+    async def _by_link(self, request: Request) -> Who | None:
+        """Somebody who may read this address, and nothing else, by a link that was followed before."""
+        kept = request.cookies.get(sharing.COOKIE, "")
+        if not kept or not self._settings.open_links or request.method not in SAFE:
+            return None
+        row = await anyio.to_thread.run_sync(sharing.followed, self._store, kept, request.url)
+        return None if row is None else Who(Actor("a link", UserRole.VIEWER, address_of(request)), link=row.name)
 
     async def _by_cookie(self, request: Request, cookie: str) -> Who | None:
         key = users.digest(cookie)

@@ -31,7 +31,7 @@ from modescape_api.http.refusal import Refusal
 MAX_BODY = 1_048_576
 MOST_PARAMETERS = 500  # of an address: each that is not known is answered with what there is
 
-_OPEN, _OPEN_BELOW = ("/healthz", "/readyz", "/signin"), "/static/"  # answered to people who have not signed in
+_OPEN, _OPEN_BELOW = ("/healthz", "/readyz", "/signin"), ("/static/", "/s/")  # to people who have not signed in
 
 HEADERS = {
     # 'unsafe-inline' styles only: Plotly writes style attributes (checked with plotly.js 4.1.1 under this policy)
@@ -259,7 +259,7 @@ async def _who(request: Request) -> Who | None:
     """Who asks; nobody is looked up for what answers without a database."""
     site = getattr(request.app.state, "site", None)  # there once the start has finished
     path = request.scope["path"]
-    if site is None or (_is_open(path) and path != "/signin"):
+    if site is None or (_is_open(path) and path != "/signin" and not path.startswith("/s/")):
         return None
     found: Who | None = await site.door.who(request)
     return found

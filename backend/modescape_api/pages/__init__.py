@@ -15,6 +15,7 @@ from modescape_api.pages import (
     gallery,
     importing,
     launching,
+    links,
     listing,
     notices,
     reference,
@@ -41,6 +42,7 @@ for page in (
     gallery,
     reference,
     users,
+    links,
     notices,
     documentation,
 ):

@@ -102,6 +102,7 @@ def render(
         "theme": theme if theme in ("light", "dark") else None,
         "signed_in": signed_in,
         "who": who,
+        "visiting": who.link if who is not None else None,
         "may_launch": who is not None and who.actor.may(UserRole.RESEARCHER),
         "here_path": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         "section": request.url.path,

@@ -27,6 +27,7 @@ from modescape_api.resources import (
     figures,
     gallery,
     imports,
+    links,
     matrices,
     metrics,
     notices,
@@ -61,12 +62,13 @@ TAGS = {
     "imports": "Ensembles made elsewhere: their files, and the experiments they become.",
     "events": "What happened, as it happens.",
     "users": "Who may come in, and who did what.",
+    "links": "What one experiment, report or view can be read by.",
     "notices": "Addresses that are told when experiments end.",
     "service": "Workers, and whether all is well.",
 }
 # In the order in which requests are compared with their addresses, and the document lists them.
 PARTS = (experiments, sweeps, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures, reports,
-         catalogue, compare, data, uploads, imports, gallery, paper, events, users, notices, metrics,
+         catalogue, compare, data, uploads, imports, gallery, paper, events, users, links, notices, metrics,
          workers)  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from modescape.store.events import Events
 from modescape.store.experiments import Experiments
 from modescape.store.gatherings import Gatherings
 from modescape.store.leases import Leases
+from modescape.store.links import Links
 from modescape.store.logged import Logged
 from modescape.store.monitoring import Monitoring
 from modescape.store.notices import Notices
@@ -65,6 +66,7 @@ class Store:
         self.users = Users(self._database)
         self.deeds = Deeds(self._database)
         self.notices = Notices(self._database)
+        self.links = Links(self._database)
         self.reports = Reports(self._database)
         self.monitoring = Monitoring(self._database)
 

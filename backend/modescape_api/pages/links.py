@@ -1,0 +1,74 @@
+"""The page of links that were shared, and where one leads."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from modescape import users
+from modescape.acting import UserRole
+from modescape.errors import InvalidInput, NotFound
+from modescape_api.http import bodies, identity, sharing
+from modescape_api.http.identity import needs
+from modescape_api.http.proxies import at
+from modescape_api.http.site import Here, Site
+from modescape_api.pages.rendering import back, render
+from modescape_api.resources import links
+from modescape_api.resources.links import NewLink
+
+router = APIRouter()
+
+
+@router.get("/links")
+@needs(UserRole.RESEARCHER)
+def every(request: Request, here: Here, to: str = "") -> Response:
+    return _page(request, here, to=to)
+
+
+def _page(
+    request: Request, here: Site, *, to: str = "", name: str = "", problem: str = "", url: str = "", status: int = 200
+) -> Response:
+    """url: of a link that was made in this moment, told once."""
+    return render(
+        request, here, "links.html", status=status, section="/links", headers={"cache-control": "no-store"},
+        rows=here.store.links.all(), to=to, name=name, problem=problem, url=url, days=links.DAYS,
+        is_open=here.settings.open_links,
+    )  # fmt: skip
+
+
+@router.post("/links")
+def add(
+    request: Request, here: Here, to: Annotated[str, Form()] = "", name: Annotated[str, Form()] = "",
+    days: Annotated[str, Form()] = "",
+) -> Response:  # fmt: skip
+    asked = {"to": to, "name": name, "days": int(days) if days.isdecimal() else None}
+    try:
+        _, path = links.add_link(here, bodies.validate(NewLink, asked))
+    except (InvalidInput, NotFound) as error:
+        return _page(request, here, to=to, name=name, problem=str(error), status=422)
+    return _page(request, here, url=str(request.base_url).rstrip("/") + at(path), status=201)
+
+
+@router.post("/links/{link}/revoke")
+def revoke(here: Here, link: str) -> Response:
+    here.store.links.revoke(link)
+    return back("/links")
+
+
+@router.get("/s/{secret}")
+@needs(UserRole.VIEWER)
+def follow(request: Request, here: Here, secret: str) -> Response:
+    """To what it leads to: as who has signed in, or, where that is allowed, as somebody who may read that alone."""
+    row = here.store.links.by_secret(users.digest(secret))
+    if row is None:
+        raise NotFound("there is no such link: it has ended, or was revoked")
+    answer = RedirectResponse(at(row.target), status_code=303, headers={"referrer-policy": "no-referrer"})
+    if identity.asking(request) is None and here.settings.open_links:
+        kept = [one for one in request.cookies.get(sharing.COOKIE, "").split(".") if one and one != secret]
+        answer.set_cookie(
+            sharing.COOKIE, ".".join([*kept[1 - sharing.MOST :], secret]), httponly=True, samesite="lax",
+            secure=request.url.scheme == "https",
+        )  # fmt: skip
+    return answer

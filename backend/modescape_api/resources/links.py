@@ -1,0 +1,90 @@
+"""Links over HTTP by which one experiment, report or view can be read."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+
+from modescape import users
+from modescape.acting import UserRole
+from modescape.records import Json
+from modescape.tables import SharedLink
+from modescape_api.http import problems, replies, sharing
+from modescape_api.http.bodies import Body, Name, body, documented
+from modescape_api.http.identity import needs
+from modescape_api.http.proxies import at
+from modescape_api.http.site import Here, Site
+from modescape_api.resources.examples import Example, answer, listing
+
+router = APIRouter(tags=["links"])
+
+COLUMNS = ("id", "kind", "target", "name", "created_by", "created_at", "expires_at", "used_at")
+DAYS = 30
+
+
+class NewLink(Body):
+    """A link by which one thing can be read."""
+
+    to: str = Field(
+        max_length=2000, description="The address of an experiment, a report, a sweep, or of a list or comparison with "
+        "its query: /compare?e=a&e=b.",
+    )  # fmt: skip
+    name: Name = Field(description="For whom or what it is, by which it is found again.")
+    days: int | None = Field(DAYS, ge=1, le=3650, description="Until it ends; null: never.")
+
+
+def as_link(row: SharedLink) -> Json:
+    return replies.picked(row, *COLUMNS)
+
+
+def add_link(here: Site, asked: NewLink) -> tuple[SharedLink, str]:
+    """The link, and its path, told once. Raises InvalidInput, NotFound, Forbidden."""
+    kind = sharing.kind_of(asked.to)
+    name = asked.to.partition("?")[0].rpartition("/")[2]
+    if kind is sharing.LinkKind.EXPERIMENT:
+        here.store.experiments.get(name)
+    if kind is sharing.LinkKind.REPORT:
+        here.store.reports.get(name)
+    secret = users.new_secret()
+    lifetime = None if asked.days is None else timedelta(days=asked.days)
+    row = here.store.links.add(kind, asked.to, asked.name, users.digest(secret), lifetime)
+    return row, f"/s/{secret}"
+
+
+@router.get("/api/links", summary="Links that you shared; for an admin, all", responses=listing("links", "forbidden"))
+@needs(UserRole.RESEARCHER)
+def every(request: Request, here: Here) -> Response:
+    rows = [as_link(row) for row in here.store.links.all()]
+    return replies.whole(request, rows, "Links", columns=COLUMNS, name="links")
+
+
+@router.post(
+    "/api/links",
+    status_code=201,
+    summary="Share one experiment, report or view",
+    description="`url` is told here and never again. Whoever opens it reads that one thing and changes nothing: after "
+    "signing in, or without, where MODESCAPE_OPEN_LINKS allows that.",
+    openapi_extra=documented(NewLink, Example("ask-link")),
+    responses={
+        201: answer("Shared", "link"),
+        **problems.documented("malformed", "forbidden", "not-found", "too-large", "wrong-media-type", "invalid-input"),
+    },
+)
+def add(request: Request, here: Here, asked: Annotated[NewLink, body(NewLink)]) -> Response:
+    row, path = add_link(here, asked)
+    url = str(request.base_url).rstrip("/") + at(path)
+    return replies.json({**as_link(row), "url": url}, status=201, headers={"cache-control": "no-store"})
+
+
+@router.delete(
+    "/api/links/{link}",
+    status_code=204,
+    summary="Revoke a link",
+    responses={204: {"description": "Nobody reads anything by it"}, **problems.documented("forbidden", "not-found")},
+)
+def revoke(here: Here, link: str) -> Response:
+    here.store.links.revoke(link)
+    return Response(status_code=204)
