@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,19 @@ from serving import SPEC, Served, served
 from modescape.executor import Executor
 from modescape.readings import Reader
 from modescape.sweeps import launching
-from modescape_api.resources import cuts, data, experiments, imports, links, notices, reports, selections, sweeps, users
+from modescape_api.resources import (
+    cuts,
+    data,
+    experiments,
+    imports,
+    links,
+    notices,
+    parcels,
+    reports,
+    selections,
+    sweeps,
+    users,
+)
 from modescape_api.resources.examples import FOLDER, Example
 
 Json = Any
@@ -59,6 +72,7 @@ ASKED: dict[str, type[BaseModel]] = {
     "ask-change": experiments.Changes,
     "ask-clone": experiments.Copy,
     "ask-cut": cuts.Through,
+    "ask-parcel": parcels.NewParcel,
     "ask-link": links.NewLink,
     "ask-report": reports.NewReport,
     "ask-report-change": reports.ReportChange,
@@ -238,10 +252,22 @@ def _let_in(site: Served) -> dict[str, list[Json]]:
             "deeds": [client.get("/api/deeds").json()],
             "figure-forms": [client.get("/api/figure-forms").json()],
             **_written(client),
+            **_packed(client),
             "link": [client.post("/api/links", json={"to": "/", "name": "for a friend"}).json()],
             "links": [client.get("/api/links").json()],
             **_told(client),
         }
+
+
+def _packed(client: httpx.Client) -> dict[str, list[Json]]:
+    """An experiment as an archive that is made."""
+    experiment = client.get("/api/experiments?limit=1").json()["items"][0]["slug"]
+    made = client.post(f"/api/experiments/{experiment}/parcels", json={"parts": []}).json()
+    for _ in range(600):
+        if client.get(made["links"]["self"]).json()["state"] != "making":
+            break
+        time.sleep(0.1)
+    return {"parcel": [made], "parcels": [client.get(f"/api/experiments/{experiment}/parcels").json()]}
 
 
 def _written(client: httpx.Client) -> dict[str, list[Json]]:

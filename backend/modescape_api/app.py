@@ -29,6 +29,7 @@ from modescape_api import pages
 from modescape_api.background.fetching import Fetches
 from modescape_api.background.hub import Hub
 from modescape_api.background.messenger import Messenger
+from modescape_api.background.packing import Packing
 from modescape_api.background.picture_checks import Lookings
 from modescape_api.background.plugins import Plugins
 from modescape_api.http import assets, connections, identity, problems, proxies, replies, security
@@ -120,7 +121,14 @@ async def _site(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     await asyncio.to_thread(door.prepare)
     maker = Maker(settings, _giving_threads())
     app.state.site = Site(
-        laboratory, hub, Fetches(settings.data_folders[0]), Lookings(store), Plugins(store), door, maker
+        laboratory,
+        hub,
+        Fetches(settings.data_folders[0]),
+        Lookings(store),
+        Plugins(store),
+        door,
+        maker,
+        Packing(settings, store),
     )
     polling = asyncio.create_task(hub.run())
     messenger = Messenger(settings, store)
@@ -133,6 +141,7 @@ async def _site(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await polling
         maker.end()
+        app.state.site.packing.end()
         laboratory.store.close()
 
 

@@ -442,15 +442,8 @@ def export(laboratory: Laboratory, reference: str, target: Path) -> int:
     if target.exists() and any(target.iterdir()):
         raise Conflict(f"{target} is not empty; name a new folder")
     target.mkdir(parents=True, exist_ok=True)
-    files: dict[str, bytes] = {"spec.json": json.dumps(results.experiment.spec, indent=2).encode()}
     drawn, skipped = _figures(results)
-    files |= drawn
-    for split in results.spec.evaluation.splits:
-        files |= _images(results, split)
-    solutions = [_row(solution) for solution in laboratory.store.results.all_solutions(results.experiment.id)]
-    files["solutions.json"] = json.dumps(solutions, indent=1).encode()
-    files["runs.json"] = json.dumps([_row(run) for run in results.runs], indent=1).encode()
-    files["README.md"] = _readme(results, skipped).encode()
+    files = {**files_of(laboratory, results, skipped), **drawn}
     for name, content in files.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(content)
@@ -460,6 +453,19 @@ def export(laboratory: Laboratory, reference: str, target: Path) -> int:
     sums = (f"{_digest(target / name)}  {name}\n" for name in names)
     (target / "SHA256SUMS").write_text("".join(sums))
     return len(names) + 1
+
+
+def files_of(laboratory: Laboratory, results: Results, skipped: list[str]) -> dict[str, bytes]:
+    """What every export has: spec, solutions, runs, what each image is, and a README. skipped: figures without data,
+    and why."""
+    files: dict[str, bytes] = {"spec.json": json.dumps(results.experiment.spec, indent=2).encode()}
+    for split in results.spec.evaluation.splits:
+        files |= _images(results, split)
+    solutions = [_row(solution) for solution in laboratory.store.results.all_solutions(results.experiment.id)]
+    files["solutions.json"] = json.dumps(solutions, indent=1).encode()
+    files["runs.json"] = json.dumps([_row(run) for run in results.runs], indent=1).encode()
+    files["README.md"] = _readme(results, skipped).encode()
+    return files
 
 
 def _figures(results: Results) -> tuple[dict[str, bytes], list[str]]:

@@ -6,11 +6,12 @@ What making takes is loaded here once, and each thing is made by a fork.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from modescape import plugins, registry
+from modescape import parcels, plugins, registry
 from modescape.drawing import forms, pictures
 from modescape.drawing.options import FigureOptions
 from modescape.errors import ModescapeError
@@ -63,12 +64,19 @@ def _report(laboratory: Laboratory, asked: Json, to: Path) -> None:
     writing.take(laboratory, asked["report"], asked["form"], asked["link"], to)
 
 
+def _parcel(laboratory: Laboratory, asked: Json, to: Path) -> None:
+    id_, store = asked["parcel"], laboratory.store
+    parts = parcels.checked(asked["parts"])
+    files = parcels.pack(laboratory, asked["experiment"], parts, to, partial(store.parcels.heard, id_))
+    store.parcels.ready(id_, files, to.stat().st_size)
+
+
 def _image(laboratory: Laboratory, asked: Json, to: Path) -> None:
     write_anew(Path(asked["from"]), to)
 
 
 _MAKE: dict[str, Callable[[Laboratory, Json, Path], None]] = {
-    "figure": _figure, "report": _report, "image": _image,
+    "figure": _figure, "report": _report, "image": _image, "parcel": _parcel,
 }  # fmt: skip
 
 

@@ -149,6 +149,7 @@ class EventKind(StrEnum):
     RESTARTED = "restarted"  # a stage begins again: what it had saved cannot be used
     IDENTITY = "identity violated"  # an identity that ensembles obey did not hold to rounding
     WORKER = "worker"  # started or stopped
+    PARCEL = "parcel"  # how far an archive of an experiment is
 
     @classmethod
     def of(cls, state: StageState) -> EventKind:

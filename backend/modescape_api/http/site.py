@@ -22,6 +22,7 @@ from modescape.settings import Settings
 from modescape.store import Store
 from modescape_api.background.fetching import Fetches
 from modescape_api.background.hub import Hub
+from modescape_api.background.packing import Packing
 from modescape_api.background.picture_checks import Lookings
 from modescape_api.background.plugins import Plugins
 from modescape_api.http.identity import Doorkeeper
@@ -36,6 +37,7 @@ class Site:
     plugins: Plugins
     door: Doorkeeper
     maker: Maker
+    packing: Packing
 
     @property
     def settings(self) -> Settings:

@@ -10,8 +10,8 @@ import numpy as np
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from modescape import __version__
-from modescape.acting import actor
+from modescape import __version__, parcels
+from modescape.acting import UserRole, actor
 from modescape.claims.repeated_looks import looked
 from modescape.claims.telling import equal_accuracy
 from modescape.drawing.figure import Legend, of_experiment
@@ -31,9 +31,10 @@ from modescape.spec import ExperimentSpec, place_of, stored, words
 from modescape.spec_parts import WeightsSpec
 from modescape.tables import Experiment, Stage
 from modescape.voice import Voice, voice_of
-from modescape_api.http import bodies
+from modescape_api.http import bodies, identity
+from modescape_api.http.identity import needs
 from modescape_api.http.site import Here, Site
-from modescape_api.pages import claims, failures, forms
+from modescape_api.pages import claims, failures, forms, timelines
 from modescape_api.pages.display import (
     KindProgress,
     Training,
@@ -51,6 +52,7 @@ from modescape_api.pages.importing import Growing, growing
 from modescape_api.pages.rendering import Next, alive_workers, back, render
 from modescape_api.resources import experiments
 from modescape_api.resources import figures as figures_api
+from modescape_api.resources import parcels as parcels_api
 from modescape_api.resources.experiments import Changes
 
 router = APIRouter()
@@ -94,7 +96,6 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     bytes_ = here.store.experiments.bytes_of(row.id)
     cards = _cards(here, row, spec, stages, kinds)
     shown = [card.entry.name if card.planned else "" for card in cards]
-    ordered = sorted(stages, key=lambda s: (s.finished_at is None, s.finished_at or row.created_at))
     return render(
         request,
         here,
@@ -165,10 +166,20 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
             (f"{found.voice(name.capitalize())}, CSV", f"/api/experiments/{row.slug}/{name}?format=csv")
             for name in ("solutions", "measurements", "runs", "stages")
         ],
-        files=list(_files(here, row, spec)),
-        log=ordered[-LOG_ROWS:][::-1],
-        log_more=max(0, len(stages) - LOG_ROWS),
+        files=Filed.of(request, list(_files(here, row, spec))),
+        sizes=parcels.sizes(here.laboratory, row.id),
+        usual=parcels.USUAL,
+        archives=[parcels_api.as_parcel(row.slug, one) for one in here.store.parcels.of(row.id)],
+        may_pack=not _is_visit(request),
+        timeline=timelines.of(stages),
+        log=timelines.logged(stages, request.query_params, LOG_ROWS),
     )
+
+
+def _is_visit(request: Request) -> bool:
+    """Whether a link is all that lets somebody read this."""
+    who = identity.asking(request)
+    return who is not None and who.link is not None
 
 
 def _headline(row: Experiment, words: str) -> str:
@@ -448,38 +459,88 @@ def _strip(here: Site, row: Experiment, spec: ExperimentSpec, finding: Finding) 
 
 
 @dataclass(frozen=True)
-class Files:
-    """What belongs together among the files of an experiment. links: each in a word, with its address."""
+class Link:
+    """A file: in a word, its address, and its bytes, where they are known."""
 
+    label: str
+    url: str
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Files:
+    """What belongs together among the files of an experiment. kind: matrix, weights and predictions, checkpoints,
+    images."""
+
+    kind: str
     what: str
     shape: str
-    links: list[tuple[str, str]]
+    links: list[Link]
+
+    @property
+    def bytes(self) -> int | None:
+        """Of all that is known."""
+        known = [link.bytes for link in self.links if link.bytes is not None]
+        return sum(known) if known else None
+
+    def fits(self, text: str, kind: str) -> bool:
+        return (not kind or kind == self.kind) and text.casefold() in f"{self.kind} {self.what}".casefold()
+
+
+@dataclass(frozen=True)
+class Filed:
+    """The files that are asked for, of how many. kinds: of all of them; text, kind: what was asked."""
+
+    shown: list[Files]
+    total: int
+    kinds: list[str]
+    text: str
+    kind: str
+
+    @classmethod
+    def of(cls, request: Request, every: list[Files]) -> Filed:
+        kinds = list(dict.fromkeys(one.kind for one in every))
+        text, kind = request.query_params.get("file", "")[:100], request.query_params.get("kind", "")
+        kind = kind if kind in kinds else ""
+        return cls([one for one in every if one.fits(text, kind)], len(every), kinds, text, kind)
 
 
 def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> Iterator[Files]:
     base, voice = f"/api/experiments/{row.slug}", voice_of(row.provenance, row.spec)
+    known = here.store.parcels.files(row.id)
+
+    def size(digest: str | None, *, each: bool = False) -> int | None:
+        """each: of one function of an array of several."""
+        found, shape = known.get(digest or "", (None, []))
+        return found if found is None or not each or not shape else found // max(1, shape[0])
+
     for matrix in here.store.results.matrices(row.id):
         shape = f"{len(matrix.rows)} × {len(matrix.columns)}"
         query = f"?split={matrix.split}" if matrix.split else ""
-        links = [(form, f"{base}/matrices/{matrix.name}.{form}{query}") for form in ("npy", "csv")]
-        yield Files(f"matrix {matrix.name}{', ' + matrix.split if matrix.split else ''}", shape, links)
+        links = [Link("npy", f"{base}/matrices/{matrix.name}.npy{query}", size(matrix.artifact))]
+        links.append(Link("csv", f"{base}/matrices/{matrix.name}.csv{query}"))
+        yield Files("matrix", f"matrix {matrix.name}{', ' + matrix.split if matrix.split else ''}", shape, links)
     for optimum in here.store.results.solutions(row.id, role=Role.OPTIMUM, limit=1000).items:
         made_here = spec.imported is None
-        links = [("weights", f"{base}/solutions/{optimum.number}/weights")] if optimum.weights or made_here else []
-        links += [
-            (f"predictions, {split}", f"{base}/solutions/{optimum.number}/predictions?split={split}")
-            for split in spec.evaluation.splits
-        ]
-        links += [("checkpoints", f"{base}/runs/{optimum.run}/checkpoints")] if made_here else []
+        solution = f"{base}/solutions/{optimum.number}"
+        links = [Link("weights", f"{solution}/weights", size(optimum.weights))] if optimum.weights or made_here else []
+        for split in spec.evaluation.splits:
+            digest = optimum.predictions.get(split, {}).get("artifact")
+            links.append(
+                Link(f"predictions, {split}", f"{solution}/predictions?split={split}", size(digest, each=True))
+            )
+        links += [Link("checkpoints", f"{base}/runs/{optimum.run}/checkpoints")] if made_here else []
         what = voice(f"run {optimum.run}, its optimum (solution {optimum.number})")
-        yield Files(what, "safetensors, npy" if optimum.weights or made_here else "npy", links)
+        yield Files("run", what, "safetensors, npy" if optimum.weights or made_here else "npy", links)
     failed = [run.number for run in here.store.results.runs(row.id) if run.failed]
     for stage in here.store.stages.of(row.id) if failed else ():
         kept = stage.result.get("extra", {}).get("checkpoints", [])
         if stage.kind == StageKind.TRAIN and stage.params["run"] in failed and kept:
             what = voice(f"run {stage.params['run']}, which failed: its checkpoints")
-            links = [(f"epoch {one['epoch']}", f"/api/artifacts/{one['weights']}") for one in kept]
-            yield Files(what, "safetensors", links)
+            links = [
+                Link(f"epoch {one['epoch']}", f"/api/artifacts/{one['weights']}", size(one["weights"])) for one in kept
+            ]
+            yield Files("failed run", what, "safetensors", links)
     for stage in here.store.stages.of(row.id) if spec.shift is not None else ():
         left = stage.result.get("extra", {})
         if stage.kind in ("corrupt", "shift") and left and "skipped" not in left:
@@ -490,9 +551,9 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> Iterator[Files]
                 if stage.kind == "corrupt"
                 else voice(f"under shift, run {stage.key.removesuffix('/optimum') if voice.elsewhere else stage.key}")
             )
-            links = [(name, f"/api/artifacts/{digest}") for name, digest in named]
-            links.append(("about", f"{base}/stages/{stage.id}"))
-            yield Files(what, ", ".join(files[digest] for _, digest in named), links)
+            links = [Link(name, f"/api/artifacts/{digest}", size(digest)) for name, digest in named]
+            links.append(Link("about", f"{base}/stages/{stage.id}"))
+            yield Files("shift", what, ", ".join(files[digest] for _, digest in named), links)
 
 
 def architecture_title(name: str) -> str:
@@ -522,6 +583,14 @@ def actions_of(row: Experiment) -> list[tuple[str, str]]:
         Status.FAILED: [("retry", "Retry")],
         Status.CANCELLED: [("retry", "Take up again")],
     }.get(row.status, [])
+
+
+@router.post("/experiments/{experiment}/pack")
+@needs(UserRole.VIEWER)
+def pack(here: Here, experiment: str, parts: Annotated[list[str], Form()] = []) -> Response:  # noqa: B006
+    row = here.store.experiments.get(experiment)
+    parcels_api.start(here, row.id, tuple(parts))
+    return RedirectResponse(f"/experiments/{row.slug}#files", status_code=303)
 
 
 _DO: dict[str, Callable[[Site, str], Response]] = {

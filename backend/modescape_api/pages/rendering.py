@@ -33,7 +33,7 @@ router = APIRouter()
 ALIVE = tuple(status for status in Status if not status.has_ended)
 EVENT_KINDS = (
     "created changed cancelled paused resumed retried archived restored purged status points progress stage-ready "
-    "stage-running stage-succeeded stage-failed stage-paused stage-cancelled stage-lost worker"
+    "stage-running stage-succeeded stage-failed stage-paused stage-cancelled stage-lost worker parcel"
 )
 
 

@@ -32,6 +32,7 @@ from modescape_api.resources import (
     metrics,
     notices,
     paper,
+    parcels,
     reports,
     selections,
     solutions,
@@ -67,8 +68,8 @@ TAGS = {
     "service": "Workers, and whether all is well.",
 }
 # In the order in which requests are compared with their addresses, and the document lists them.
-PARTS = (experiments, sweeps, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures, reports,
-         catalogue, compare, data, uploads, imports, gallery, paper, events, users, links, notices, metrics,
+PARTS = (experiments, parcels, sweeps, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures,
+         reports, catalogue, compare, data, uploads, imports, gallery, paper, events, users, links, notices, metrics,
          workers)  # fmt: skip
 
 

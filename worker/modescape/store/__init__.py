@@ -34,6 +34,7 @@ from modescape.store.monitoring import Monitoring
 from modescape.store.notices import Notices
 from modescape.store.outputs import Outputs
 from modescape.store.own_sets import OwnSets
+from modescape.store.parcels import Parcels
 from modescape.store.reports import Reports
 from modescape.store.results import Results
 from modescape.store.stages import Stages
@@ -66,6 +67,7 @@ class Store:
         self.users = Users(self._database)
         self.deeds = Deeds(self._database)
         self.notices = Notices(self._database)
+        self.parcels = Parcels(self._database)
         self.links = Links(self._database)
         self.reports = Reports(self._database)
         self.monitoring = Monitoring(self._database)

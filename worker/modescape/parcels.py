@@ -1,0 +1,173 @@
+"""An experiment as one .zip: its spec and numbers, and of figures, predictions and weights what is asked for.
+
+    sizes(laboratory, "quickstart")                           # bytes of each part, before anything is made
+    pack(laboratory, "quickstart", [Part.FIGURES], Path("quickstart.zip"), print)
+
+Files go into the archive as they lie, one after another, and no copy of them is made on the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from modescape.drawing import forms, pictures
+from modescape.drawing.options import FigureOptions
+from modescape.drawing.reading import FigureNotReady
+from modescape.errors import InvalidInput, NoRoom, NotFound
+from modescape.exporting import ensemble_of
+from modescape.imported.writing import stream
+from modescape.laboratory import Laboratory, files_of
+from modescape.registry import figures
+from modescape.results import Results
+
+_OFTEN = 0.7  # seconds between two words of how far it is
+_BLOCK = 1 << 20
+_OLD = (1980, 1, 1, 0, 0, 0)  # the first moment a zip knows: equal contents are equal bytes
+_ROOM = 1.05  # of the disk, for what the archive says of its files
+Told = Callable[[int, int], None]  # bytes that are packed, of how many
+
+
+class Part(StrEnum):
+    """Of an archive; spec, solutions, runs and what each image is are in every one."""
+
+    FIGURES = "figures"
+    PREDICTIONS = "predictions"
+    WEIGHTS = "weights"
+    ENSEMBLE = "ensemble"
+
+    @property
+    def words(self) -> str:
+        return {
+            Part.FIGURES: "every figure, as CSV, JSON, and SVG and PDF where those can be made",
+            Part.PREDICTIONS: "predictions, matrices and all other arrays",
+            Part.WEIGHTS: "weights",
+            Part.ENSEMBLE: "the ensemble in the format that import reads",
+        }[self]
+
+
+USUAL = (Part.FIGURES, Part.PREDICTIONS, Part.WEIGHTS)
+
+
+def sizes(laboratory: Laboratory, reference: str) -> dict[Part, int]:
+    """Bytes of each part; of figures, which are not made yet, about."""
+    row = laboratory.store.experiments.get(reference)
+    kinds = laboratory.store.parcels.sizes(row.id)
+    weights, drawn = kinds.get("weights", 0), 250_000 if pictures.missing() == "" else 60_000
+    predictions = sum(kinds.values()) - weights
+    return {
+        Part.FIGURES: drawn * len(figures), Part.PREDICTIONS: predictions, Part.WEIGHTS: weights,
+        Part.ENSEMBLE: predictions + weights,
+    }  # fmt: skip
+
+
+def checked(parts: Sequence[str]) -> list[Part]:
+    """Raises InvalidInput."""
+    unknown = [one for one in parts if one not in list(Part)]
+    if unknown:
+        raise InvalidInput(f"there is no part {unknown[0][:40]!r}", field="parts", allowed=", ".join(Part))
+    return [one for one in Part if one in parts]
+
+
+def pack(laboratory: Laboratory, reference: str, parts: Sequence[Part], to: Path, told: Told) -> int:
+    """Write the archive; how many files are in it. told: is called now and then. Raises NotFound, and NoRoom where the
+    disk has less than it takes."""
+    results = laboratory.results(reference)
+    total = sum(size for part, size in sizes(laboratory, results.experiment.id).items() if part in parts)
+    free = shutil.disk_usage(to.parent).free
+    if free < total * _ROOM:
+        raise NoRoom(f"the archive takes {total / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {to.parent}")
+    packing = _Packing(laboratory, results, parts, told, total)
+    try:
+        with zipfile.ZipFile(to, "w") as archive:
+            packing.fill(archive)
+    except BaseException:
+        to.unlink(missing_ok=True)
+        raise
+    return len(packing.sums) + 1
+
+
+@dataclass
+class _Packing:
+    """sums: SHA-256 of every file that is packed, by its name."""
+
+    laboratory: Laboratory
+    results: Results
+    parts: Sequence[Part]
+    told: Told
+    total: int
+    sums: dict[str, str] = field(default_factory=dict)
+    done: int = 0
+    said_at: float = 0.0
+
+    def fill(self, archive: zipfile.ZipFile) -> None:
+        drawn, absent = self._figures() if Part.FIGURES in self.parts else ({}, [])
+        for name, content in {**files_of(self.laboratory, self.results, absent), **drawn}.items():
+            self._put(archive, name, iter([content]), zipfile.ZIP_DEFLATED)
+        for name, path in self._artifacts():
+            self._put(archive, name, _blocks(path), zipfile.ZIP_STORED)
+        if Part.ENSEMBLE in self.parts:
+            with suppress(NotFound):  # no predictions yet
+                self._put(archive, "ensemble.zip", stream(ensemble_of(self.results)), zipfile.ZIP_STORED)
+        lines = "".join(f"{digest}  {name}\n" for name, digest in self.sums.items())
+        archive.writestr(zipfile.ZipInfo("SHA256SUMS", _OLD), lines)
+
+    def _put(self, archive: zipfile.ZipFile, name: str, blocks: Iterator[bytes], how: int) -> None:
+        about, digest = zipfile.ZipInfo(name, _OLD), hashlib.sha256()
+        about.compress_type = how
+        with archive.open(about, "w", force_zip64=True) as file:
+            for block in blocks:
+                digest.update(block)
+                file.write(block)
+                self.done += len(block)
+                if time.monotonic() - self.said_at > _OFTEN:
+                    self.said_at = time.monotonic()
+                    self.told(self.done, max(self.total, self.done))
+        self.sums[name] = digest.hexdigest()
+
+    def _figures(self) -> tuple[dict[str, bytes], list[str]]:
+        """Every figure that can be drawn, and why others cannot."""
+        row, found, absent = self.results.experiment, {}, []
+        homes: list[forms.Home] = []
+        for name, figure in figures.items():
+            options = figure.options()
+            assert isinstance(options, FigureOptions)
+            try:
+                data = figure.call(self.results, options.of(self.results))
+            except FigureNotReady as waiting:
+                absent.append(f"{name}: {waiting}")
+                continue
+            home = forms.Home(figure, data, row.name, row.slug)
+            homes.append(home)
+            for form in ("csv", "json"):
+                found[f"figures/{name}.{form}"] = forms.made(home, forms.Asked(form))
+        if pictures.missing() == "":
+            wanted = [(home, form) for home in homes for form in ("svg", "pdf")]
+            made = pictures.drawn_as([forms.picture(home, forms.Asked(form)) for home, form in wanted])
+            for (home, form), content in zip(wanted, made, strict=True):
+                found[f"figures/{home.figure.name}.{form}"] = content
+        return found, absent
+
+    def _artifacts(self) -> Iterator[tuple[str, Path]]:
+        """Those of the parts that are asked for, each once; what is not on the disk any more is left out."""
+        seen: set[str] = set()
+        for stage in self.results.stages:
+            for one in stage.result.get("artifacts", []):
+                part = Part.WEIGHTS if one["kind"] == "weights" else Part.PREDICTIONS
+                if part in self.parts and one["digest"] not in seen:
+                    seen.add(one["digest"])
+                    path = self.laboratory.artifacts.path(one["digest"])
+                    yield f"artifacts/{path.name}", path
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield block
