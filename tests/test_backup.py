@@ -311,15 +311,22 @@ def test_a_copy_that_was_changed_or_is_none_is_refused_before_anything_is_done(t
 def test_tokens_hold_again_only_where_that_is_asked_for(elsewhere: Callable[[], Settings], tmp_path: Path) -> None:
     lab = laboratory(tmp_path / "home")
     digests = [users.digest(secret) for secret in add_users(lab.store).values()]
+    lab.store.links.add("view", "/", "for a friend", users.digest("a link"), None)
+    report = lab.store.reports.create("Told", [{"kind": "text", "id": "a", "markdown": "note"}])
+    lab.store.reports.add_image(report.slug, "dot", b"\x89PNG \x00\xff", "image/png", (1, 1))
     backup(lab, tmp_path / "backups")
     settings = elsewhere()
     restore(tmp_path / "backups", settings)
     back = Laboratory(settings)
+    assert back.store.links.by_secret(users.digest("a link")) is None
+    (image,) = back.store.reports.images(back.store.reports.get("told").id)
+    assert back.store.reports.image("told", image.digest).content == b"\x89PNG \x00\xff"
     assert back.store.users.all()
     assert [back.store.users.by_token(digest) for digest in digests] == [None] * len(digests)
     kept = settings_of(tmp_path / "kept")
     restore(tmp_path / "backups", kept, keep_tokens=True)
     assert all(Laboratory(kept).store.users.by_token(digest) is not None for digest in digests)
+    assert Laboratory(kept).store.links.by_secret(users.digest("a link")) is not None
 
 
 def packed(path: Path, content: bytes) -> dict[str, object]:

@@ -172,3 +172,22 @@ def test_the_page_makes_shows_once_and_revokes(site: Served) -> None:
         assert row["expires_at"] is None
         assert client.post(f"/links/{row['id']}/revoke").status_code == 303
         assert "by hand" not in client.get("/links").text
+
+
+def test_links_and_reports_work_under_a_path(tmp_path_factory: pytest.TempPathFactory) -> None:
+    settings: dict[str, Any] = {"token": TOKEN, "open_links": True, "root_path": "/lab"}
+    with served(tmp_path_factory.mktemp("under"), **settings) as site:
+        finished(site.laboratory, name="one")
+        with site.client(headers={"authorization": f"Bearer {TOKEN}"}) as researcher:
+            made = researcher.post("/lab/api/links", json={"to": "/experiments/one", "name": "x"}).json()
+            assert made["url"].startswith(f"{site.url}/lab/s/")
+            written = researcher.post("/lab/api/reports", json={"name": "Told", "experiment": "one"})
+            assert written.headers["location"] == "/lab/api/reports/told"
+            page = researcher.get("/lab/reports/told", headers={"accept": "text/html"}).text
+            assert 'data-src="/lab/api/experiments/one/figures/trajectories"' in page
+            assert 'href="/lab/experiments/one"' in page
+        with site.visitor(follow_redirects=True) as stranger:
+            answer = stranger.get(made["url"])
+            assert (answer.status_code, answer.url.path) == (200, "/lab/experiments/one")
+            assert stranger.get("/lab/api/experiments/one/figures/trajectories.json").status_code == 200
+            assert stranger.get("/lab/").url.path == "/lab/signin"

@@ -25,20 +25,20 @@ function listenToGrip(block) {
   grip.hidden = false;
   grip.addEventListener("pointerdown", event => {
     event.preventDefault();
-    grip.setPointerCapture(event.pointerId);
     block.classList.add("moving");
     const follow = ({ clientY }) => {
       const before = [...box.children].find(one => one !== block && clientY < one.getBoundingClientRect().top + one.offsetHeight / 2);
       if (before) before.before(block);
       else box.append(block);
     };
+    const heard = new AbortController(); // what moves in the document loses the pointer, so the document listens
     const end = () => {
-      grip.removeEventListener("pointermove", follow);
+      heard.abort();
       block.classList.remove("moving");
       placed(block);
     };
-    grip.addEventListener("pointermove", follow);
-    grip.addEventListener("lostpointercapture", end, { once: true });
+    document.addEventListener("pointermove", follow, { signal: heard.signal });
+    for (const kind of ["pointerup", "pointercancel"]) document.addEventListener(kind, end, { signal: heard.signal });
   });
 }
 

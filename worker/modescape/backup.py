@@ -73,8 +73,9 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TABLE = re.compile(r"[a-z][a-z_]{0,62}")
 _REVISION = re.compile(r"[0-9]{4}")
 _LONGEST_LINE = 256 << 20  # bytes of one row: points and pictures are some megabytes
-_NOT_BACK = ("sign_in", "sign_in_failure", "sign_in_code", "known_browser")  # who had signed out would be in again
-_TOKENS = "api_token"
+# Who had signed out would be in again; archives lie on the machine that made them.
+_NOT_BACK = ("sign_in", "sign_in_failure", "sign_in_code", "known_browser", "parcel")
+_SECRETS = ("api_token", "shared_link")  # what was revoked since would hold again
 _ODD = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as JSON has no numbers for
 
 
@@ -341,7 +342,7 @@ def restore(target: Path, settings: Settings, *, at: str | None = None, keep_tok
             raise DataCorrupt(f"{path} is not what the backup says; nothing was restored")
         if (rows := _read_through(path, is_of_files=name == "artifact")) != kept.rows:
             raise DataCorrupt(f"{path} has {rows} rows instead of {kept.rows}; nothing was restored")
-    left_out = _NOT_BACK if keep_tokens else (*_NOT_BACK, _TOKENS)
+    left_out = _NOT_BACK if keep_tokens else (*_NOT_BACK, *_SECRETS)
     if settings.database.get_backend_name() == "sqlite":
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _is_empty(settings):

@@ -162,7 +162,8 @@ class Doorkeeper:
         kept = request.cookies.get(sharing.COOKIE, "")
         if not kept or not self._settings.open_links or request.method not in SAFE:
             return None
-        row = await anyio.to_thread.run_sync(sharing.followed, self._store, kept, request.url)
+        path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
+        row = await anyio.to_thread.run_sync(sharing.followed, self._store, kept, path, query)
         return None if row is None else Who(Actor("a link", UserRole.VIEWER, address_of(request)), link=row.name)
 
     async def _by_cookie(self, request: Request, cookie: str) -> Who | None:

@@ -10,8 +10,6 @@ import re
 from enum import StrEnum
 from urllib.parse import parse_qsl, urlsplit
 
-from starlette.datastructures import URL
-
 from modescape import users
 from modescape.errors import InvalidInput, NotFound
 from modescape.store import Store
@@ -47,11 +45,11 @@ def kind_of(target: str) -> LinkKind:
     raise InvalidInput(f"{parts.path[:80]!r} cannot be shared", field="to", allowed=allowed)
 
 
-def followed(store: Store, kept: str, url: URL) -> SharedLink | None:
+def followed(store: Store, kept: str, path: str, query: str) -> SharedLink | None:
     """The link by which an address may be read, of those whose secrets a browser keeps. Database calls."""
     for secret in kept.split(".")[-MOST:]:
         row = store.links.by_secret(users.digest(secret))
-        if row is not None and covers(store, row, url.path, url.query):
+        if row is not None and covers(store, row, path, query):
             return row
     return None
 

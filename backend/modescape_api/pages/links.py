@@ -64,7 +64,7 @@ def follow(request: Request, here: Here, secret: str) -> Response:
     row = here.store.links.by_secret(users.digest(secret))
     if row is None:
         raise NotFound("there is no such link: it has ended, or was revoked")
-    answer = RedirectResponse(at(row.target), status_code=303, headers={"referrer-policy": "no-referrer"})
+    answer = RedirectResponse(row.target, status_code=303, headers={"referrer-policy": "no-referrer"})
     if identity.asking(request) is None and here.settings.open_links:
         kept = [one for one in request.cookies.get(sharing.COOKIE, "").split(".") if one and one != secret]
         answer.set_cookie(

@@ -107,7 +107,7 @@ def report_page(request: Request, here: Here, report: str, edit: str = "") -> Re
     return render(
         request, here, "report.html", section="/reports", report=row, shown=shown, live=live,
         owned=actor().owns(row.created_by), forms=[(form, form.missing()) for form in taken.FORMS.values()],
-        last_event=here.store.events.last_id(), own=at(f"/reports/{row.slug}"),
+        last_event=here.store.events.last_id(),
         address=str(request.base_url).rstrip("/") + at(f"/reports/{row.slug}"),
     )  # fmt: skip
 

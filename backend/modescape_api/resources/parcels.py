@@ -84,8 +84,9 @@ def every(here: Here, experiment: str) -> Response:
 @needs(UserRole.VIEWER)
 def add(here: Here, experiment: str, asked: Annotated[NewParcel, body(NewParcel)]) -> Response:
     row = start(here, experiment, asked.parts)
-    found = as_parcel(here.store.experiments.get(experiment).slug, row)
-    return replies.json(found, status=202, headers={"location": found["links"]["self"]})
+    slug = here.store.experiments.get(experiment).slug
+    location = f"/api/experiments/{slug}/parcels/{row.id}"  # the root comes before it on its way out
+    return replies.json(as_parcel(slug, row), status=202, headers={"location": location})
 
 
 @router.get(

@@ -98,7 +98,7 @@ def list_reports(request: Request, here: Here) -> Response:
 )
 def add(here: Here, asked: Annotated[NewReport, body(NewReport)]) -> Response:
     row = writing.create(here.laboratory, asked.name, asked.blocks, asked.experiment)
-    headers = {"location": at(f"/api/reports/{row.slug}")}
+    headers = {"location": f"/api/reports/{row.slug}"}
     return replies.json(as_report(here, row), status=201, headers=headers)
 
 
