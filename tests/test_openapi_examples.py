@@ -262,7 +262,7 @@ def _let_in(site: Served) -> dict[str, list[Json]]:
 def _packed(client: httpx.Client) -> dict[str, list[Json]]:
     """An experiment as an archive that is made."""
     experiment = client.get("/api/experiments?limit=1").json()["items"][0]["slug"]
-    made = client.post(f"/api/experiments/{experiment}/parcels", json={"parts": []}).json()
+    made = client.post(f"/api/experiments/{experiment}/parcels", json={"parts": ["matrices"]}).json()
     for _ in range(600):
         if client.get(made["links"]["self"]).json()["state"] != "making":
             break

@@ -18,6 +18,7 @@ from serving import Served, finished, served
 
 import modescape as ms
 from modescape.drawing import forms, latex
+from modescape.errors import InvalidInput
 from modescape_api.pages import rendering
 
 pytestmark = pytest.mark.slow
@@ -159,5 +160,8 @@ def test_a_figure_that_waits_is_not_ready_in_any_form(client: httpx.Client, site
     for form in ("json", "pdf", "parquet"):
         answer = client.get(f"/api/experiments/{row.slug}/figures/similarity-runs.{form}")
         assert (answer.status_code, "predict" in answer.json()["waits_for"]) == (409, True), answer.text
-    wrong = client.get(f"{FIGURE}.png", params={"width": 100, "split": "nowhere"})
-    assert wrong.status_code == 422
+    for wrong in ({"width": 100}, {"split": "nowhere"}, {"width": 4000, "scale": 4}, {"scale": 9}, {"height": 9999}):
+        assert client.get(f"{FIGURE}.png", params=wrong).status_code == 422, wrong
+    home = ms.open(site.settings.home).experiment("small-one")
+    with pytest.raises(InvalidInput, match="8000 pixels"):
+        home.picture("similarity-runs", "png", width=4000, scale=4)

@@ -1,4 +1,4 @@
-"""An experiment as one .zip: its spec and numbers, and of figures, predictions and weights what is asked for.
+"""An experiment as one .zip: its spec and numbers, and of figures, arrays and weights what is asked for.
 
     sizes(laboratory, "quickstart")                           # bytes of each part, before anything is made
     pack(laboratory, "quickstart", [Part.FIGURES], Path("quickstart.zip"), print)
@@ -39,6 +39,7 @@ class Part(StrEnum):
     """Of an archive; spec, solutions, runs and what each image is are in every one."""
 
     FIGURES = "figures"
+    MATRICES = "matrices"
     PREDICTIONS = "predictions"
     WEIGHTS = "weights"
     ENSEMBLE = "ensemble"
@@ -47,25 +48,26 @@ class Part(StrEnum):
     def words(self) -> str:
         return {
             Part.FIGURES: "every figure, as CSV, JSON, and SVG and PDF where those can be made",
-            Part.PREDICTIONS: "predictions, matrices and all other arrays",
+            Part.MATRICES: "every matrix of two functions each, and every map",
+            Part.PREDICTIONS: "predictions, and all arrays that are neither matrices nor weights",
             Part.WEIGHTS: "weights",
             Part.ENSEMBLE: "the ensemble in the format that import reads",
         }[self]
 
 
-USUAL = (Part.FIGURES, Part.PREDICTIONS, Part.WEIGHTS)
+USUAL = (Part.FIGURES, Part.MATRICES, Part.PREDICTIONS, Part.WEIGHTS)
+_OF_KIND = {"weights": Part.WEIGHTS, "matrix": Part.MATRICES}  # of an artifact; all others are predictions
 
 
 def sizes(laboratory: Laboratory, reference: str) -> dict[Part, int]:
     """Bytes of each part; of figures, which are not made yet, about."""
     row = laboratory.store.experiments.get(reference)
     kinds = laboratory.store.parcels.sizes(row.id)
-    weights, drawn = kinds.get("weights", 0), 250_000 if pictures.missing() == "" else 60_000
-    predictions = sum(kinds.values()) - weights
-    return {
-        Part.FIGURES: drawn * len(figures), Part.PREDICTIONS: predictions, Part.WEIGHTS: weights,
-        Part.ENSEMBLE: predictions + weights,
-    }  # fmt: skip
+    drawn = 250_000 if pictures.missing() == "" else 60_000
+    found = {Part.FIGURES: drawn * len(figures), Part.MATRICES: 0, Part.PREDICTIONS: 0, Part.WEIGHTS: 0}
+    for kind, size in kinds.items():
+        found[_OF_KIND.get(kind, Part.PREDICTIONS)] += size
+    return {**found, Part.ENSEMBLE: sum(kinds.values())}
 
 
 def checked(parts: Sequence[str]) -> list[Part]:
@@ -160,7 +162,7 @@ class _Packing:
         seen: set[str] = set()
         for stage in self.results.stages:
             for one in stage.result.get("artifacts", []):
-                part = Part.WEIGHTS if one["kind"] == "weights" else Part.PREDICTIONS
+                part = _OF_KIND.get(one["kind"], Part.PREDICTIONS)
                 if part in self.parts and one["digest"] not in seen:
                     seen.add(one["digest"])
                     path = self.laboratory.artifacts.path(one["digest"])

@@ -298,7 +298,7 @@ def read_figure(
     bare, dot, suffix = name.partition(".")
     named(bare)
     form = replies.wanted(request, FORMS, suffix=suffix if dot else None)
-    size = forms.Asked(form, "light", width, height or None, scale)
+    size = forms.checked(forms.Asked(form, "light", width, height or None, scale))
     ask = read_ask(request, bare, form, theme, arrays, frame, size)
     ask = replace(ask, size=replace(size, theme=ask.theme))
     results = here.laboratory.results(experiment)

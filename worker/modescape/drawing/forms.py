@@ -29,6 +29,7 @@ from modescape.registry import Figure
 LEAST, MOST = 320, 4000  # px of a picture's width and height
 PAGE = 960  # px, as wide as a figure is alone
 LARGEST = 4.0  # device pixels for each
+DEVICE = 8000  # device pixels of a side of a PNG: a browser takes 4 bytes for each of the square
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,21 @@ def named(name: str) -> Form:
     return FORMS[name]
 
 
+def checked(asked: Asked) -> Asked:
+    """Raises InvalidInput."""
+    for name, side in (("width", asked.width), ("height", asked.height or LEAST)):
+        if not (LEAST if name == "width" else 1) <= side <= MOST:
+            raise InvalidInput(f"is {side}", field=name, allowed=f"{LEAST} to {MOST} px")
+    if not 1 <= asked.scale <= LARGEST or (asked.form == "png" and asked.width * asked.scale > DEVICE):
+        allowed = f"1 to {LARGEST:g}, and {DEVICE} pixels of the picture's width at most"
+        raise InvalidInput(f"is {asked.scale:g} at a width of {asked.width}", field="scale", allowed=allowed)
+    return asked
+
+
 def made(home: Home, asked: Asked) -> bytes:
-    """The figure in the form asked for. Raises ConfigurationError for a form that is missing here."""
+    """The figure in the form asked for. Raises ConfigurationError for a form that is missing here, InvalidInput for a
+    size that no picture has."""
+    checked(asked)
     return _MAKE[named(asked.form).name](home, asked)
 
 
