@@ -388,7 +388,19 @@ def drafted(spec: ExperimentSpec, info: DataInfo, given: Given = MappingProxyTyp
     draft = Draft(spec, info, sizes(spec, info), _parameters(spec, info), shape_of(spec, info), given)
     for planner in planners(functions=spec.imported is None or spec.imported.images > 0):
         planner(draft)
+    _predict_at_once(draft)
     return draft
+
+
+def _predict_at_once(draft: Draft) -> None:
+    """A run predicts before the next is trained, which costs little: what two runs say of each other is seen early."""
+    place = {(one.kind, one.key): i for i, one in enumerate(draft.stages)}
+    after = {
+        (one.kind, one.key): place["train", one.key]
+        for one in draft.stages
+        if one.kind == "predict" and ("train", one.key) in place
+    }
+    draft.stages.sort(key=lambda one: after.get((one.kind, one.key), place[one.kind, one.key]))
 
 
 def _parameters(spec: ExperimentSpec, info: DataInfo) -> int:
