@@ -317,7 +317,7 @@ def test_similarity_along_a_run() -> None:
     # labels: 0s against [0,1,2,0,0,0,0,0] differ twice; against the optimum 4 times; the last two twice
     np.testing.assert_allclose(data.disagreement, np.array([[0, 2, 4], [2, 0, 2], [4, 2, 0]]) / 8)
     assert data.numbers.tolist() == [0, 1, 2]
-    assert [note.values for note in told(data).notes.lines] == [(".000", ".500"), (".866", ".250")]
+    assert [note.values for note in told(data).notes.lines] == [(".000", "50.0"), (".866", "25.0")]
 
 
 def test_similarity_across_runs() -> None:

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { apart, rangeAsked, sharedRanges, sharedScales, zoomed } from "../../frontend/static/figure/axes.js";
+import { apart, fitted, rangeAsked, sharedRanges, sharedScales, zoomed } from "../../frontend/static/figure/axes.js";
 import { absentWords } from "../../frontend/static/figure/caption.js";
 import { compose, runs, standIns } from "../../frontend/static/figure/compose.js";
 import { decodeArrays, indexOf, indicesAt, indicesIn, solutionMarks } from "../../frontend/static/figure/decode.js";
@@ -145,4 +145,11 @@ test("names that meet are parted around their mean, in their order, and others s
     const mean = values => values.reduce((sum, value) => sum + value, 0) / values.length;
     assert.ok(Math.abs(mean(placed) - mean(positions)) < 1e-9, "moved no further than needed");
   }
+});
+
+test("maps are no higher than their width fills, and never higher than was reserved", () => {
+  const layout = { height: 552, margin: { t: 44, b: 28, l: 28, r: 4 }, meta: { tall: 0.48 } };
+  assert.equal(fitted(layout, 832), 44 + 28 + 0.48 * 800);
+  assert.equal(fitted(layout, 5000), 552);
+  assert.equal(fitted({ ...layout, meta: {} }, 832), 552, "curves keep their height");
 });

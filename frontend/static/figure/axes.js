@@ -153,3 +153,10 @@ export function apart(positions, gap) {
   for (const group of groups) group.forEach((i, k) => (placed[i] = first(group) + k * gap));
   return placed;
 }
+
+/** px of height that a picture needs when it is so wide, as drawing/frame.py: of maps no more than they fill.
+ * @param {object} layout @param {number} width */
+export function fitted({ height, margin, meta }, width) {
+  if (!meta?.tall) return height;
+  return Math.min(height, margin.t + margin.b + Math.ceil(meta.tall * (width - margin.l - margin.r)));
+}

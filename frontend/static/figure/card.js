@@ -3,7 +3,7 @@
 
 import { theme } from "../app.js";
 import { current, solutionsHere } from "../chosen.js";
-import { alignAxes, alignColours, partNames, zoomed } from "./axes.js";
+import { alignAxes, alignColours, fitted, partNames, zoomed } from "./axes.js";
 import { showAbsent, showCaption, showPanels, showRefusal, showState } from "./caption.js";
 import { ask, askAtOnce, comparing, library, seen } from "./cards.js";
 import { compose, standIns } from "./compose.js";
@@ -63,7 +63,7 @@ export class Card {
   }
 
   async load() {
-    if (!this.near || !this.dirty) return;
+    if (!this.near || !this.dirty || this.element.classList.contains("folded")) return;
     this.dirty = false;
     const isNarrow = this.element.clientWidth < NARROW;
     let answer;
@@ -113,6 +113,8 @@ export class Card {
     this.part("wait").hidden = true;
     this.plot.hidden = false;
     const { data, layout } = this.composed();
+    layout.height = fitted(layout, more.width ?? this.plot.clientWidth);
+    this.plot.style.minHeight = `${layout.height}px`; // what was reserved may have been more
     await Plotly.react(this.plot, data, { ...layout, ...more }, {
       displaylogo: false,
       showSendToCloud: false,
@@ -126,6 +128,7 @@ export class Card {
     if (this.plot.dataset.live) return;
     this.plot.dataset.live = "1";
     listenToPlot(this);
+    if (this.figure.layout.meta?.tall) new ResizeObserver(() => this.draw()).observe(this.element); // as high as it is wide
     dispatchEvent(new CustomEvent("figuredrawn", { detail: this.name }));
   }
 

@@ -54,7 +54,7 @@ def framed(drawn: go.Figure, frame: Frame, theme: Theme, width: int) -> go.Figur
 
     The plot keeps its height, the picture grows. Changes `drawn`.
     """
-    height, margin = drawn.layout.height, drawn.layout.margin.to_plotly_json()
+    height, margin = fitted(drawn, width), drawn.layout.margin.to_plotly_json()
     title, name, caption = (
         _lines(text, width, size) for text, size in ((frame.title, TITLE), (frame.name, BODY), (frame.caption, BODY))
     )
@@ -75,6 +75,13 @@ def framed(drawn: go.Figure, frame: Frame, theme: Theme, width: int) -> go.Figur
         for i, line in enumerate(lines):
             drawn.add_annotation(_line(line, size, style.token(ink, theme), y=y, left=left, up=up - LINE[size] * i))
     return drawn
+
+
+def fitted(drawn: go.Figure, width: int) -> int:
+    """px of height that a picture needs when it is so wide: of maps, which keep their shape, no more than they fill."""
+    margin, tall = drawn.layout.margin, (drawn.layout.meta or {}).get("tall")
+    height = int(drawn.layout.height)
+    return min(height, margin.t + margin.b + math.ceil(tall * (width - margin.l - margin.r))) if tall else height
 
 
 def _line(text: str, size: int, colour: str, *, y: int, left: float, up: float) -> Json:

@@ -104,10 +104,15 @@ class Picture:
         return made
 
     def maps(
-        self, across: Sequence[float], up: Sequence[float] | None = None, *, alike: bool = True, **axes: Any
-    ) -> Panel:
-        """A panel with square cells, no grid and no line; alike: all panels show the same window."""
+        self, across: Sequence[float], up: Sequence[float] | None = None, *, alike: bool = True, tall: float = 0,
+        **axes: Any,
+    ) -> Panel:  # fmt: skip
+        """A panel with square cells, no grid and no line; alike: all panels show the same window; tall: its height over
+        its width, so that a picture that is narrower needs no more room than its maps fill (`fitted`)."""
         first = self._count == 0
+        if tall:
+            share = (across[1] - across[0]) * tall / (up[1] - up[0] if up else 1)
+            self.layout["meta"]["tall"] = max(self.layout["meta"].get("tall", 0), round(share, 4))
         bare = {"showgrid": False, "showline": False, "ticks": "", "constrain": "domain"}
         x = {
             **bare,

@@ -231,6 +231,7 @@ def x_axis(theme: Theme, **changes: Any) -> Json:
         "ticklen": 4,
         "tickcolor": line,
         "nticks": 6,
+        "labelalias": _pointed(changes.get("range")),
         "automargin": False,
     }
     return base | changes
@@ -282,6 +283,7 @@ def label(text: str, theme: Theme, *, strong: bool = False, **place: Any) -> Jso
 
 
 END_GAP = 15  # px between the names of curves
+MOST_LABELS = 8  # curves that are named where they end; more are named when they are pointed at
 
 
 @dataclass(frozen=True)
@@ -313,6 +315,27 @@ def end_labels(
         )
         for end, at, own in zip(ends, placed, wanted, strict=True)
     ]  # fmt: skip
+
+
+def end_labels_apart(
+    ends: Sequence[tuple[End, bool]], theme: Theme, *, x: str, y: str, bounds: Sequence[float], room: float,
+    reach: int, wide: float,
+) -> list[Json]:  # fmt: skip
+    """The same of curves that end anywhere: those closer than `wide` in x are kept apart. Each with whether it has come
+    to its end; what still moves lies over other curves, on a ground of its own."""
+    groups: list[list[tuple[End, bool]]] = []
+    for one in sorted(ends, key=lambda one: one[0].x):
+        if not groups or one[0].x - groups[-1][-1][0].x > wide:
+            groups.append([])
+        groups[-1].append(one)
+    labels = []
+    for group in groups:
+        placed = end_labels([end for end, _ in group], theme, x=x, y=y, bounds=bounds, room=room, reach=reach)
+        is_still = all(finished for _, finished in group)  # else the pages, which part ends only, must leave it as it is
+        for made, (_, finished) in zip(placed, group, strict=True):
+            ground = {} if finished else {"bgcolor": token("card", theme)}
+            labels.append({**made, "name": "end" if is_still else "moving", **ground})
+    return labels
 
 
 def apart(positions: Sequence[float], gap: float) -> list[float]:

@@ -368,7 +368,9 @@ def _schedule(data: Cycles, picture: Picture, across: Sequence[float]) -> None:
     )  # fmt: skip
     picture.titles(panel, "epoch", "learning rate")
     place = style.corner(x, y, "right", "top")
-    picture.write(style.label("thick: noise   × sample", theme, **place, yshift=8))
+    picture.write(
+        style.label("thick: noise   × sample", theme, **place, yshift=24)
+    )  # over the title, which takes the width
 
 
 def _hover(data: Cycles, i: int) -> str:

@@ -322,10 +322,10 @@ def _summary(data: Ensembles) -> str:
     text = f"{whose}One run has an accuracy of {percent(single)} %, an ensemble of {size} {percent(together)} %"
     others = [name for name in data.groups[1:] if np.isfinite(ends(name)[0])]
     if others:
-        best = max(others, key=lambda name: ends(name)[0])
+        best = max(others, key=lambda name: ends(name)[1])
         alone, ensembled, _ = ends(best)
         text += (
-            f"; the best of the others, {title(best)}, reaches {percent(alone)} % in one run "
+            f"; the best ensemble of the others, {title(best)}, reaches {percent(alone)} % in one run "
             f"and {percent(ensembled)} % ensembled"
         )
     return f"{text[0].upper()}{text[1:]}."
@@ -340,11 +340,11 @@ def _notes(data: Ensembles) -> Notes:
         curves = [data.curve(group, metric) for metric in metrics]
         values = [f"{value_of(c.metric, c.mean[0])} → {value_of(c.metric, c.mean[-1])}" for c in curves]
         epochs = data.training[group]
-        cost = f"{'?' if epochs is None else f'{epochs:.3g}'}, {data.samples[group][1]}"
+        cost = f"{'?' if epochs is None else f'{epochs:.3g}'}×, {data.samples[group][1]}×"
         lines.append(Note.of(group, title(group), (*values, cost)))
     text = [
         f"One run → {max(data.runs.values())} runs. Cost: epochs trained and forward passes of an image, of one run "
-        "with that method, relative to one run.",
+        "with that method, as many times as of one run.",
         *_trained_on(data),
     ]
     limit = data.limits.get(data.groups[0])
@@ -355,7 +355,7 @@ def _notes(data: Ensembles) -> Notes:
         )
     text += twin_words(data.untempered, asked, metrics)
     heads = (TITLES[metric].removesuffix(", 0 to 2") for metric in metrics)
-    return Notes(("", *heads, "cost"), tuple(lines), (*text, _checked(data)))
+    return Notes(("", *heads, "epochs, passes"), tuple(lines), (*text, _checked(data)))
 
 
 def _trained_on(data: Ensembles) -> list[str]:
@@ -413,12 +413,13 @@ def draw(data: Ensembles, theme: Theme) -> go.Figure:
         "showgrid": False,
         "fixedrange": False,
     }
-    for metric, across in parted(metrics, ([0, 0.45], [0.55, 1])):
+    for metric, across in parted(metrics, ([0, 0.36], [0.62, 0.98])):  # room for the names of curves after each
         panel = picture.panel(across, x=runs, y={"range": _bounds(data, metric)})
         for group in reversed(data.groups):  # the optima on top
             picture.add(*_curve_traces(data, data.curve(group, metric), theme, panel.x, panel.y, largest))
         picture.titles(panel, "runs averaged", TITLES[metric])
-    picture.ends(panel, _ends(data, metrics[-1], theme))  # colours and symbols say the rest
+        if len(data.groups) <= style.MOST_LABELS:
+            picture.ends(panel, _ends(data, metric, theme))
     return picture.figure()
 
 

@@ -356,7 +356,7 @@ def _notes(data: Plane, read: Mapping[str, AtEqualAccuracy], runs: float | None)
         shown = str(data.groups.count(name))
         lines.append(Note.of(name, group_title(name), (shown, value, interval)))
     label = "references" if options.around == "own" else f"reference, {_whose(data)}"
-    lines.append(Note(label, ("", f"{percent(data.reference_accuracy)} %", ""), REFERENCE))
+    lines.append(Note(f"{label}: accuracy {percent(data.reference_accuracy)} %", ("1", "0.0", ""), REFERENCE))
     text = [
         "Changes: labels changed where samples cost one point of accuracy, over all runs, with 95 % interval (d1). "
         "A dash: it cannot be read there."
@@ -366,8 +366,8 @@ def _notes(data: Plane, read: Mapping[str, AtEqualAccuracy], runs: float | None)
     if options.e is not None:
         text.append(f"Family drawn at e = {rate(options.e, 2)}, not fitted.")
     elif fit is not None and fit.exponent is not None:
-        value = rate(fit.exponent, 2) if not fit.border else f"{fit.sign} {rate(fit.exponent, 2)}"
-        lines.append(Note("family e", (f"n = {fit.used}", value, _e_interval(fit)), THEORY))
+        value = f"e {fit.sign} {rate(fit.exponent, 2)}"
+        lines.append(Note("family", (f"{fit.used}", value, _e_interval(fit)), THEORY))
         text.append(
             f"Family e lies at the {fit.border} end of the range that was searched: no member of the family fits, so "
             "there is no interval."
@@ -380,11 +380,11 @@ def _notes(data: Plane, read: Mapping[str, AtEqualAccuracy], runs: float | None)
 
 
 def _e_interval(fit: theory.Fit) -> str:
-    """ "(0.2, 0.3)"; an end at the border of what was searched is open; "" where there is none."""
+    """ "(.20 to .30)"; an end at the border of what was searched is open; "" where there is none."""
     if fit.border or (fit.low is None and fit.high is None):
         return ""
     low, high = ("…" if end is None else rate(end, 2) for end in (fit.low, fit.high))
-    return f"({low}, {high})"
+    return f"({low} to {high})"
 
 
 def _caption(data: Plane) -> str:
@@ -423,7 +423,7 @@ def _read_off(read: AtEqualAccuracy | None) -> tuple[str, str]:
     """What a method changes at equal accuracy in percent, and its interval."""
     if read is None:
         return "–", ""
-    ends = "" if read.low is None or read.high is None else f"({percent(read.low)}, {percent(read.high)})"
+    ends = "" if read.low is None or read.high is None else f"({percent(read.low)} to {percent(read.high)})"
     return percent(read.disagreement), ends
 
 
@@ -432,6 +432,7 @@ def _summary(runs: float | None, read: Sequence[AtEqualAccuracy], shown: Sequenc
         return f"Shown: {', '.join(f'{title}, {count}' for title, count in shown)}."
     best = max(read, key=lambda one: one.disagreement)
     value, ends = _read_off(best)
+    ends = ends.replace("(", "(95 % interval ").replace(")", " %)")
     return (
         f"Independent runs disagree on {percent(runs)} % of labels; where they cost one point of accuracy, the samples "
         f"of {method_title(best.method)}, the farthest of the subspace methods, change {value} % {ends}".rstrip()

@@ -113,14 +113,14 @@ def _read(data: Similarity, images: str) -> tuple[str, Notes]:
     inside_cosine, across_cosine = late(cosine), pairs(cosine)
     if len(inside):
         lines += [
-            Note("last two of a run", (_mean(inside_cosine), _mean(inside))),
-            Note("", (_deviation(inside_cosine), _deviation(inside))),
+            Note("last two of a run", (_mean(inside_cosine), percent(inside.mean()))),
+            Note("± σ", (_deviation(inside_cosine), _around(inside))),
         ]
     lines += [
-        Note("different runs", (_mean(across_cosine), _mean(across)), strong=True),
-        Note("", (_deviation(across_cosine), _deviation(across))),
+        Note("different runs", (_mean(across_cosine), percent(across.mean())), strong=True),
+        Note("± σ over pairs", (_deviation(across_cosine), _around(across))),
     ]
-    counts = f"{len(across)} pairs across runs; {images}"
+    counts = f"{len(across)} {'pair' if len(across) == 1 else 'pairs'} across runs; {images}"
     text = ["Bright means alike in both maps."]
     if len(inside):
         text.append("Last two: of the checkpoints shown of a run.")
@@ -132,7 +132,7 @@ def _read(data: Similarity, images: str) -> tuple[str, Notes]:
         summary += f", the last two checkpoints shown of a run on {percent(inside.mean())} %"
     if len(across_cosine):
         summary += f"; the cosine of their weights is {rate(across_cosine.mean())}"
-    return summary + ".", Notes(("", "cosine", "disagr."), tuple(lines), tuple(text))
+    return summary + ".", Notes(("", "cosine", "disagr., %"), tuple(lines), tuple(text))
 
 
 def _mean(values: Floats) -> str:
@@ -141,6 +141,10 @@ def _mean(values: Floats) -> str:
 
 def _deviation(values: Floats) -> str:
     return f"± {rate(spread(values))}" if len(values) > 1 else "–"
+
+
+def _around(values: Floats) -> str:
+    return f"± {percent(spread(values))}" if len(values) > 1 else "–"
 
 
 @similarity_across.draw

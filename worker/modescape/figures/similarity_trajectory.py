@@ -11,7 +11,7 @@ from modescape.drawing.groups import refuse_failed
 from modescape.drawing.numbers import MAX_ROWS, thin
 from modescape.drawing.reading import FigureNotReady, Floats, trajectories
 from modescape.drawing.style import Theme
-from modescape.drawing.words import percent, rate, thousands
+from modescape.drawing.words import percent, thousands
 from modescape.figures.shared.similarity import AlongOptions, Similarity, cosine_words, maps, matrices_of
 from modescape.records import Group
 from modescape.results import Results
@@ -82,11 +82,11 @@ def tell(data: Similarity) -> Words:
         f"{percent(late)} %."
     )
     lines = (
-        Note("first and last", (_value(data.cosine, 0, -1), rate(first))),
-        Note("last two", (_value(data.cosine, -2, -1) if len(apart) > 1 else "–", rate(late))),
+        Note("first and last", (_value(data.cosine, 0, -1), percent(first))),
+        Note("last two", (_value(data.cosine, -2, -1) if len(apart) > 1 else "–", percent(late))),
     )
     return Words(
-        caption, summary, Notes(("Checkpoints", "cosine", "disagr."), lines, ("Bright means alike in both maps.",))
+        caption, summary, Notes(("Checkpoints", "cosine", "disagr., %"), lines, ("Bright means alike in both maps.",))
     )
 
 

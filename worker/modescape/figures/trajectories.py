@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Averaging members anew for every checkpoint must fit into one request: about 0.1 s for this many probabilities.
 _ENSEMBLE_BUDGET = 6_000_000
+_LABEL = 0.3  # of a panel's width: what a name and its leader may take on the narrowest that has two
 
 
 class CurveOptions(MainSplitOptions):
@@ -87,6 +88,16 @@ class Trajectories(FigureData):
     @property
     def finished(self) -> list[Curve]:
         return [curve for curve in self.curves if curve.finished]
+
+    @property
+    def moving(self) -> list[int]:
+        """Runs that are still being trained."""
+        return [curve.run for curve in self.curves if not curve.finished and curve.run not in self.failed]
+
+    @property
+    def by_run(self) -> bool:
+        """Whether colour is the run: as was asked, and while some still move, so that they are told apart."""
+        return self.options.color == "run" or bool(self.moving)
 
     columns = ("series", "run", "solution", "epoch", "loss", "accuracy")
 
@@ -250,8 +261,7 @@ def _caption(data: Trajectories) -> str:
     curves, finished, failed, ensemble, split = (
         data.curves, data.finished, data.failed, data.ensemble, data.options.split
     )  # fmt: skip
-    apart = [curve.run for curve in curves if not curve.finished]
-    moving, lost = [run for run in apart if run not in failed], [run for run in apart if run in failed]
+    moving, lost = data.moving, [curve.run for curve in curves if not curve.finished and curve.run in failed]
     parts = []
     if len(finished) > 1:
         parts.append(f"{len(finished)} runs, thin; their median, dashed" + ("." if ensemble is None else ";"))
@@ -269,7 +279,7 @@ def _caption(data: Trajectories) -> str:
         many = len(moving) > 1
         parts.append(
             f"Run{'s' * many} {names} {'are' if many else 'is'} still moving, drawn as the training loop sees "
-            f"{'them' if many else 'it'}, and count{'s' * (not many)} in no mean."
+            f"{'them' if many else 'it'}, and count{'s' * (not many)} in no mean. Each colour is a run."
         )
     if lost:
         names = listed([f"{run}" for run in lost])
@@ -300,7 +310,7 @@ def _notes(data: Trajectories, nothing: str) -> Notes:
     losses = np.array([curve.loss[-1] for curve in finished])
     final = np.array([curve.accuracy[-1] for curve in finished])
     lines = [
-        Note("loss of a run", (loss(losses.mean()), loss(spread(losses)))),
+        Note("loss of a run, nats", (loss(losses.mean()), loss(spread(losses)))),
         Note("accuracy of a run, %", (percent(final.mean()), percent(spread(final)))),
     ]
     if ensemble is not None:
@@ -375,7 +385,7 @@ def _window(data: Trajectories, panel: str) -> list[float]:
 def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) -> list[Trace]:
     run_look, ensemble_look = style.look(Group.TRAJECTORY), style.look(Group.INDEPENDENT)
     unit = "loss %{y:.3f}" if panel == "loss" else "accuracy %{y:.1f} %"
-    alone, by_run = data.median is None, data.options.color == "run"
+    alone, by_run = data.median is None, data.by_run
 
     def put(curve: Curve | Mean, name: str, group: str, line: Json, **more: Any) -> Trace:
         return scatter(
@@ -420,21 +430,16 @@ def _end_labels(data: Trajectories, quantity: str, theme: Theme, panel: Panel, r
         named.append((f"ensemble of {len(data.finished)}", data.ensemble, bold, True))
     if data.median is not None:
         named.append(("median run", data.median, run_colour, True))
-    few = len(data.curves) <= 6
+    few = len(data.curves) <= style.MOST_LABELS
     for curve in data.curves:
-        ink = style.run_ink(curve.run, theme) if data.options.color == "run" else run_colour
-        if not curve.finished or data.median is None or (few and data.options.color == "run"):
+        ink = style.run_ink(curve.run, theme) if data.by_run else run_colour
+        if data.median is None or (few and data.by_run) or (not curve.finished and (few or curve.run in data.moving)):
             named.append((f"run {curve.run}", curve, ink, curve.finished))
     ends = [
         (style.End(name, float(curve.epochs[-1]), float(_values(curve, quantity)[-1]), colour), finished)
         for name, curve, colour, finished in named
     ]
-
-    def written(ends: list[style.End]) -> list[Json]:
-        return style.end_labels(ends, theme, x=panel.x, y=panel.y, bounds=panel.bounds, room=room, reach=14)
-
-    labels = written([end for end, finished in ends if finished])  # only labels at the same right end can meet
-    for end, finished in ends:
-        if not finished:
-            labels += [{**label, "name": "moving", "bgcolor": style.token("card", theme)} for label in written([end])]
-    return labels
+    return style.end_labels_apart(
+        ends, theme, x=panel.x, y=panel.y, bounds=panel.bounds, room=room, reach=14,
+        wide=_LABEL * max(1.0, float(data.epochs)),
+    )  # fmt: skip

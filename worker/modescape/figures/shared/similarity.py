@@ -146,6 +146,7 @@ def maps(
         axes = picture.maps(
             domain,
             alike=False,
+            tall=1,
             x={**labelled, "range": [-0.5, size - 0.5]},
             y={**labelled, "range": [size - 0.5, -0.5]},
         )

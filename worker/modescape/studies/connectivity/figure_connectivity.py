@@ -253,10 +253,14 @@ def draw(data: Connectivity, theme: Theme) -> go.Figure:
     high = max(float(np.nanmax([_pairs(matrix).max(initial=0.0) for matrix in data.barriers.values()])) * scale, 1e-6)
     written = partial(rate, digits=2) if data.options.quantity == "loss" else "{:.1f}".format
     count, names = len(data.numbers), [f"{run}" for run in data.runs]
-    ticks = {"tickmode": "array", "tickvals": list(range(count)), "ticktext": names, "range": [-0.5, count - 0.5]}
+    ticks = {"tickmode": "array", "tickvals": list(range(count)), "ticktext": names}
     for line, across in zip(shown, beside(len(shown), 0.06), strict=True):
         first = line == shown[0]
-        panel = picture.maps(across, alike=False, x={**ticks, "showline": True}, y={**ticks, "showticklabels": first})
+        panel = picture.maps(
+            across, alike=False, tall=1,
+            x={**ticks, "showline": True, "range": [-0.5, count - 0.5]},
+            y={**ticks, "showticklabels": first, "range": [count - 0.5, -0.5]},  # run 0 above, as in every map
+        )  # fmt: skip
         values = data.barriers[line] * scale
         hover = f"<b>{_TITLES[line]}</b><br>runs %{{x}} and %{{y}}<br>barrier %{{z:.3~g}} {_unit(data.options)}"
         trace = heat(
@@ -273,4 +277,6 @@ def draw(data: Connectivity, theme: Theme) -> go.Figure:
         picture.add(trace)
         picture.head(panel, _TITLES[line])
     picture.write(style.x_title("run", theme, "x", "y"))
+    unit = {**style.corner("x", "y", "left", "bottom"), "yshift": -18}
+    picture.write(style.label(f"barrier, {_unit(data.options)}", theme, **unit))
     return picture.figure()

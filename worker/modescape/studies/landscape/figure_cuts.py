@@ -175,7 +175,7 @@ def _cuts_of(results: Results, plane: PlaneData) -> list[Cut]:
 
 
 _ACROSS = {
-    "line": "position: 0 and 1 are the two solutions",
+    "line": "0 and 1: the solutions",
     "ray": "distance ÷ the solution’s own",
     "random": "step along the direction, filter norms",
 }
@@ -231,7 +231,7 @@ def _notes(cuts: Sequence[Cut]) -> Notes:
     if not lines:
         return Notes()
     text = ("Barrier: the highest loss above the straight line between the losses of the two ends, in nats.",)
-    return Notes(("", "barrier, training", "held out", "lowest acc., %"), tuple(lines), text)
+    return Notes(("", "barrier, training, nats", "held out, nats", "lowest acc., %"), tuple(lines), text)
 
 
 @straight_cuts.draw

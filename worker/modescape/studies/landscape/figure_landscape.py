@@ -334,7 +334,7 @@ def _notes(data: Landscape, own: Mapping[int, Floats]) -> Notes:
     for group, far in away.items():
         name = "checkpoints" if group == Group.TRAJECTORY else method_title(group)
         text.append(f"{name[:1].upper()}{name[1:]}: at most {rate(far, 2)} of their norm off the plane.")
-    head = ("", f"{split} acc., %", f"{splits[0]} loss", f"{splits[-1]} loss")
+    head = ("", f"{split} acc., %", f"{splits[0]} loss, nats", f"{splits[-1]} loss, nats")
     return Notes(head, tuple(lines), tuple(text))
 
 
@@ -426,6 +426,7 @@ def _maps(data: Landscape, theme: Theme) -> go.Figure:
         panel = picture.maps(
             widths[column],
             [max(0.0, top - tall), top],
+            tall=(up[1] - up[0]) / (across[1] - across[0]),
             x={"nticks": 5, "range": across, "showticklabels": i + columns >= count},
             y={"nticks": 5, "range": up, "showticklabels": column == 0},
         )

@@ -310,7 +310,7 @@ def _notes(data: Ood) -> Notes:
                 f"{_MEASURES[data.options.measure]} by {_SCORES[d.score]}, {group_title(d.group)}: "
                 f"{rate(d.single)}{deviation(d.deviation)}{ensemble}."
             )
-    return Notes(("Divergence", "here", "± σ", "test images"), tuple(lines), tuple(text))
+    return Notes(("Divergence, nats", "here", "± σ", "test images"), tuple(lines), tuple(text))
 
 
 def _left(names: Sequence[str]) -> int:

@@ -50,11 +50,11 @@ _PANELS: tuple[Metric, ...] = ("accuracy", "brier", "js_mean")
 _HEADS: Mapping[str, str] = {
     "accuracy": "acc., %",
     "brier": "Brier",
-    "nll": "NLL",
+    "nll": "NLL, nats",
     "ece": "ECE",
     "nll-calibrated": "NLL after temperature",
     "ece-calibrated": "ECE after temperature",
-    "js_mean": "JS",
+    "js_mean": "JS, nats",
 }
 _DASHES = {1: "dash", 2: "dot"}
 

@@ -288,7 +288,7 @@ def _notes(data: ShiftTypes) -> Notes:
         lines.append(Note(data.title_of(name), cells))
     heads = ("JS",) if metric == "js_mean" else ("one run", f"{data.solid} runs")
     return Notes(
-        (_capital(", or ".join(where)), *heads),
+        (f"{TITLES[metric]}: {', or '.join(where)}", *heads),
         tuple(lines),
         (
             *(() if group == Group.INDEPENDENT else (f"Of {group_title(group)}.",)),

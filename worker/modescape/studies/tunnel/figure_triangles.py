@@ -22,6 +22,7 @@ from modescape.results import Results
 from modescape.studies.tunnel.reading import (
     ACCURACY,
     AGREEMENT_A,
+    PATH,
     QUANTITIES,
     OneTunnel,
     counted,
@@ -200,6 +201,7 @@ def draw(data: Triangles, theme: Theme) -> go.Figure:
         across, up, values = data.raster(name)
         panel = picture.maps(
             place,
+            tall=float((up[-1] - up[0]) / (across[-1] - across[0])),
             x={"nticks": 4, "zeroline": False, "range": [float(across[0]), float(across[-1])]},
             y={"nticks": 4, "zeroline": False, "range": [float(up[0]), float(up[-1])], "showticklabels": i == 0},
         )
@@ -236,17 +238,22 @@ def _path(data: Triangles, theme: Theme, x: str, y: str) -> list[Trace]:
     corners_x, corners_y = data.lengths * np.cos(data.drawn), data.lengths * np.sin(data.drawn)
     yellow = style.look("random").colour("dark")  # the paper's yellow; it must show on the map, not on the page
     shared: Json = {"type": "scatter", "xaxis": x, "yaxis": y, "showlegend": False}
-    red, inner = style.look(Group.INDEPENDENT).colour(theme), len(corners_x) - 2
+    path, red = style.look(PATH).colour(theme), style.look(Group.INDEPENDENT).colour(theme)
+    inner, card = len(corners_x) - 2, style.token("card", theme)
     return [
         {
             **shared, "mode": "lines", "x": rays_x, "y": rays_y, "line": {"color": yellow, "width": 1},
             "hoverinfo": "skip",
         },
+        {  # a seam, for on the map any colour may be near it
+            **shared, "mode": "lines", "x": float32(corners_x), "y": float32(corners_y), "hoverinfo": "skip",
+            "line": {"color": card, "width": 5},
+        },
         {
             **shared, "mode": "lines+markers", "x": float32(corners_x), "y": float32(corners_y),
-            "line": {"color": red, "width": 2},
-            "marker": {"symbol": ["star", *["circle"] * inner, "star"], "size": [11, *[6] * inner, 11], "color": red,
-                       "line": {"color": style.token("card", theme), "width": 1}},
+            "line": {"color": path, "width": 2.5},
+            "marker": {"symbol": ["star", *["circle"] * inner, "star"], "size": [11, *[6] * inner, 11],
+                       "color": [red, *[path] * inner, red], "line": {"color": card, "width": 1}},
             "hovertext": ["A", *(f"point {i + 1} of the path" for i in range(inner)), "B"], "hoverinfo": "text",
         },
     ]  # fmt: skip

@@ -25,6 +25,7 @@ from modescape.studies.tunnel.reading import (
     AGREEMENT_A,
     LINES,
     LOSS,
+    PATH,
     QUANTITIES,
     SPLITS,
     OneTunnel,
@@ -114,7 +115,7 @@ def tunnel(results: Results, options: TunnelOptions) -> Tunnel:
         profile=profile,
         averaged=_averaged(results, options.tunnel) if study.averaged else {},
         legend=(
-            Legend("tunnel-path", "optimised path", "averaging"),
+            Legend("tunnel-path", "optimised path", PATH),
             Legend("tunnel-straight", "straight line", "theory"),
         ),
         partial=partial_of(np.isfinite(profile[:, 0, ACCURACY])),
@@ -153,7 +154,7 @@ def _notes(data: Tunnel) -> Notes:
     """Both lines on both splits, an en dash while a line is not complete; then the path in words."""
     profile, t, split = data.profile, data.t, data.options.split
     lines = []
-    for i, (line, look) in enumerate(zip(LINES, ("averaging", "theory"), strict=True)):
+    for i, (line, look) in enumerate(zip(LINES, (PATH, "theory"), strict=True)):
         for j, name in enumerate(SPLITS):
             values = (loss(barrier(profile[i, j, LOSS], t)), percent(float(profile[i, j, ACCURACY].min())))
             lines.append(
@@ -230,7 +231,7 @@ _SAID = {"agreement_a": "agreement with A", "agreement_b": "agreement with B"}
 
 
 def _curve(data: Tunnel, line: str, name: str, dash: str, scale: float, theme: Theme, x: str, y: str) -> Trace:
-    look, title, width = ("averaging", "optimised path", 2.5) if line == "path" else ("theory", "straight line", 1.5)
+    look, title, width = (PATH, "optimised path", 2.5) if line == "path" else ("theory", "straight line", 1.5)
     dash = "dash" if line == "straight" and dash == "solid" else dash
     value = f"{_SAID.get(name, name)} %{{y:.3~g}}{'' if name == 'loss' else ' %'}"
     return scatter(
