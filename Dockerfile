@@ -15,6 +15,7 @@ FROM base AS source
 COPY worker worker
 COPY backend backend
 COPY frontend frontend
+COPY docs/science docs/science
 COPY migrations migrations
 RUN pip install --no-deps .
 
@@ -32,6 +33,7 @@ RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -r locks/torch.txt
 COPY worker worker
 COPY backend backend
 COPY frontend frontend
+COPY docs/science docs/science
 COPY migrations migrations
 RUN pip install --no-deps .
 USER modescape

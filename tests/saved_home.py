@@ -244,7 +244,7 @@ def _plain(document: Any) -> Any:
 
 
 _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
-_AGE = re.compile(rf"\b(just now|\d+ (min|h) ago|Mon|Tue|Wed|Thu|Fri|Sat|Sun|\d+ ({_MONTHS}) \d{{4}})\b")
+_AGE = re.compile(rf"\b(\d+ (s|min|h|h \d\d) ago|Mon|Tue|Wed|Thu|Fri|Sat|Sun|\d+ ({_MONTHS}) \d{{4}})\b")
 _FREE = re.compile(r"\bof [\d,.]+ [kMGTP]B free\b")
 
 

@@ -73,6 +73,22 @@ document.addEventListener("click", event => {
   else copy(document.getElementById(button.dataset.copy)?.textContent ?? "");
 });
 
+// A definition opens where its word is pointed at or has the focus; without script a press opens it. Escape closes it.
+let closed = 0; // when one was: the focus then goes back to its word, which must not open it again
+for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, ({ target }) => {
+  const word = target.closest?.(".term");
+  const box = word?.popoverTargetElement;
+  const isBack = kind === "focusin" && Date.now() - closed < 100;
+  if (box && !isBack && !box.matches(":popover-open")) box.showPopover({ source: word });
+});
+for (const kind of ["pointerout", "focusout"]) document.addEventListener(kind, ({ target }) => {
+  if (target.closest?.(".term, .def")) setTimeout(() => {
+    const held = document.querySelector(".term:is(:hover, :focus), .def:is(:hover, :focus-within)");
+    if (!held) document.querySelector(".def:popover-open")?.hidePopover();
+  }, 200);
+});
+document.addEventListener("beforetoggle", event => event.newState === "closed" && (closed = Date.now()), true);
+
 // Menus close when the focus or a click leaves them.
 document.addEventListener("pointerdown", event => {
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
@@ -144,17 +160,20 @@ if (toggle) {
 }
 
 // Times are rendered relative by the server; keep them true while the page stays open.
-function ago(seconds) {
-  if (seconds < 60) return "just now";
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
-  return null;
+const ago = seconds => (seconds < 86400 ? `${duration(seconds)} ago` : null);
+
+/** As words.py: seconds up to 150, minutes up to 90, then hours. @param {number} seconds */
+function duration(seconds) {
+  if (seconds < 149.5) return `${Math.max(1, Math.round(seconds))} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")}`;
 }
 setInterval(() => {
-  for (const time of document.querySelectorAll("time[data-ago]")) {
-    const text = ago((Date.now() - Date.parse(time.dateTime)) / 1000);
+  for (const time of document.querySelectorAll("time[data-ago], time[data-since]")) {
+    const seconds = (Date.now() - Date.parse(time.dateTime)) / 1000;
+    const text = "since" in time.dataset ? duration(seconds) : ago(seconds);
     if (text && text !== time.textContent) time.textContent = text;
   }
-}, 30000);
+}, 1000);
 if (matchMedia("(max-width: 639px)").matches) for (const facet of document.querySelectorAll(".facets details")) facet.open = false;
 countRows();

@@ -27,7 +27,8 @@ if (source) {
   };
 
   const parts = (root = document) => root.querySelectorAll("[data-live][id]");
-  const remember = root => parts(root).forEach(part => served.set(part, part.innerHTML));
+  const said = part => part.innerHTML.replace(/(<time[^>]*>)[^<]*/g, "$1"); // ages go on by themselves
+  const remember = root => parts(root).forEach(part => served.set(part, said(part)));
 
   /** The children of a [data-each] by their ids: some come, some go, the others stay as they are, but for their width. */
   function follow(box, fresh) {
@@ -48,7 +49,7 @@ if (source) {
     const open = [...old.querySelectorAll("details[open]")];
     const focus = old.contains(document.activeElement) ? document.activeElement : null;
     if (open.some(one => !one.id) || (focus && !focus.id) || focus?.matches("input, select, textarea")) return false;
-    served.set(old, fresh.innerHTML);
+    served.set(old, said(fresh));
     old.replaceChildren(...fresh.childNodes);
     for (const one of open) document.getElementById(one.id)?.setAttribute("open", "");
     if (focus) document.getElementById(focus.id)?.focus({ preventScroll: true });
@@ -75,7 +76,7 @@ if (source) {
     held = false;
     for (const old of parts()) {
       const fresh = page.getElementById(old.id);
-      if (!fresh || fresh === old || served.get(old) === fresh.innerHTML) continue;
+      if (!fresh || fresh === old || served.get(old) === said(fresh)) continue;
       if (takeOver(old, fresh)) changed = true;
       else held = true;
     }

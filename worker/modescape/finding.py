@@ -356,10 +356,18 @@ class Finding:
             return "These networks are different functions."
         if word is Word.DOES_NOT_HOLD:
             return "These networks are no more different than one network at two times."
-        apart = f"Independent runs disagree on {percent(self.independent.disagreement)}"
         if self.voice.elsewhere and self.along is None:
-            return f"{apart} of test labels."  # and nothing is known of them along their training
-        return f"{apart}; whether that is more than along one training cannot be told yet."
+            return f"{_disagree(self.independent)}."  # nothing is known of them along their training
+        return "Whether these networks are different functions cannot be told yet."
+
+    @property
+    def measured(self) -> str:
+        """The sentence without what has failed and what the headline says, for who says both beside it."""
+        said, standing = self.voice(self._measured), self.standing
+        if self.independent is not None and said.startswith(first := self.headline.removesuffix(".")):
+            said = said.removeprefix(first).lstrip(".; ")  # the headline has it
+            said = f"{said[:1].upper()}{said[1:]}"
+        return f"{standing.capitalize()}: {said[:1].lower()}{said[1:]}" if standing and said else said
 
     @property
     def sentence(self) -> str:
@@ -369,12 +377,19 @@ class Finding:
 
     @property
     def _sentence(self) -> str:
-        independent, lost = self.independent, self.failures
-        if independent is None:
+        lost = self.failures
+        if self.independent is None:
             if lost or not self.alone:
                 return f"{lost}." if lost else ""
             return f"One run alone is compared with nothing; it is {self.alone}."
-        text = f"Independent runs disagree on {_apart(independent)}{_cosine(independent)}."
+        return f"{self._measured} {lost}; what failed counts nowhere." if lost else self._measured
+
+    @property
+    def _measured(self) -> str:
+        independent = self.independent
+        if independent is None:
+            return "" if self.failures or not self.alone else "One run alone is compared with nothing."
+        text = f"{_disagree(independent)}{_cosine(independent)}."
         if best := self.best_method:
             text += (
                 f" Where they cost one point of accuracy, the samples of {_title(best.method)}, the farthest of the "
@@ -384,7 +399,7 @@ class Finding:
             gain = 100 * (together.accuracy - together.single)
             does = "changes their accuracy by" if abs(gain) < 0.05 else "gains" if gain > 0 else "loses"
             text += f" Averaging {together.members} runs {does} {abs(gain):.1f} points."
-        return f"{text} {lost}; what failed counts nowhere." if lost else text
+        return text
 
     @property
     def line(self) -> str:
@@ -435,6 +450,10 @@ def _wordless(claim: Json) -> Json:
 def _untested(estimate: Json | None) -> Json | None:
     """Without the p-values of both words."""
     return estimate and {**estimate, "p_holds": None, "p_fails": None}
+
+
+def _disagree(found: Independent) -> str:
+    return f"Independent runs disagree on {_apart(found)}"
 
 
 def _apart(found: Independent) -> str:

@@ -21,6 +21,7 @@ from modescape_api.pages import (
     reference,
     rendering,
     reports,
+    science,
     signin,
     sweeps,
     users,
@@ -45,5 +46,6 @@ for page in (
     links,
     notices,
     documentation,
+    science,
 ):
     router.include_router(page.router)

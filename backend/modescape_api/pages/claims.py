@@ -254,6 +254,8 @@ def undecided(
             continue
         needed = claim.decided_by
         is_asked = _has(spec, needed.add)
+        if is_alive and not is_asked:
+            continue  # while it runs there is enough to come
         comes = is_asked and bool(waiting & set(needed.stages))
         needs = unanswered[letter].needs
         if not learned and issubclass(claim.evidence, OfRuns):

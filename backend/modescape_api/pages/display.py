@@ -35,13 +35,14 @@ def size(count: float | None) -> str:
 
 def ago(moment: datetime) -> str:
     seconds = (utcnow() - moment).total_seconds()
-    if seconds < 60:
-        return "just now"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min ago"
     if seconds < 86400:
-        return f"{int(seconds // 3600)} h ago"
+        return f"{duration(max(0.0, seconds))} ago"
     return f"{moment:%a}" if seconds < 6 * 86400 else f"{moment.day} {moment:%b %Y}"
+
+
+def since(moment: datetime) -> str:
+    """Time since a moment, on a clock that goes on in the page (app.js)."""
+    return duration((utcnow() - moment).total_seconds())
 
 
 def absolute(moment: datetime) -> str:
@@ -94,7 +95,7 @@ def said_not_known(*rows: Experiment) -> str:
 
 
 _BY_NAME: tuple[Callable[..., str], ...] = (
-    duration, size, ago, absolute, iso, crumbs, cell, percent, rate, thousands,
+    duration, size, ago, since, absolute, iso, crumbs, cell, percent, rate, thousands,
 )  # fmt: skip
 FILTERS: dict[str, Callable[..., str]] = {
     **{one.__name__: one for one in _BY_NAME},
@@ -108,7 +109,8 @@ FILTERS: dict[str, Callable[..., str]] = {
 
 @dataclass(frozen=True)
 class KindProgress:
-    """All stages of one kind. value: done plus the shares of running ones; estimate: seconds as planned, in all."""
+    """All stages of one kind. value: done plus the shares of running ones; estimate: seconds as planned, in all;
+    seconds: of machine time, of those that are done."""
 
     kind: str
     total: int
@@ -118,6 +120,7 @@ class KindProgress:
     skipped: int
     value: float
     estimate: float
+    seconds: float
     waits_for: str
 
     @property
@@ -134,6 +137,13 @@ class KindProgress:
     @property
     def words(self) -> str:
         return f"{self.done} of {self.total}" + (f" · {self.note}" if self.note else "")
+
+    @property
+    def time(self) -> str:
+        """What it took once all are done, else what was planned."""
+        if self.done == self.total:
+            return duration(self.seconds) if self.seconds else "here already"
+        return f"≈ {duration(self.estimate)} planned"
 
     @property
     def state(self) -> Status:
@@ -185,27 +195,56 @@ def by_kind(stages: Sequence[Stage]) -> list[KindProgress]:
         before = [other for other in unfinished if other != kind][:1]
         waits = before[0] if blocked and before and list(kinds).index(before[0]) < list(kinds).index(kind) else ""
         estimate = sum(stage.estimate for stage in mine)
+        took = sum(stage.seconds for stage in mine if stage.state == StageState.SUCCEEDED and stage.reused_from is None)
         failed, skipped = states.count(StageState.FAILED), sum("skipped" in stage.progress for stage in mine)
-        found.append(KindProgress(kind, len(mine), done, len(running), failed, skipped, value, estimate, waits))
+        found.append(KindProgress(kind, len(mine), done, len(running), failed, skipped, value, estimate, took, waits))
     return found
 
 
+def share_done(kinds: Sequence[KindProgress]) -> float:
+    """Of all work, as it was planned: 0 to 1."""
+    planned = [max(kind.estimate, 0.1) for kind in kinds]
+    return sum(p * kind.value / kind.total for p, kind in zip(planned, kinds, strict=True)) / (sum(planned) or 1.0)
+
+
+def stages_in_words(kinds: Sequence[KindProgress]) -> str:
+    """What runs now, else how many stages are done: "train 2 of 5, predict 1 of 5; 3 of 99 stages done" """
+    running = ", ".join(f"{kind.kind} {kind.done} of {kind.total}" for kind in kinds if kind.running)
+    done = f"{sum(kind.done for kind in kinds)} of {sum(kind.total for kind in kinds)} stages done"
+    return f"{running}; {done}" if running else done
+
+
 def seconds_left(stages: Sequence[Stage], workers: int) -> float | None:
-    """What the open stages were planned to cost, corrected by what the finished ones did; None when none is open."""
+    """What the open stages were planned to cost, corrected by what the finished ones of their kind did, else those of
+    all kinds; None when none is open."""
     open_ = [stage for stage in stages if not stage.state.has_ended]
     if not open_:
         return None
     worked = [stage for stage in stages if stage.state == StageState.SUCCEEDED and stage.reused_from is None]
-    planned = sum(stage.estimate for stage in worked)
-    factor = sum(stage.seconds for stage in worked) / planned if planned > 1 else 1.0
-    left, longest = 0.0, 0.0
+    overall = _measured(worked, 1.0)
+    factors = {kind: _measured([s for s in worked if s.kind == kind], overall) for kind in {s.kind for s in open_}}
+    left, longest, now = 0.0, 0.0, utcnow()
     for stage in open_:
-        told = stage.progress.get("seconds_left") if stage.state == StageState.RUNNING else None
-        share = 1 - min(1.0, stage.step / stage.steps) if stage.steps else 1.0
-        mine = float(told) if told is not None else factor * stage.estimate * share
+        is_running = stage.state == StageState.RUNNING
+        told = stage.progress.get("seconds_left") if is_running else None
+        whole = factors[stage.kind] * stage.estimate
+        if told is not None:
+            mine = float(told)
+        elif is_running and stage.steps:
+            mine = whole * (1 - min(1.0, stage.step / stage.steps))
+        elif is_running and stage.claimed_at is not None:  # it tells no steps: what is left of what it should take
+            mine = max(0.1 * whole, whole - (now - stage.claimed_at).total_seconds())
+        else:
+            mine = whole
         left += mine
         longest = max(longest, mine)
     return max(longest, left / max(1, workers))
+
+
+def _measured(worked: Sequence[Stage], otherwise: float) -> float:
+    """Seconds that stages took for each that was planned."""
+    planned = sum(stage.estimate for stage in worked)
+    return sum(stage.seconds for stage in worked) / planned if planned > 0.1 else otherwise
 
 
 def spark(values: Sequence[float]) -> Spark | None:

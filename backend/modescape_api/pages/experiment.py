@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Form, Request, Response
@@ -13,11 +13,9 @@ from fastapi.responses import RedirectResponse
 from modescape import __version__, parcels
 from modescape.acting import UserRole, actor
 from modescape.claims.repeated_looks import looked
-from modescape.claims.telling import equal_accuracy
 from modescape.drawing.figure import Legend, of_experiment
 from modescape.drawing.options import FigureOptions
-from modescape.drawing.style import look
-from modescape.drawing.words import duration, percent, thousands
+from modescape.drawing.words import duration, thousands
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.initial import shared_start
@@ -38,16 +36,18 @@ from modescape_api.pages import claims, failures, forms, timelines
 from modescape_api.pages.display import (
     KindProgress,
     Training,
-    ago,
     by_kind,
     counted,
     dotted,
     not_loaded,
     said_not_known,
     seconds_left,
+    share_done,
     size,
+    stages_in_words,
     training,
 )
+from modescape_api.pages.first_screen import first_screen
 from modescape_api.pages.importing import Growing, growing
 from modescape_api.pages.rendering import Next, alive_workers, back, render
 from modescape_api.resources import experiments
@@ -58,16 +58,23 @@ from modescape_api.resources.experiments import Changes
 router = APIRouter()
 
 LOG_ROWS = 200
+_LIVE = ("trajectories", "similarity-runs")
 
 
 @dataclass(frozen=True)
 class View:
     """What the query string asks of every figure of a page; unknown values are ignored with a notice. color: "" leaves
-    each figure as the paper has it: maps of functions by run, the plane by method."""
+    each figure as the paper has it: maps of functions by run, the plane by method; folded, opened: sections."""
 
     split: str
     color: str
     notice: str
+    folded: frozenset[str]
+    opened: frozenset[str]
+
+    def is_open(self, section: str, closed: bool) -> bool:
+        """closed: what it is unless the address says otherwise."""
+        return section in self.opened if closed else section not in self.folded
 
     @classmethod
     def of(cls, request: Request, splits: Sequence[str]) -> View:
@@ -81,6 +88,7 @@ class View:
             split if split in splits else splits[0],
             color if color in ("method", "run") else "",
             f"Ignored in the address: {', '.join(ignored)}" if ignored else "",
+            *(frozenset(request.query_params.get(key, "").split(",")) for key in ("fold", "open")),
         )
 
 
@@ -95,14 +103,21 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     kinds, failed, found = by_kind(stages), failures.causes(stages), Finding.of(row)
     bytes_ = here.store.experiments.bytes_of(row.id)
     cards = _cards(here, row, spec, stages, kinds)
+    if not row.status.has_ended:  # what moves comes first
+        cards.sort(key=lambda card: (*_LIVE, card.entry.name).index(card.entry.name))
     shown = [card.entry.name if card.planned else "" for card in cards]
+    rows = claims.answered(found, shown, look := here.laboratory.look(row))
+    gone = list(failures.lost(Results(here.store, here.artifacts, row.id)))
+    undecided = claims.undecided(
+        spec, found, kinds, is_alive=not row.status.has_ended, learned=not any(c.is_hopeless for c in failed)
+    )
     return render(
         request,
         here,
         "experiment.html",
         section="/",
         e=row,
-        facts=dotted(duration(row.seconds) if row.seconds else "", size(bytes_) if bytes_ else "", ago(row.created_at)),
+        facts=dotted(_took(row), size(bytes_) if bytes_ else ""),
         subject=_subject(row, spec, grows := growing(here, row)),
         is_alive=not row.status.has_ended,
         last_event=here.store.events.last_id(),
@@ -114,6 +129,10 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         waits=waits,
         priorities=tuple(PRIORITIES.items()),
         stages=kinds,
+        share=round(share_done(kinds), 3),
+        stages_words=stages_in_words(kinds),
+        nothing=found.voice(_nothing(row, grows, failed)),
+        plane_url="#plane" if "plane" in shown else f"/experiments/{row.slug}/figures/plane",
         trainings=trainings_of(here, row, stages),
         incidents=[
             f"{s.kind} {s.key} lost its worker and goes on from where it was saved"
@@ -121,8 +140,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
             if s.losses and s.state == StageState.RUNNING
         ],
         failures=failed,
-        lost=list(failures.lost(Results(here.store, here.artifacts, row.id))),
-        claims=(rows := claims.answered(found, shown, look := here.laboratory.look(row))),
+        lost=gone,
+        claims=rows,
         headline=_headline(row, found.headline_at(look)),
         look=look,
         looked=found.voice(looked(look)),
@@ -136,13 +155,11 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         strengths_shown="strengths" in shown,
         so_far=found.so_far,
         claims_headline=claims.headline(rows) if found.so_far is None else found.so_far.words.capitalize(),
-        claims_open=claims.undecided(
-            spec, found, kinds, is_alive=not row.status.has_ended, learned=not any(c.is_hopeless for c in failed)
-        ),
-        sentence=found.sentence,
+        claims_open=undecided,
+        sentence=found.measured,
         statistics=_statistics(here, row, spec),
         shared_start=shared_start(spec),
-        strip=_strip(here, row, spec, found) if row.finding else None,
+        first=first_screen(here, row, spec, found, stages, failed, gone, rows, undecided),
         cards=_rows_filled([card for card in cards if card.planned]),
         missing=[card for card in cards if not card.planned and card.lacks.words],
         legend=legend_of(spec, found.voice),
@@ -180,6 +197,30 @@ def _is_visit(request: Request) -> bool:
     """Whether a link is all that lets somebody read this."""
     who = identity.asking(request)
     return who is not None and who.link is not None
+
+
+def _took(row: Experiment) -> str:
+    """How long it took by the clock, and how much machine time that was."""
+    if row.started_at is None or row.finished_at is None:
+        return ""
+    wall = duration((row.finished_at - row.started_at).total_seconds())
+    return f"{wall}, {duration(row.seconds)} of machine time" if row.seconds else wall
+
+
+def _nothing(row: Experiment, grows: Growing | None, failed: Sequence[failures.Cause]) -> str:
+    """The headline where nothing was compared."""
+    if any(cause.is_hopeless for cause in failed):
+        return "No run learned, so nothing is compared."
+    elsewhere = voice_of(row.provenance, row.spec).elsewhere
+    if row.status.has_ended:
+        how = {Status.CANCELLED: "Cancelled", Status.FAILED: "It failed"}.get(row.status, "It ended")
+        return f"{how} before all runs were compared." if row.runs > 1 else "One run alone is compared with nothing."
+    if grows is not None and grows.awaits_first:
+        return "The first comparison comes when two members are here."
+    if row.runs < 2:
+        return "One run alone is compared with nothing."
+    all_ = "members are read" if elsewhere else "runs are trained and predicted"
+    return f"The first comparison comes when all {all_}."
 
 
 def _headline(row: Experiment, words: str) -> str:
@@ -409,53 +450,6 @@ def legend_of(spec: ExperimentSpec, voice: Voice) -> list[Legend]:
     if spec.methods:
         named += [("baseline", "Reference run"), ("theory", "Limits")]
     return [Legend(group, voice(title), group) for group, title in named]
-
-
-def _strip(here: Site, row: Experiment, spec: ExperimentSpec, finding: Finding) -> dict[str, Any] | None:
-    """Labels on which two functions differ: recent checkpoints of a run, every method at equal accuracy as claim (d1)
-    reads it, with its interval, and every pair of independent runs."""
-    results = Results(here.store, here.artifacts, row.id)
-    optima = {solution.run: solution for solution in results.solutions(role=Role.OPTIMUM)}
-    matrix = results.matrix("disagreement", spec.evaluation.splits[0])
-    if len(optima) < 2 or matrix is None:
-        return None
-    places = [matrix.rows.index(o.number) for o in optima.values() if o.number in matrix.rows]
-    between = matrix.values[np.ix_(places, places)][np.triu_indices(len(places), 1)]
-    read = sorted(equal_accuracy(finding.claim("d1")), key=lambda m: m.disagreement)
-    known: list[tuple[str, str, list[float], tuple[float, float] | None]] = []
-    if finding.along is not None:
-        known.append((Group.TRAJECTORY, "recent checkpoints of one run", [finding.along.disagreement], None))
-    known += [
-        (
-            m.method,
-            method_title(m.method),
-            [m.disagreement],
-            None if m.low is None or m.high is None else (m.low, m.high),
-        )
-        for m in read
-    ]
-    known.append((Group.INDEPENDENT, Group.INDEPENDENT.words, [float(v) for v in between], None))
-    top = max(max([*found, *(ends or ())]) for _, _, found, ends in known) or 1.0
-    step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if top / s <= 5)
-    high = step * (int(top / step - 1e-9) + 1)
-    rows = [
-        {
-            "label": finding.voice(label),
-            "look": look(name),
-            "xs": [round(100 * v / high, 2) for v in sorted(found)[:: max(1, len(found) // 40)]],
-            "ends": ends and [round(100 * end / high, 2) for end in ends],
-            "mean": percent(sum(found) / len(found)),
-        }
-        for name, label, found, ends in known
-    ]
-    ticks = [
-        {"x": round(100 * i * step / high, 2), "text": f"{100 * i * step:g}"} for i in range(round(high / step) + 1)
-    ]
-    of_samples = ", subspace samples at equal accuracy" if read else ""
-    summary = finding.voice(f"Mean percent of labels on which two functions differ{of_samples}: ") + ", ".join(
-        f"{r['label']} {r['mean']}" for r in rows
-    )
-    return {"rows": rows, "ticks": ticks, "summary": summary, "has_samples": bool(read)}
 
 
 @dataclass(frozen=True)

@@ -756,15 +756,18 @@ def with_more(document: Json, add: str) -> Json:
         more["methods"] = [*more.get("methods", ()), *(m for m in SHORT_METHODS if m["method"] not in named)]
     if add == "fair" or (takes_samples and without_samples):
         more["evaluation"] = {**more.get("evaluation", {}), "averaged": "fair"}
+    kind, _, number = add.partition(":")
     runs = max(_RUNS_FOR.get(add, 0), study.runs if study is not None else 0)
+    if kind == "runs" and number.isdecimal() and len(number) < 4:  # "runs:10": so many
+        runs = int(number)
     if runs:
         ensemble = more.get("ensemble", {})
         more["ensemble"] = {**ensemble, "runs": max(runs, ensemble.get("runs", runs))}
     if add == "checkpoints":
         training = more.get("training", {})
         more["training"] = {**training, "checkpoint_every": 1, "epochs": max(3, training.get("epochs", 3))}
-    if add.partition(":")[0] == "slower":
-        _slow_down(more, add.partition(":")[2])
+    if kind == "slower":
+        _slow_down(more, number)
     return more
 
 

@@ -26,6 +26,7 @@ from modescape_api.http import assets, identity, proxies, replies, security
 from modescape_api.http.identity import needs
 from modescape_api.http.site import Here, Site
 from modescape_api.pages.display import FILTERS, GLYPHS
+from modescape_api.pages.terms import TERMS, explained, of_figure
 from modescape_api.resources import workers
 
 router = APIRouter()
@@ -70,11 +71,13 @@ def _templates() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         extensions=[_Unindented],
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update(FILTERS, explained=explained)
     environment.globals.update(
         asset=assets.url,
         imported=assets.imported,
         look_of=look,
+        terms=TERMS,
+        terms_of=of_figure,
         plotly=assets.plotly_url(),
         event_kinds=EVENT_KINDS,
         figure_forms=figure_forms,

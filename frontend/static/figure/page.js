@@ -7,7 +7,7 @@ import { cards, changeAddress, comparing, page, redraw, seen } from "./cards.js"
 import { saveImage } from "./image.js";
 import { readLegend, toggleGroup } from "./legend.js";
 import { preparePrinting, print } from "./print.js";
-import { markSections } from "./sections.js";
+import { foldSections, markSections } from "./sections.js";
 
 const first = () => [...cards.values()][0];
 
@@ -115,5 +115,6 @@ if (page) {
   listenToPage();
   followSelection();
   preparePrinting();
+  if (document.querySelector("[data-fold-all]")) foldSections();
 }
 markSections();

@@ -9,7 +9,7 @@ let before = null; // what the page was like
 
 function dressForPaper() {
   if (before || !window.Plotly) return;
-  before = { theme: root.dataset.theme, seen: theme(), folded: [...document.querySelectorAll("#claims details:not([open])")] };
+  before = { theme: root.dataset.theme, seen: theme(), folded: [...document.querySelectorAll("#claims details:not([open]), [data-section]:not([open])")] };
   root.dataset.theme = "light";
   for (const details of before.folded) details.open = true;
   for (const card of cards.values()) card.print();

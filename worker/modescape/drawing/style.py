@@ -331,7 +331,7 @@ def end_labels_apart(
     labels = []
     for group in groups:
         placed = end_labels([end for end, _ in group], theme, x=x, y=y, bounds=bounds, room=room, reach=reach)
-        is_still = all(finished for _, finished in group)  # else the pages, which part ends only, must leave it as it is
+        is_still = all(finished for _, finished in group)  # else the pages, which part ends only, must leave it alone
         for made, (_, finished) in zip(placed, group, strict=True):
             ground = {} if finished else {"bgcolor": token("card", theme)}
             labels.append({**made, "name": "end" if is_still else "moving", **ground})
