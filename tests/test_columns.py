@@ -92,7 +92,7 @@ def test_the_index_that_facets_are_counted_from_holds_each_of_them() -> None:
 
 def test_the_index_that_lists_are_read_from_holds_what_they_are_filtered_by() -> None:
     [index] = [index for index in Experiment.__table__.indexes if index.name == "ix_experiment_columns"]
-    asked = {field.column.key for field in EXPERIMENTS.asked.values()}
+    asked = {field.compared.key for field in EXPERIMENTS.asked.values()}
     assert asked - {column.key for column in index.columns} == {"digest"}  # which has an index of its own
 
 

@@ -11,11 +11,12 @@ import pytest
 from serving import SPEC, served
 
 from modescape import names
-from modescape.database import upgrade
+from modescape.database import downgrade, upgrade
 from modescape.errors import InvalidInput
 from modescape.laboratory import Laboratory
 from modescape.listing import Condition, ListQuery
 from modescape.settings import Settings
+from modescape.spec import parse
 
 ALLOWED = (
     "plain", "a\u00a0b", "نام\u200cها", "👩\u200d🔬", "☂\ufe0f", "a\u200fb", "<b>&\"'", "100 %", "x" * 200, "日本語",
@@ -62,8 +63,6 @@ def test_both_spellings_of_a_letter_are_one_name_and_one_search(store_url: str) 
     settings = Settings(home=Path("/nonexistent"), database_url=store_url)
     upgrade(store_url)
     store = Laboratory(settings).store
-    from modescape.spec import parse
-
     made = store.experiments.create(name="Cafe\u0301", spec=parse(SPEC), stages=(), tags=("e\u0301",))
     assert made.name == "Caf\u00e9"
     for condition in (
@@ -71,6 +70,43 @@ def test_both_spellings_of_a_letter_are_one_name_and_one_search(store_url: str) 
         Condition("text", "contains", "fe\u0301"), Condition("tag", "eq", "e\u0301"),
     ):  # fmt: skip
         assert store.experiments.page(ListQuery((condition,))).total == 1, condition
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Öl", "ol"), ("O\u0308l", "ol"), ("STRASSE", "strasse"), ("straße", "strasse"), ("ΑΣ", "ας".replace("ς", "σ")),
+        ("Ёлка", "елка"), ("ﬁne", "fine"), ("ｗｉｄｅ", "wide"), ("が", "が"), ("か\u3099", "が"), ("नि", "नि"),
+        ("  two \u00a0\n words ", "two words"), ("İ", "i"), ("ø", "ø"), ("", ""),
+    ],
+)  # fmt: skip
+def test_texts_are_folded_as_unicode_says_and_accents_go_of_three_scripts(text: str, expected: str) -> None:
+    assert names.folded(text) == expected
+
+
+def test_what_is_folded_stays_as_it_is() -> None:
+    for code in range(0x110000):
+        if not 0xD800 <= code < 0xE000:
+            once = names.folded(f"a{chr(code)}\u0301b")
+            assert names.folded(once) == once, hex(code)
+
+
+def test_texts_of_an_older_home_are_found_as_new_ones_are(store_url: str) -> None:
+    settings = Settings(home=Path("/nonexistent"), database_url=store_url)
+    upgrade(store_url)
+    store = Laboratory(settings).store
+    made = store.experiments.create(name="Ölfeld", spec=parse(SPEC), stages=(), tags=("Früh",), notes="Ça va")
+    store.close()
+    downgrade(store_url, "0019")
+    upgrade(store_url)
+    store = Laboratory(settings).store
+    for condition in (
+        Condition("name", "contains", "OLF"), Condition("tag", "eq", "fruh"), Condition("text", "contains", "ca va"),
+        Condition("text", "contains", "olfeld"), Condition("dataset", "eq", made.dataset.upper()),
+    ):  # fmt: skip
+        assert store.experiments.page(ListQuery((condition,))).total == 1, condition
+    assert store.experiments.facets()["tag"] == [("Früh", 1)]
     store.close()
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from modescape import stored_values
 from modescape.finding import Finding
 from modescape.records import Role, SampleSet, StageState, Status, group_name
-from modescape.registry import architectures, datasets, method_title
+from modescape.registry import architectures, datasets, method_title, presets
 from modescape.spec import words
 from modescape.tables import Base, Experiment, Measurement, Run, Series, Solution, Stage
 
@@ -51,6 +51,7 @@ class Shows(StrEnum):
     TITLE = "title"  # with what came of it
     NETWORK = "network"  # below the data
     ENSEMBLE = "ensemble"  # one network's accuracy and the ensemble's
+    PARENT = "parent"  # a link to the experiment
     BARS = "bars"  # of independent runs and of the best method
 
 
@@ -90,7 +91,9 @@ class Field:
     words: in a sentence ("": the API does not filter by it); choices: the closed set of values, if any; place: among
     the API's parameters, equal ones as in the table; example: a value, for documents of the API whose own file has
     none; reads: how its value is read off the column, of_row: off the row, when it is not the column itself; now: a
-    text that is asked for in the spelling of now, where it may be an old name."""
+    text that is asked for in the spelling of now, where it may be an old name; folded: the column that holds it as it
+    is compared and put in order, of what people write as they like (`names.folded`); prose: a part of it is asked for
+    more often than the whole."""
 
     name: str
     kind: Kind
@@ -106,8 +109,15 @@ class Field:
     reads: Callable[[Any], Any] | None = None
     of_row: Callable[[Any], Any] | None = None
     now: Callable[[str], str] = str
+    folded: Any = None
+    prose: bool = False
     cell: Cell | None = None
     facet: Facet | None = None
+
+    @property
+    def compared(self) -> Any:
+        """The column that the store compares and sorts by."""
+        return self.column if self.folded is None else self.folded
 
     def value(self, row: Base) -> Any:
         if self.of_row is not None:
@@ -139,9 +149,9 @@ class Columns(Generic[Row]):
 class Fields(Columns[Row]):
     """The columns of a list that can be asked for some of its rows.
 
-    key: unique column that breaks ties; sort: the order when none is asked for; texts: columns that `text` searches,
-    searchable: these in words ("": no `q`); text_index: SQLite's index of them, with `text_index`_row from its rows to
-    keys; selectable: `sel=12-40,77` picks by number.
+    key: unique column that breaks ties; sort: the order when none is asked for; text: the folded column that `text`
+    searches, searchable: what it holds in words ("": no `q`); text_index: SQLite's index of it, with `text_index`_row
+    from its rows to keys; selectable: `sel=12-40,77` picks by number.
     """
 
     noun: str
@@ -149,26 +159,37 @@ class Fields(Columns[Row]):
     sort: str
     sort_words: Mapping[str, str]
     searchable: str = ""
-    texts: tuple[Attribute, ...] = ()
+    text: Attribute | None = None
     text_index: str = ""
     selectable: bool = False
     beside: Callable[[str], Field | None] = lambda name: None  # columns that are computed: of names that none here has
 
     def find(self, name: str) -> Field | None:
-        """What the API filters and sorts by, computed columns too."""
-        return self.asked.get(name) or self.beside(name)
+        """What the API filters and sorts by, by either of its names; computed columns too."""
+        return self.asked.get(name) or self._others.get(name) or self.beside(name)
+
+    @cached_property
+    def _others(self) -> dict[str, Field]:
+        return {field.also: field for field in self.asked.values() if field.also}
 
     @cached_property
     def columns(self) -> dict[str, Any]:
         """What the store compares and sorts by."""
         unlike = (Kind.LIST, Kind.FLAG, Kind.DOCUMENT)
         compared = [field for field in self.all if field.kind not in unlike]
-        return {name: field.column for field in compared for name in (field.name, field.also) if name}
+        return {name: field.compared for field in compared for name in (field.name, field.also) if name}
 
     @cached_property
     def lists(self) -> dict[str, Attribute]:
         """JSON columns that hold a list of texts."""
-        return {field.name: field.column for field in self.all if field.kind == Kind.LIST}
+        lists = [field for field in self.all if field.kind == Kind.LIST]
+        return {name: field.compared for field in lists for name in (field.name, field.also) if name}
+
+    @cached_property
+    def folds(self) -> frozenset[str]:
+        """Names of those that are compared folded."""
+        folded = [field for field in self.all if field.folded is not None]
+        return frozenset(name for field in folded for name in (field.name, field.also) if name)
 
     @cached_property
     def asked(self) -> dict[str, Field]:
@@ -211,30 +232,34 @@ EXPERIMENTS = Fields[Experiment](
     key=Experiment.id,
     sort="-created",
     sort_words={"-created": "newest first", "created": "oldest first"},
-    searchable="name or notes",
-    texts=(Experiment.name, Experiment.slug, Experiment.notes),
+    searchable="name, tags, project or notes",
+    text=Experiment.folded,
     text_index="experiment_text",
     beside=_stored_value,
     all=(
         Field("id", Kind.TEXT, Experiment.id),
-        Field("slug", Kind.TEXT, Experiment.slug),
-        Field("name", Kind.TEXT, Experiment.name, "name", place=1,
+        Field("slug", Kind.TEXT, Experiment.slug, "address", place=5, sortable=False,
+              description="What stands in its address."),
+        Field("name", Kind.TEXT, Experiment.name, "name", place=1, folded=Experiment.name_folded, prose=True,
               cell=Cell("Name and newest finding", Shows.TITLE, "name")),
-        Field("status", Kind.TEXT, Experiment.status, "status", choices=tuple(Status),
-              facet=Facet("Status", place=1, mark=Mark.STATUS)),
-        Field("dataset", Kind.TEXT, Experiment.dataset, "dataset", facet=Facet("Dataset", label=datasets.title),
-              cell=Cell("Data and network", Shows.NETWORK)),
+        Field("status", Kind.TEXT, Experiment.status, "status", also="state", choices=tuple(Status),
+              facet=Facet("Status", place=1, mark=Mark.STATUS), cell=Cell("Status", usual=False)),
+        Field("dataset", Kind.TEXT, Experiment.dataset, "dataset", also="data", folded=Experiment.dataset_folded,
+              facet=Facet("Dataset", label=datasets.title), cell=Cell("Data and network", Shows.NETWORK)),
         Field("input_scale", Kind.TEXT, Experiment.input_scale, "input scale", place=1,
               facet=Facet("Input scale", place=2, label=partial(words, "input_scale"))),
-        Field("architecture", Kind.TEXT, Experiment.architecture, "architecture",
-              facet=Facet("Architecture", label=architectures.title)),
+        Field("architecture", Kind.TEXT, Experiment.architecture, "architecture", also="arch",
+              facet=Facet("Architecture", label=architectures.title), cell=Cell("Architecture", usual=False)),
         Field("method", Kind.LIST, Experiment.methods, "methods", "methods", sortable=False,
               facet=Facet("Methods", label=method_title, mark=Mark.LOOK), cell=Cell("Methods", usual=False)),
         Field("runs", Kind.WHOLE, Experiment.runs, "number of runs", place=1, cell=Cell("Runs", css="num opt")),
-        Field("preset", Kind.TEXT, Experiment.preset, "preset"),
-        Field("tag", Kind.LIST, Experiment.tags, "tags", "tags", sortable=False, facet=Facet(),
-              cell=Cell("Tags", Shows.TAGS, usual=False)),
-        Field("created_by", Kind.TEXT, Experiment.created_by, cell=Cell("By", usual=False)),
+        Field("preset", Kind.TEXT, Experiment.preset, "preset", facet=Facet("Preset", place=3, label=presets.title),
+              cell=Cell("Preset", usual=False)),
+        Field("tag", Kind.LIST, Experiment.tags, "tags", "tags", sortable=False, folded=Experiment.tags_folded,
+              facet=Facet("Tags", place=1), cell=Cell("Tags", Shows.TAGS, usual=False)),
+        Field("created_by", Kind.TEXT, Experiment.created_by, "owner", also="owner", place=4,
+              folded=Experiment.created_by_folded, description="Who launched it, or brought it in.",
+              facet=Facet("Owner", place=3), cell=Cell("Owner", usual=False)),
         Field("created", Kind.TIME, Experiment.created_at, "created", "created_at", place=4,
               cell=Cell("When", Shows.WHEN, "num opt", place=3)),
         Field("started", Kind.TIME, Experiment.started_at, key="started_at"),
@@ -258,6 +283,12 @@ EXPERIMENTS = Fields[Experiment](
         Field("priority", Kind.WHOLE, Experiment.priority, "priority", place=3,
               description="Stages of higher ones are claimed first: -1 is low, 0 normal, 1 high.",
               cell=Cell("Priority", css="num opt", usual=False)),
+        Field("project", Kind.TEXT, Experiment.project, "project", place=1, folded=Experiment.project_folded,
+              description="A name that several experiments are given, to be found together.", example="",
+              facet=Facet("Project", place=1), cell=Cell("Project", usual=False)),
+        Field("parent", Kind.TEXT, Experiment.parent, "parent", place=4, example=None,
+              description="Address of the experiment that it was cloned from.",
+              cell=Cell("Cloned from", Shows.PARENT, usual=False)),
     ),
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from modescape.columns import Kind
 from modescape.drawing.words import thousands
 from modescape.errors import InvalidInput, NotFound
-from modescape.listing import MAX_LIMIT, AnyOf, Condition, ListQuery, Page
+from modescape.listing import MAX_LIMIT, AllOf, AnyOf, Clause, ListQuery, Not, Page
 from modescape.records import Json
 from modescape.results import Results
 from modescape.science.examples import ExampleNumber, OfClass, OfEach, by_class
@@ -264,7 +264,7 @@ class ExampleSet:
         following = _cursor(sort, found.keys[start + limit - 1], int(rows[-1])) if more else None
         return Page(self.examples(rows), following, len(found.rows))
 
-    def found(self, conditions: Sequence[Condition | AnyOf], sort: str) -> Found:
+    def found(self, conditions: Sequence[Clause], sort: str) -> Found:
         """All that meet the conditions, in order."""
         chosen = np.flatnonzero(self._meets(conditions))
         values = self.column(sort.removeprefix("-"))[chosen].astype(np.float64)
@@ -272,15 +272,18 @@ class ExampleSet:
         order = np.lexsort((chosen, keys))  # NaN sorts last
         return Found(chosen[order], keys[order])
 
-    def _meets(self, conditions: Sequence[Condition | AnyOf]) -> NDArray[np.bool_]:
+    def _meets(self, conditions: Sequence[Clause]) -> NDArray[np.bool_]:
         met = np.ones(self.count, bool)
         for condition in conditions:
             met &= self._one(condition)
         return met
 
-    def _one(self, condition: Condition | AnyOf) -> NDArray[np.bool_]:
-        if isinstance(condition, AnyOf):
-            return np.asarray(np.any([self._one(part) for part in condition.conditions], axis=0), bool)
+    def _one(self, condition: Clause) -> NDArray[np.bool_]:
+        if isinstance(condition, AnyOf | AllOf):
+            joined = np.any if isinstance(condition, AnyOf) else np.all
+            return np.asarray(joined([self._one(part) for part in condition.conditions], axis=0), bool)
+        if isinstance(condition, Not):
+            return ~self._one(condition.condition)
         values = self.column(condition.field)
         if condition.operator not in _COMPARISONS:
             allowed = ", ".join(_COMPARISONS)

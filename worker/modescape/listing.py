@@ -31,6 +31,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
@@ -51,7 +52,8 @@ class Condition:
     """`field operator value`. Operators: eq ne gt gte lt lte in notin contains notcontains null.
 
     in and notin take a sequence; null takes True (has no value) or False; on lists (method, tag) eq and in mean
-    "has it"; contains is part of a text, whatever the case.
+    "has it"; contains is part of a text, whatever the case of its letters. What people write as they like (a name, a
+    tag) is compared as `names.folded` has it, with every operator.
     """
 
     field: str
@@ -63,14 +65,31 @@ class Condition:
 class AnyOf:
     """True when any of its parts is."""
 
-    conditions: tuple[Condition | AnyOf, ...]
+    conditions: tuple[Clause, ...]
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """True when each of its parts is."""
+
+    conditions: tuple[Clause, ...]
+
+
+@dataclass(frozen=True)
+class Not:
+    """True when what is inside is not; of a row that has no value to compare, too."""
+
+    condition: Clause
+
+
+Clause = Condition | AnyOf | AllOf | Not
 
 
 @dataclass(frozen=True)
 class ListQuery:
     """What a list shows. archived: False leaves archived ones out, True shows only those, None shows all."""
 
-    conditions: Sequence[Condition | AnyOf] = ()
+    conditions: Sequence[Clause] = ()
     sort: str | None = None  # a field, with "-" before it for largest first
     cursor: str | None = None
     limit: int | None = 50
@@ -129,7 +148,7 @@ class Listing(Generic[Row]):
         session: Session,
         statement: Select[Any],
         *,
-        conditions: Sequence[Condition | AnyOf],
+        conditions: Sequence[Clause],
         sort: str | None,
         cursor: str | None,
         limit: int | None,
@@ -181,7 +200,7 @@ class Listing(Generic[Row]):
     def checked(
         self,
         session: Session,
-        conditions: Sequence[Condition | AnyOf],
+        conditions: Sequence[Clause],
         sort: str | None = None,
         cursor: str | None = None,
         limit: int | None = None,
@@ -189,10 +208,7 @@ class Listing(Generic[Row]):
         """The order, and value and key of the row that a cursor stands behind, of a question that makes sense. Raises
         InvalidInput as `page` does; asks no rows."""
         for one in conditions:
-            if isinstance(one, Condition) and one.field == "text" and self.fields.texts:
-                _check_search(one)
-            else:
-                self._one(one, session)
+            self._one(one, session, asks_rows=False)
         sort, column = self._sort(sort, limit)
         return sort, self._mark(cursor, sort, column) if cursor is not None else None
 
@@ -204,25 +220,32 @@ class Listing(Generic[Row]):
             raise InvalidInput(f"a page of {limit} rows was asked for", field="limit", allowed=f"1 to {MAX_LIMIT}")
         return sort, column
 
-    def where(self, conditions: Sequence[Condition | AnyOf], session: Session) -> list[ColumnElement[bool]]:
+    def where(self, conditions: Sequence[Clause], session: Session) -> list[ColumnElement[bool]]:
         return [self._one(condition, session) for condition in conditions]
 
-    def _one(self, condition: Condition | AnyOf, session: Session) -> ColumnElement[bool]:
+    def _one(self, condition: Clause, session: Session, *, asks_rows: bool = True) -> ColumnElement[bool]:
+        """asks_rows: False where nobody will run it: whether it makes sense is all that is wanted."""
         postgres = session.get_bind().dialect.name == "postgresql"
-        if isinstance(condition, AnyOf):
-            return or_(false(), *(self._one(part, session) for part in condition.conditions))
+        if isinstance(condition, AnyOf | AllOf):
+            parts = (self._one(part, session, asks_rows=asks_rows) for part in condition.conditions)
+            return or_(false(), *parts) if isinstance(condition, AnyOf) else and_(true(), *parts)
+        if isinstance(condition, Not):
+            return not_(func.coalesce(self._one(condition.condition, session, asks_rows=asks_rows), false()))
         name, value = condition.field, condition.value
         if condition.operator not in OPERATORS:
             raise InvalidInput(
                 f"there is no operator {condition.operator!r}", field=name, allowed="one of " + ", ".join(OPERATORS)
             )
-        if name == "text" and self.fields.texts:
-            return self._text(condition, session)
+        if name == "text" and self.fields.text is not None:
+            return self._text(condition, session, asks_rows=asks_rows)
+        value = normal(value, folded=name in self.fields.folds)
         if name in self.fields.lists:
-            return self._in_list(condition, postgres)
-        column, value = self._column(name, name), _normal(value)
+            return self._in_list(condition, value, postgres)
+        column = self._column(name, name)
         if condition.operator == "null":
             empty: ColumnElement[bool] = column.is_(None) if value else column.is_not(None)
+            if name in self.fields.folds:  # what nobody has given is an empty text
+                return column == "" if value else column != ""  # type: ignore[no-any-return]
             return empty
         if condition.operator in ("in", "notin"):
             values = [_checked(column, name, item) for item in value]
@@ -231,7 +254,7 @@ class Listing(Generic[Row]):
             if column.type.python_type is not str:
                 allowed = "eq, ne, gt, gte, lt, lte, in, notin, null"
                 raise InvalidInput(f"{name} is not a text", field=name, allowed=allowed)
-            found = _contains(column, str(value), postgres)
+            found = _contains(column, str(value), postgres, folded=name in self.fields.folds)
             return found if condition.operator == "contains" else or_(not_(found), column.is_(None))
         value = _checked(column, name, value)
         if condition.operator == "eq":
@@ -242,13 +265,14 @@ class Listing(Generic[Row]):
         compared: ColumnElement[bool] = _COMPARISONS[condition.operator](column, value)
         return compared
 
-    def _text(self, condition: Condition, session: Session) -> ColumnElement[bool]:
-        _check_search(condition)
-        said = names.normal(str(condition.value))
+    def _text(self, condition: Condition, session: Session, *, asks_rows: bool) -> ColumnElement[bool]:
+        if condition.operator not in ("eq", "contains", "notcontains"):
+            raise InvalidInput("text can only be searched", field="text", allowed="contains, notcontains")
+        said = names.folded(str(condition.value))
         postgres = session.get_bind().dialect.name == "postgresql"
-        keys = None if postgres else self._by_index(said, session)
+        keys = None if postgres or not asks_rows else self._by_index(said, session)
         if keys is None:
-            found = or_(*(_contains(column, said, postgres) for column in self.fields.texts))
+            found = _contains(self.fields.text, said, postgres, folded=True)
         else:
             found = self.fields.key.in_(keys)
         return not_(found) if condition.operator == "notcontains" else found
@@ -267,15 +291,15 @@ class Listing(Generic[Row]):
         numbered = text(f"SELECT id FROM {index}_row WHERE row IN :numbers")
         return list(session.scalars(numbered.bindparams(bindparam("numbers", numbers, expanding=True))))
 
-    def _in_list(self, condition: Condition, postgres: bool) -> ColumnElement[bool]:
+    def _in_list(self, condition: Condition, value: Any, postgres: bool) -> ColumnElement[bool]:
         column = self.fields.lists[condition.field]
         if condition.operator == "null":
             empty = func.jsonb_array_length(column) if postgres else func.json_array_length(column)
-            return (empty == 0) if condition.value else (empty > 0)
+            return (empty == 0) if value else (empty > 0)
         if condition.operator not in ("eq", "contains", "ne", "notcontains", "in", "notin"):
             raise InvalidInput(f"{condition.field} is a list", field=condition.field, allowed="eq, ne, in, notin, null")
-        values = condition.value if condition.operator in ("in", "notin") else [condition.value]
-        found = or_(false(), *(_holds(column, names.normal(str(value)), postgres) for value in values))
+        values = value if condition.operator in ("in", "notin") else [value]
+        found = or_(false(), *(_holds(column, str(one), postgres) for one in values))
         return not_(found) if condition.operator in ("ne", "notcontains", "notin") else found
 
     def _column(self, name: str, field: str) -> Any:
@@ -319,14 +343,15 @@ class Listing(Generic[Row]):
         return base64.urlsafe_b64encode(orjson.dumps(mark)).decode().rstrip("=")
 
 
-def _check_search(condition: Condition) -> None:
-    if condition.operator not in ("eq", "contains", "notcontains"):
-        raise InvalidInput("text can only be searched", field="text", allowed="contains, notcontains")
-
-
-def _names(conditions: Sequence[Condition | AnyOf]) -> Iterator[str]:
+def _names(conditions: Sequence[Clause]) -> Iterator[str]:
     for one in conditions:
-        yield from _names(one.conditions) if isinstance(one, AnyOf) else (one.field,)
+        match one:
+            case AnyOf() | AllOf():
+                yield from _names(one.conditions)
+            case Not():
+                yield from _names([one.condition])
+            case Condition():
+                yield one.field
 
 
 def _may_be_null(column: Any) -> bool:
@@ -334,14 +359,14 @@ def _may_be_null(column: Any) -> bool:
     return bool(getattr(column, "nullable", True))
 
 
-def _contains(column: Any, part: str, postgres: bool) -> ColumnElement[bool]:
-    """Whatever the case: of SQLite's LIKE it is none of ASCII's letters, and PostgreSQL's ILIKE can use an index."""
-    if not postgres:
+def _contains(column: Any, part: str, postgres: bool, *, folded: bool) -> ColumnElement[bool]:
+    """folded: both are; else whatever the case of ASCII's letters, which is all that SQLite's LIKE knows of case."""
+    if folded or not postgres:
         found: ColumnElement[bool] = column.contains(part, autoescape=True)
         return found
     for special in ("/", "%", "_"):
         part = part.replace(special, f"/{special}")
-    like: ColumnElement[bool] = column.ilike(f"%{part}%", escape="/")
+    like: ColumnElement[bool] = column.collate("C").ilike(f"%{part}%", escape="/")
     return like
 
 
@@ -353,11 +378,11 @@ def _holds(column: Attribute, value: str, postgres: bool) -> ColumnElement[bool]
     return exists(select(literal(1)).select_from(items).where(items.c.value == value))
 
 
-def _normal(value: Any) -> Any:
-    """Texts, also several of them, in the form that names are stored in."""
+def normal(value: Any, *, folded: bool = False) -> Any:
+    """Texts, also several of them, in the form that they are compared in."""
     if isinstance(value, str):
-        return names.normal(value)
-    return [_normal(item) for item in value] if isinstance(value, list | tuple) else value
+        return names.folded(value) if folded else names.normal(value)
+    return [normal(item, folded=folded) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _checked(column: Any, name: str, value: Any) -> Any:

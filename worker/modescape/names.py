@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 
 from modescape.errors import InvalidInput
 
@@ -24,6 +25,32 @@ _UNSEEN = ("C", "M", "Z")  # categories of what shows nothing by itself
 def normal(text: str) -> str:
     """The form names are stored and compared in."""
     return unicodedata.normalize("NFC", text)
+
+
+def folded(text: str) -> str:
+    """The form texts are searched and put in order in, the same again when it is folded again: without case, accents of
+    Latin, Greek and Cyrillic letters, and spaces at the ends; one space for every run of them.
+
+    Compatibility forms are one (NFKC), and case is folded, not lowered (Unicode 3.13): "Straße", "STRASSE" and
+    "strasse" are one text. Marks of other scripts tell words apart and stay.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+        kept, drops = [], False
+        for letter in text:
+            is_mark = unicodedata.category(letter) == "Mn"
+            if not is_mark:
+                drops = _has_accents(letter)
+            if not (is_mark and drops):
+                kept.append(letter)
+        text = unicodedata.normalize("NFKC", "".join(kept))
+    return " ".join(text.casefold().split())
+
+
+@lru_cache(maxsize=4096)
+def _has_accents(letter: str) -> bool:
+    """Whether marks on it are accents, without which people write it too."""
+    return unicodedata.name(letter, "").startswith(("LATIN ", "GREEK ", "CYRILLIC "))
 
 
 def checked(text: str, *, field: str = "", longest: int = LONGEST) -> str:

@@ -7,6 +7,7 @@ again updates its rows instead of doubling them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -24,13 +25,17 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    event,
     false,
+    inspect,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from modescape import names
 from modescape.acting import UserRole
 from modescape.records import Role, SampleSet, StageState, Status, Wish
 
@@ -88,6 +93,9 @@ class Word(TypeDecorator[StrEnum]):
 Document = JSON().with_variant(JSONB(), "postgresql")
 Counter = BigInteger().with_variant(Integer(), "sqlite")  # SQLite autoincrements INTEGER only
 Id = String(36)
+# Ordered by code points on both databases.
+Plain = String().with_variant(String(collation="C"), "postgresql")
+PlainText = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 class Base(DeclarativeBase):
@@ -100,6 +108,15 @@ class Base(DeclarativeBase):
 
 _SHOWN = text("archived_at IS NULL")
 _READY = text("state = 'ready'")
+
+
+def _folded(name: str) -> Any:
+    """A column that holds another one as it is compared (`names.folded`), from the first insert on."""
+
+    def default(context: DefaultExecutionContext) -> Any:
+        return fold_column(name, context.get_current_parameters())  # type: ignore[no-untyped-call]
+
+    return default
 
 
 class Experiment(Base):
@@ -119,7 +136,10 @@ class Experiment(Base):
             "input_scale",
             "architecture",
             "methods",
+            "preset",
             "tags",
+            "created_by",
+            "project",
             "archived_at",
             sqlite_where=_SHOWN,
             postgresql_where=_SHOWN,
@@ -129,14 +149,18 @@ class Experiment(Base):
             "created_at",
             "id",
             "status",
-            "dataset",
+            "dataset_folded",
             "input_scale",
             "architecture",
             "methods",
-            "tags",
+            "tags_folded",
+            "project_folded",
+            "created_by_folded",
             "runs",
             "preset",
-            "name",
+            "parent",
+            "slug",
+            "name_folded",
             "seconds",
             "accuracy",
             "ensemble_accuracy",
@@ -152,11 +176,9 @@ class Experiment(Base):
         ).ddl_if(dialect="postgresql"),
         Index(  # of three letters each, for the search; SQLite's is a table of its own (migration 0014)
             "ix_experiment_text",
-            "name",
-            "slug",
-            "notes",
+            "folded",
             postgresql_using="gin",
-            postgresql_ops=dict.fromkeys(("name", "slug", "notes"), "gin_trgm_ops"),
+            postgresql_ops={"folded": "gin_trgm_ops"},
             postgresql_with={"fastupdate": False},
         ).ddl_if(dialect="postgresql"),
     )
@@ -198,6 +220,38 @@ class Experiment(Base):
     priority: Mapped[int] = mapped_column(default=0, server_default="0")  # records.PRIORITIES: higher ones first
     planned_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")  # that its stages will keep
     turn: Mapped[str] = mapped_column(Id, default="", server_default="")  # what takes turns: its sweep's id, or its own
+    project: Mapped[str] = mapped_column(default="", server_default="")  # a name that people give several; "": none
+    parent: Mapped[str | None]  # slug of the experiment that it was cloned from, while that is there
+    # as texts are compared, whoever typed them and on which machine
+    folded: Mapped[str] = mapped_column(PlainText, default=_folded("folded"), server_default="")  # all that is searched
+    name_folded: Mapped[str] = mapped_column(Plain, default=_folded("name_folded"), server_default="")
+    dataset_folded: Mapped[str] = mapped_column(Plain, default=_folded("dataset_folded"), server_default="")
+    project_folded: Mapped[str] = mapped_column(Plain, default=_folded("project_folded"), server_default="")
+    created_by_folded: Mapped[str] = mapped_column(Plain, default=_folded("created_by_folded"), server_default="")
+    tags_folded: Mapped[list[Any]] = mapped_column(default=_folded("tags_folded"), server_default="[]")
+
+
+SEARCHED = ("name", "slug", "tags", "project", "notes")  # columns that `folded` holds, a line each
+FOLDED = ("name", "dataset", "project", "created_by", "tags")  # those that have one of their own besides
+
+
+def fold_column(name: str, row: Mapping[str, Any]) -> Any:
+    """What a column of folded text holds, of the others of its row; one that is not given is empty."""
+    if name == "folded":
+        parts = (row.get(one) or "" for one in SEARCHED)
+        texts = (" | ".join(part) if isinstance(part, list) else part for part in parts)
+        return "\n".join(map(names.folded, texts))
+    given = row.get(name.removesuffix("_folded")) or ("" if name != "tags_folded" else [])
+    return [names.folded(one) for one in given] if isinstance(given, list) else names.folded(given)
+
+
+@event.listens_for(Experiment, "before_update")
+def _fold_again(_mapper: object, _connection: object, row: Experiment) -> None:
+    changed = {name for name in {*SEARCHED, *FOLDED} if inspect(row).attrs[name].history.has_changes()}
+    if changed:
+        now = {name: getattr(row, name) for name in {*SEARCHED, *FOLDED}}
+        for name in ("folded", *(f"{name}_folded" for name in FOLDED)):
+            setattr(row, name, fold_column(name, now))
 
 
 class Sweep(Base):

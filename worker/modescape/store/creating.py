@@ -137,8 +137,11 @@ def known_request(change: Change, idempotency: tuple[str, str] | None) -> Experi
 
 
 def checked_tags(tags: Sequence[str]) -> list[str]:
-    """Each once, in their normal form. Raises InvalidInput."""
-    clean = list(dict.fromkeys(names.normal(" ".join(tag.split())) for tag in tags))
+    """Each once, whatever its case, in their normal form. Raises InvalidInput."""
+    alike: dict[str, str] = {}
+    for tag in (names.normal(" ".join(tag.split())) for tag in tags):
+        alike.setdefault(names.folded(tag), tag)
+    clean = list(alike.values())
     if any(not 1 <= len(tag) <= 40 for tag in clean) or len(clean) > 20 or len("".join(clean).encode()) > TAG_BYTES:
         raise InvalidInput(
             "these tags do not fit",

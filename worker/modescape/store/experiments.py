@@ -35,7 +35,7 @@ from modescape.tables import Artifact, ArtifactUse, Event, Experiment, Idempoten
 Counts = dict[str, list[tuple[str, int]]]
 
 EXPERIMENTS = Listing(columns.EXPERIMENTS)
-_HEAVY = (Experiment.spec, Experiment.notes)  # never read for lists
+_HEAVY = (Experiment.spec, Experiment.notes, Experiment.folded)  # never read for lists
 
 
 def give(change: Change, experiment: Experiment, files: Mapping[str, ArtifactInfo]) -> None:
@@ -220,7 +220,8 @@ class Experiments(Subject):
         for field, found in zip(faceted, texts, strict=True):
             for value, count in found.items():
                 for item in json.loads(value) if field.kind == columns.Kind.LIST else [value]:
-                    counts[field.name][item] = counts[field.name].get(item, 0) + count
+                    if item:  # an experiment of no preset is in no project
+                        counts[field.name][item] = counts[field.name].get(item, 0) + count
         return _most_first(counts)
 
     def patch(
@@ -452,7 +453,19 @@ class Experiments(Subject):
 
 
 def _most_first(counts: Mapping[str, Mapping[str, int]]) -> Counts:
-    return {name: sorted(found.items(), key=lambda pair: (-pair[1], pair[0])) for name, found in counts.items()}
+    """What is compared alike counts together, under the spelling that most have."""
+    together: Counts = {}
+    for name, found in counts.items():
+        values = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
+        if name in columns.EXPERIMENTS.folds:
+            spelled: dict[str, str] = {}
+            alike: dict[str, int] = {}
+            for value, count in values:
+                first = spelled.setdefault(names.folded(value), value)
+                alike[first] = alike.get(first, 0) + count
+            values = sorted(alike.items(), key=lambda pair: (-pair[1], pair[0]))
+        together[name] = values
+    return together
 
 
 def _makers(change: Change, experiment: Experiment, digests: Collection[str]) -> tuple[list[str], set[str]]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
@@ -27,9 +27,8 @@ from numpy.typing import NDArray
 from sqlalchemy import String, cast, func, select
 from sqlalchemy.orm import Session
 
-from modescape import names
 from modescape.columns import EXPERIMENTS, Kind
-from modescape.listing import LETTERS, AnyOf, Condition, Found, Listing, ListQuery
+from modescape.listing import AllOf, AnyOf, Clause, Found, Listing, ListQuery, Not, normal
 from modescape.store.lookup import batches
 from modescape.tables import Event, Experiment
 
@@ -40,6 +39,7 @@ _MOST_COLUMNS = 64  # held; those that were not asked for longest are read again
 
 Mask = NDArray[np.bool_]
 _LISTING = Listing(EXPERIMENTS)
+_AS_WRITTEN = " as written"  # behind the name of a field whose own values are wanted, not those it is compared by
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -85,7 +85,6 @@ class _Words:
         self._plain = plain  # ordered by code points
         self._numbers: dict[str, int] = {}
         self._ranks: NDArray[np.float64] = np.empty(0)
-        self._folded: dict[Callable[[str], str], list[str]] = {}
 
     def read(self, given: Sequence[Any]) -> NDArray[np.int32]:
         numbers, words = self._numbers, self.words
@@ -116,12 +115,12 @@ class _Words:
         found = np.isin(self.values, numbers)
         return found if operator in ("eq", "in") else ~found
 
-    def containing(self, part: str, fold: Callable[[str], str]) -> Mask:
-        folded = self._folded.setdefault(fold, [])
-        new = ((word, fold(word)) for word in self.words[len(folded) :])
-        folded += [word if lower == word else lower for word, lower in new]  # most are so already: held once
-        part = fold(part)
-        return self.of_words((part in word for word in folded), none=False)
+    def containing(self, part: str, *, folded: bool) -> Mask:
+        """folded: both are; else whatever the case of ASCII's letters, as the database compares."""
+        if folded:
+            return self.of_words((part in word for word in self.words), none=False)
+        part = _ascii_lower(part)
+        return self.of_words((part in _ascii_lower(word) for word in self.words), none=False)
 
     def key(self, value: Any) -> float:
         if value is None:
@@ -171,7 +170,6 @@ class InMemory:
         self._rows: _Rows | None = None
         self._is_wanted = False
         self._lock = Lock()
-        self._fold: Callable[[str], str] = _lower
 
     def took(self, session: Session, seconds: float) -> None:
         """How long a question took that the database answered."""
@@ -211,13 +209,14 @@ class InMemory:
                 found = self._mask(rows, session, query)
                 counted: dict[str, dict[str, int]] = {}
                 for one, _ in EXPERIMENTS.facets:
-                    column = self._column(rows, session, one.name)
+                    column = self._column(rows, session, f"{one.name}{_AS_WRITTEN}")
                     assert isinstance(column, _Words), "facets are of texts"
-                    numbers = np.bincount(column.values[found], minlength=len(column.words))
+                    held = column.values[found]
+                    numbers = np.bincount(held[held >= 0], minlength=len(column.words))
                     counts: dict[str, int] = counted.setdefault(one.name, {})
                     for i in np.flatnonzero(numbers):
                         word = column.words[i]
-                        for value in json.loads(word) if one.kind == Kind.LIST else [word]:
+                        for value in filter(None, json.loads(word) if one.kind == Kind.LIST else [word]):
                             counts[value] = counts.get(value, 0) + int(numbers[i])
                 return counted
             except _Unknown:
@@ -236,7 +235,6 @@ class InMemory:
         return rows
 
     def _read(self, session: Session, last: int) -> _Rows:
-        self._fold = _lower if session.scalar(select(func.lower("Ä"))) == "ä" else _ascii_lower
         rows = _Rows(last)
         self._add(rows, list(session.scalars(select(Experiment.id))))
         return rows
@@ -265,7 +263,7 @@ class InMemory:
         changed = [one for one in session.scalars(select(Event.experiment_id).where(since).distinct()) if one]
         if len(changed) > _MOST_CHANGED or np.count_nonzero(~rows.there) > len(rows.ids) // 2:
             return False
-        expressions = [_expression(name) for name in rows.columns]
+        expressions = [_expression(name).label(f"c{i}") for i, name in enumerate(rows.columns)]
         read: dict[str, Sequence[Any]] = {}
         for some in batches(changed):
             of_them = select(Experiment.id, *expressions).where(Experiment.id.in_(some))
@@ -318,26 +316,26 @@ class InMemory:
             rows.masks[asked] = found
         return found
 
-    def _one(self, rows: _Rows, session: Session, condition: Condition | AnyOf) -> Mask:
+    def _one(self, rows: _Rows, session: Session, condition: Clause) -> Mask:
         """The rules of `Listing.where`."""
-        if isinstance(condition, AnyOf):
-            found = np.zeros(len(rows.ids), dtype=bool)
+        if isinstance(condition, AnyOf | AllOf):
+            found = np.full(len(rows.ids), isinstance(condition, AllOf))
             for part in condition.conditions:
-                found |= self._one(rows, session, part)
+                mask = self._one(rows, session, part)
+                found = found & mask if isinstance(condition, AllOf) else found | mask
             return found
-        name, operator, value = condition.field, condition.operator, _normal(condition.value)
-        if name == "text":
-            found = np.zeros(len(rows.ids), dtype=bool)
-            # SQLite's index of texts knows all letters, but no shorter texts
-            indexed = session.get_bind().dialect.name == "sqlite" and len(str(value)) >= LETTERS
-            for text in EXPERIMENTS.texts:
-                found |= self._words(rows, session, text.key).containing(str(value), _lower if indexed else self._fold)
-            return ~found if operator == "notcontains" else found
+        if isinstance(condition, Not):
+            return ~self._one(rows, session, condition.condition)
+        name, operator = condition.field, condition.operator
+        folded = name == "text" or name in EXPERIMENTS.folds
+        value = normal(condition.value, folded=folded)
+        if operator == "null" and name in EXPERIMENTS.folds and name not in EXPERIMENTS.lists:
+            operator, value = ("eq" if value else "ne"), ""
         if name in EXPERIMENTS.lists:
             return _of_list(self._words(rows, session, name), operator, value)
-        if operator in ("contains", "notcontains"):
-            having = self._words(rows, session, name).containing(str(value), self._fold)
-            return having if operator == "contains" else ~having
+        if operator in ("contains", "notcontains") or name == "text":
+            having = self._words(rows, session, name).containing(str(value), folded=folded)
+            return ~having if operator == "notcontains" else having
         return self._column(rows, session, name).mask(operator, value)
 
     def _words(self, rows: _Rows, session: Session, name: str) -> _Words:
@@ -380,19 +378,22 @@ class InMemory:
 
 def _expression(name: str) -> Any:
     """What is read of a row for a column; lists as the text that the database has of them."""
+    if name.endswith(_AS_WRITTEN):
+        [written] = [one.column for one in EXPERIMENTS.all if one.name == name.removesuffix(_AS_WRITTEN)]
+        return cast(written, String)
     if name in EXPERIMENTS.lists:
         return cast(EXPERIMENTS.lists[name], String)
     if (known := EXPERIMENTS.columns.get(name)) is not None:
         return known
     if (beside := EXPERIMENTS.beside(name)) is not None:
         return beside.column
-    return {**{text.key: text for text in EXPERIMENTS.texts}, "archived": Experiment.archived_at}[name]
+    return {"text": EXPERIMENTS.text, "archived": Experiment.archived_at}[name]
 
 
 def _empty(name: str, *, plain: bool) -> _Column:
     expression = _expression(name)
     if expression.type.python_type is str:
-        return _Words(expression, plain=plain or EXPERIMENTS.beside(name) is not None)
+        return _Words(expression, plain=plain or name in EXPERIMENTS.folds or EXPERIMENTS.beside(name) is not None)
     return _Numbers(times=expression.type.python_type is datetime)
 
 
@@ -403,12 +404,6 @@ def _number(value: Any) -> float:
         since = value - _EPOCH
         return float((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
     return float(value)
-
-
-def _normal(value: Any) -> Any:
-    if isinstance(value, str):
-        return names.normal(value)
-    return [_normal(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _of_list(column: _Words, operator: str, value: Any) -> Mask:
@@ -423,13 +418,6 @@ def _of_list(column: _Words, operator: str, value: Any) -> Mask:
 _ASCII: Mapping[int, int] = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
 
-def _lower(text: str) -> str:
-    """Letter by letter, as databases do: Python's own looks at what stands around a sigma, and makes two of some."""
-    if text.isascii():
-        return text.lower()
-    return "".join(lower if len(lower := one.lower()) == 1 else one for one in text)
-
-
 def _ascii_lower(text: str) -> str:
-    """As SQLite, to which other letters have one case."""
+    """As databases, to which other letters have one case here."""
     return text.lower() if text.isascii() else text.translate(_ASCII)
