@@ -91,7 +91,7 @@ def test_the_same_lists_records_and_numbers_come_from_a_home_and_from_a_server(
         assert here.experiments(**query) == there.experiments(**query), query
     found = there.experiments("note")
     assert (found.column("slug"), found.total) == (["one"], 1)
-    assert found.title == "Experiments where name or notes contains 'note', newest first"
+    assert found.title == "Experiments where text contains “note”, newest first"
     assert isinstance(found[0]["created_at"], datetime)
     assert there.experiments(limit=1).total == 3
     epochs = here.experiments(columns=["spec.training.epochs"], sort="created")

@@ -38,7 +38,7 @@ def test_a_facet_is_counted_labelled_and_marked_as_its_entry_says(
         site.laboratory.create(SPEC, name="one", preset="fig-3-short")
         site.laboratory.create(SPEC, name="two", preset="fig-3-short")
         page = client.get("/").text
-    found = re.search(r"<h3>Origins</h3>\s*<a href=\"([^\"]*)\">(.*?)</a>", page)
+    found = re.search(r"<h3>Origins</h3>\s*<a id=\"facet-preset-1\"\s+href=\"([^\"]*)\">(.*?)</a>", page)
     assert found
     assert found[1] == "/?preset=fig-3-short"
     assert re.findall(r"<span(?: class=\"(\w+)[^>]*)?>([^<]+)</span>", found[2]) == [
@@ -72,7 +72,7 @@ def test_every_list_has_the_same_columns_as_csv_and_as_json(tmp_path: Path) -> N
 
 def test_every_way_of_showing_a_cell_has_its_macro_and_is_used() -> None:
     template = (FRONTEND / "templates" / "_cells.html").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"macro (\w+)\(", template)) == sorted(columns.Shows)
+    assert sorted(re.findall(r"macro (\w+)\(row,", template)) == sorted(columns.Shows)
     assert {cell.shows for _, cell in EXPERIMENTS.cells} == set(columns.Shows)
 
 

@@ -26,6 +26,7 @@ from modescape.executor import Executor
 from modescape.readings import Reader
 from modescape.sweeps import launching
 from modescape_api.resources import (
+    bulk,
     cuts,
     data,
     experiments,
@@ -37,6 +38,7 @@ from modescape_api.resources import (
     selections,
     sweeps,
     users,
+    views,
 )
 from modescape_api.resources.examples import FOLDER, Example
 
@@ -69,6 +71,7 @@ OPEN = {
 TWO = np.arange(20) % 2
 
 ASKED: dict[str, type[BaseModel]] = {
+    "ask-bulk": bulk.Bulk,
     "ask-change": experiments.Changes,
     "ask-clone": experiments.Copy,
     "ask-cut": cuts.Through,
@@ -92,6 +95,8 @@ ASKED: dict[str, type[BaseModel]] = {
     "ask-token": users.NewToken,
     "ask-user": users.NewUser,
     "ask-user-change": users.UserChanges,
+    "ask-view": views.NewView,
+    "ask-view-change": views.ViewChanges,
 }
 
 
@@ -177,6 +182,13 @@ def answers(site: Served) -> dict[str, list[Json]]:
             "stages": of_all("stages"),
             "workers": [ok(client.get("/api/workers"))],
         }
+        found["search"] = [ok(client.get("/api/search", params={"q": "colour:red acc"}))]
+        found["groups"] = [ok(client.get("/api/groups", params={"by": "dataset", "numbers": "accuracy,disagreement"}))]
+        view = {"name": "Best", "query": "q=dataset:digits&sort=-accuracy"}
+        found["view"] = [ok(client.post("/api/views", json=view))]
+        found["views"] = [ok(client.get("/api/views"))]
+        tagged = {"action": "change", "experiments": [slugs[0], "not-there"], "tag": ["paper"]}
+        found["bulk"] = [ok(client.post("/api/bulk", json=tagged))]
         spec = {"data": {"dataset": "digits"}, "ensemble": {"runs": 3, "seed": 77}}
         over = {"base": {"data": {"dataset": "digits"}}, "over": {"training.learning_rate": [0.001, 0.003]}}
         found["sweep-estimate"] = [ok(client.post("/api/sweeps/estimate", json=over))]

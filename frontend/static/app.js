@@ -106,9 +106,13 @@ document.addEventListener("change", event => {
 
 function countRows() {
   const note = document.querySelector("[data-chosen]");
+  if (!note) return;
   const n = document.querySelectorAll("input[name=ref]:checked").length;
-  if (note) note.textContent = n ? `${n} selected` : "";
+  const all = document.querySelector("[data-everything]")?.checked;
+  note.textContent = all ? "all selected" : n ? `${n} selected` : "";
+  note.closest(".bulk")?.classList.toggle("idle", !n && !all);
 }
+addEventListener("pagechanged", countRows);
 
 // Single keys work outside fields only and can be switched off in the dialog of `?` (WCAG 2.1.4).
 const keysOn = () => localStorage.getItem("keys") !== "off";

@@ -19,6 +19,7 @@ if (source) {
   let curves = 0;
   const pending = new Set(); // stage kinds that succeeded since the last refresh
   const served = new WeakMap(); // what the server said last of each part: scripts say more there
+  let closed = false; // whether what the page is of was deleted
   let held = false; // whether something new waits until its place is free
 
   const status = document.querySelector("[data-connection]");
@@ -48,10 +49,14 @@ if (source) {
   function takeOver(old, fresh) {
     const open = [...old.querySelectorAll("details[open]")];
     const focus = old.contains(document.activeElement) ? document.activeElement : null;
-    if (open.some(one => !one.id) || (focus && !focus.id) || focus?.matches("input, select, textarea")) return false;
+    const isWriting = focus?.matches("input:not([type=checkbox]), select, textarea");
+    if (open.some(one => !one.id) || (focus && !focus.id) || isWriting) return false;
+    const ticked = [...old.querySelectorAll("input[type=checkbox][id]")].map(one => [one.id, one.checked]);
     served.set(old, said(fresh));
+    Object.assign(old.dataset, fresh.dataset);
     old.replaceChildren(...fresh.childNodes);
     for (const one of open) document.getElementById(one.id)?.setAttribute("open", "");
+    for (const [id, checked] of ticked) if (document.getElementById(id)) document.getElementById(id).checked = checked;
     if (focus) document.getElementById(focus.id)?.focus({ preventScroll: true });
     return true;
   }
@@ -66,6 +71,7 @@ if (source) {
     } catch {
       return; // the stream notices the lost connection and says so
     }
+    if (answer.status === 404 || answer.status === 410) return gone();
     if (!answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     let changed = false;
@@ -87,6 +93,17 @@ if (source) {
       pending.clear();
       dispatchEvent(new CustomEvent("stagesdone", { detail: kinds }));
     }
+  }
+
+  /** What this page is of was deleted: it says so, and nothing on it can be pressed any more. */
+  function gone() {
+    const main = document.querySelector("main");
+    const note = Object.assign(document.createElement("div"), { className: "notice bad", textContent: "This was deleted for good meanwhile." });
+    note.setAttribute("role", "alert");
+    for (const one of main.children) one.inert = true;
+    main.prepend(note);
+    leave();
+    closed = true;
   }
 
   /** At most one refresh a second when stages end, one in three while they only move, however many events arrive. */
@@ -127,7 +144,7 @@ if (source) {
   }
 
   function join() {
-    if (line || document.hidden) return;
+    if (line || closed || document.hidden) return;
     line = connect(deaf > 1); // once another worker is tried, then it is done here
     line.onmessage = receive;
     heardAt = Date.now();

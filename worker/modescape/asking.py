@@ -1,27 +1,29 @@
-"""One grammar of filters for API, pages and client: a query string as typed conditions and as a sentence.
+"""What a list is asked for, by API, pages and clients alike: a query string as typed conditions and as a sentence.
 
     asked = read(EXPERIMENTS, [("dataset", "cifar10"), ("accuracy__gte", "0.6")])
     asked.words        # "Experiments where dataset is cifar10 and accuracy is at least 0.6, newest first"
     asked.query        # ListQuery(conditions=(Condition("dataset", "eq", "cifar10"), ...), sort="-created")
 
 `field=value` asks for equality, `field=a,b` for one of several, `field__op=value` for any operator of OPERATORS;
-conditions are joined by *and*. `sort=-field`, `limit`, `cursor` and `fields` belong to every list.
+conditions are joined by *and*. `q` is the line of the search box (`modescape.searched`), in which the same fields have
+the same values. `sort=-field`, `limit`, `cursor` and `fields` belong to every list.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlencode
 
 from modescape import stored_values
+from modescape.askable import Askable, Asking, Values, say
 from modescape.columns import EXPERIMENTS, Kind
-from modescape.errors import InvalidInput, Problem
-from modescape.listing import MAX_LIMIT, Condition, ListQuery
+from modescape.errors import InvalidInput
+from modescape.listing import MAX_LIMIT, Clause, Condition, ListQuery
 from modescape.names import meant
+from modescape.searched import UNSAID, Line
+from modescape.searching import Fault
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,10 @@ OPERATORS: dict[str, Operator] = {
 
 _LIST_WORDS = {"eq": "include", "ne": "do not include", "in": "include one of"}
 
-# Not conditions. `columns` is the list page's alone (the API has `fields`): the same address serves both.
-CONTROLS = ("sort", "limit", "cursor", "fields", "format", "columns")
+# Not conditions. From `columns` on they are the list page's alone (the API has `fields`): one address serves both.
+CONTROLS = ("sort", "limit", "cursor", "fields", "format", "columns", "group", "open", "view")
 DEFAULT_LIMIT = 50
 MOST_VALUES = 500  # that one field may be compared with: databases refuse questions of thousands
-_MAX_TEXT = 200
-_BIGGEST = 2**63 - 1
 
 
 def operators_of(field: Asking) -> list[str]:
@@ -73,13 +73,15 @@ class Chip:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a query string asks for: for the store, in words, and as chips; notices: what was ignored (lenient only)."""
+    """What a query string asks for: for the store, in words, and as chips; notices: what was ignored (lenient only);
+    faults: what of `search` was not understood (lenient only)."""
 
     query: ListQuery
     search: str
     words: str
     chips: tuple[Chip, ...]
     notices: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
     def values(self, column: str) -> tuple[Any, ...]:
         """What equality asks of a column, for facets to show as ticked."""
@@ -90,71 +92,41 @@ class Asked:
         return tuple(found)
 
 
-class Asking(Protocol):
-    """A column as questions know it: `columns.Field`, or one of rows that are in no table."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> Kind: ...
-    @property
-    def words(self) -> str: ...
-    @property
-    def choices(self) -> tuple[str, ...]: ...
-    @property
-    def sortable(self) -> bool: ...
-    @property
-    def description(self) -> str: ...
-    @property
-    def now(self) -> Callable[[str], str]: ...
-
-
-class Askable(Protocol):
-    """The columns of a list as questions know them: `columns.Fields`, or those of rows that are in no table."""
-
-    @property
-    def noun(self) -> str: ...
-    @property
-    def sort(self) -> str: ...
-    @property
-    def sort_words(self) -> Mapping[str, str]: ...
-    @property
-    def searchable(self) -> str: ...
-    @property
-    def selectable(self) -> bool: ...
-    @property
-    def asked(self) -> Mapping[str, Asking]: ...
-    def find(self, name: str) -> Asking | None: ...
-
-
 def read(fields: Askable, parameters: Iterable[tuple[str, str]], *, lenient: bool = False) -> Asked:
     """Raises InvalidInput naming every field and what is allowed; lenient ignores what is wrong, with a notice."""
     reader = _Reader(fields, parameters)
     asked = reader.read()
     if reader.problems and not lenient:
         raise InvalidInput("; ".join(str(p) for p in reader.problems), problems=reader.problems)
-    return replace(asked, notices=tuple(f"Ignored: {problem}" for problem in reader.problems))
+    placed = (Fault(one.message, one.allowed, *one.at) for one in reader.problems if one.at is not None)
+    faults = tuple(sorted(placed, key=lambda one: one.start))
+    notices = tuple(f"Ignored: {problem}" for problem in reader.problems if problem.at is None)
+    return replace(asked, notices=notices, faults=faults)
 
 
-class _Reader:
+class _Reader(Values):
     def __init__(self, fields: Askable, parameters: Iterable[tuple[str, str]]) -> None:
+        super().__init__()
         self.fields = fields
         self.pairs = [(key, value) for key, value in parameters if value != ""]
-        self.problems: list[Problem] = []
 
     def read(self) -> Asked:
-        conditions: list[Condition] = []
+        conditions: list[Clause] = []
         says: list[str] = []
         chips: list[Chip] = []
-        search, archived = "", False
+        search = ""
+        archived: bool | None = False
         sort, limit, cursor = self.fields.sort, DEFAULT_LIMIT, None
         for key, values in self._grouped():
             last = values[-1]
             if key == "q" and self.fields.searchable:
-                search = self._text("q", last)
-                conditions.append(Condition("text", "contains", search))
-                says.append(f"{self.fields.searchable} contains {search!r}")
-                chips.append(Chip(f"“{search}”", self._without(key)))
+                search = last
+                found_archived, parts = Line(self.fields, self).read(last)
+                archived = archived if found_archived is UNSAID else found_archived
+                for clause, words, without in parts:
+                    conditions += [clause] if clause is not None else []
+                    says.append(words)
+                    chips.append(Chip(words, self._with("q", without)))
             elif key == "sel" and self.fields.selectable:
                 numbers = self._ranges(last)
                 conditions.append(Condition("number", "in", numbers))
@@ -196,12 +168,13 @@ class _Reader:
     def _without(self, key: str) -> str:
         return urlencode([(name, value) for name, value in self.pairs if name not in (key, "cursor")])
 
-    def _wrong(self, field: str, message: str, allowed: str) -> None:
-        self.problems.append(Problem(message, field[:80], allowed))
+    def _with(self, key: str, text: str) -> str:
+        kept = [(name, value) for name, value in self.pairs if name not in (key, "cursor")]
+        return urlencode([*kept, (key, text)] if text else kept)
 
     def _cursor(self, text: str) -> str | None:
         if len(text) > 500 or not text.isascii() or not text.isprintable():
-            self._wrong("cursor", "this cursor was not given by this list", "the `next` of an earlier answer")
+            self.wrong("cursor", "this cursor was not given by this list", "the `next` of an earlier answer")
             return None
         return text
 
@@ -211,18 +184,19 @@ class _Reader:
         if field is None:
             more = [*["q"] * bool(self.fields.searchable), *["sel"] * bool(self.fields.selectable)]
             names = [*more, *self.fields.asked, *CONTROLS]
-            self._wrong(key, f"there is no field {name[:60]!r} to filter by", ", ".join(names))
+            self.wrong(key, f"there is no field {name[:60]!r} to filter by", ", ".join(names))
             return None
+        name = field.name
         operator = operator or ("after" if field.kind == Kind.TIME else "eq")
         if operator not in operators_of(field):
-            self._wrong(
+            self.wrong(
                 key,
                 f"{name} cannot be compared with {operator[:40]!r}",
                 ", ".join(f"{name}__{o}" for o in operators_of(field)),
             )
             return None
         if operator == "null":
-            empty = self._flag(key, values[-1])
+            empty = self.flag(key, values[-1])
             if empty is None:
                 return None
             return Condition(name, "null", empty), f"{field.words} has {'no' if empty else 'a'} value"
@@ -234,65 +208,18 @@ class _Reader:
         if operator in ("eq", "in"):
             operator = "in" if len(parts) > 1 else "eq"
         if len(parts) > MOST_VALUES:
-            self._wrong(key, f"has {len(parts)} values", f"at most {MOST_VALUES}")
+            self.wrong(key, f"has {len(parts)} values", f"at most {MOST_VALUES}")
             return None
-        typed = [self._value(field, key, part) for part in parts if part]
+        typed = [self.value(field, key, part) for part in parts if part]
         if not typed or any(value is None for value in typed):
             return None
         if operator == "ne" and len(typed) > 1:
-            return Condition(name, "notin", tuple(typed)), f"{field.words} is not {_say(tuple(typed))}"
+            return Condition(name, "notin", tuple(typed)), f"{field.words} is not {say(tuple(typed))}"
         value = tuple(typed) if operator == "in" else typed[0]
         if field.kind == Kind.FLAG:
             return Condition(name, "eq", bool(value)), f"{field.words} is {'true' if value else 'false'}"
         said = (_LIST_WORDS if field.kind == Kind.LIST else {}).get(operator) or OPERATORS[operator].says
-        return Condition(name, OPERATORS[operator].store or operator, value), f"{field.words} {said} {_say(value)}"
-
-    def _value(self, field: Asking, key: str, text: str) -> Any:
-        if field.kind in (Kind.TEXT, Kind.LIST):
-            if field.choices and text not in field.choices:
-                self._wrong(key, f"there is no {field.words} {text[:60]!r}", ", ".join(field.choices))
-                return None
-            return self._text(key, field.now(text)) or None
-        if field.kind == Kind.FLAG:
-            return self._flag(key, text)
-        if field.kind == Kind.TIME:
-            return self._time(key, text)
-        return self._number(field, key, text)
-
-    def _flag(self, key: str, text: str) -> bool | None:
-        if text.lower() not in ("true", "false", "1", "0"):
-            self._wrong(key, f"is true or false, got {text[:40]!r}", "true, false")
-            return None
-        return text.lower() in ("true", "1")
-
-    def _text(self, key: str, text: str) -> str:
-        if len(text) > _MAX_TEXT or any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in text):
-            self._wrong(key, "is too long or has control characters", f"text of at most {_MAX_TEXT} characters")
-            return ""
-        return text
-
-    def _number(self, field: Asking, key: str, text: str) -> int | float | None:
-        whole = field.kind == Kind.WHOLE
-        try:
-            number: int | float = int(text) if whole and len(text) < 24 else float(text)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number) or (whole and (number != int(number) or abs(number) > _BIGGEST)):
-            self._wrong(
-                key,
-                f"is not a {'whole ' if whole else ''}number: {text[:40]!r}",
-                "a whole number" if whole else "a number",
-            )
-            return None
-        return int(number) if whole else number
-
-    def _time(self, key: str, text: str) -> datetime | None:
-        try:
-            found = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign in a query string arrives as a space
-            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self._wrong(key, f"is not a time: {text[:40]!r}", "ISO 8601, such as 2026-11-22 or 2026-11-22T20:45:00Z")
-            return None
+        return Condition(name, OPERATORS[operator].store or operator, value), f"{field.words} {said} {say(value)}"
 
     def _sorted_by(self, text: str) -> list[str]:
         """What somebody may have meant to sort by."""
@@ -303,7 +230,7 @@ class _Reader:
         allowed = self._sorted_by("")
         found = self.fields.find(text.removeprefix("-"))
         if found is None or not found.sortable:
-            self._wrong(
+            self.wrong(
                 "sort",
                 f"cannot sort by {text[:60]!r}{meant(text.removeprefix('-'), self._sorted_by(text))}",
                 ", ".join(allowed) + "; with - before it for descending",
@@ -320,17 +247,9 @@ class _Reader:
 
     def _limit(self, text: str) -> int | None:
         if not (text.isascii() and text.isdecimal() and len(text) <= 6 and 1 <= int(text) <= MAX_LIMIT):
-            self._wrong("limit", f"is not a number of rows: {text[:40]!r}", f"1 to {MAX_LIMIT}")
+            self.wrong("limit", f"is not a number of rows: {text[:40]!r}", f"1 to {MAX_LIMIT}")
             return None
         return int(text)
-
-
-def _say(value: object) -> str:
-    if isinstance(value, tuple):
-        return " or ".join(_say(item) for item in value)
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d" if value.time() == datetime.min.time() else "%Y-%m-%d %H:%M UTC")
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def ranges(text: str, *, biggest: int = 2**31 - 1) -> tuple[int, ...]:

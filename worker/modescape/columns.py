@@ -77,12 +77,14 @@ class Cell:
 @dataclass(frozen=True)
 class Facet:
     """Values that are counted and can be picked; without a heading the page shows none. place: as for a cell; label: a
-    value as people read it. The index `ix_experiment_facets` holds them all, so that counting reads no rows."""
+    value as people read it; rare: shown only where there are several values. The index `ix_experiment_facets` holds
+    them all, so that counting reads no rows."""
 
     heading: str = ""
     place: int = 0
     label: Callable[[str], str] = str
     mark: Mark | None = None
+    rare: bool = False
 
 
 @dataclass(frozen=True)
@@ -247,19 +249,20 @@ EXPERIMENTS = Fields[Experiment](
         Field("dataset", Kind.TEXT, Experiment.dataset, "dataset", also="data", folded=Experiment.dataset_folded,
               facet=Facet("Dataset", label=datasets.title), cell=Cell("Data and network", Shows.NETWORK)),
         Field("input_scale", Kind.TEXT, Experiment.input_scale, "input scale", place=1,
-              facet=Facet("Input scale", place=2, label=partial(words, "input_scale"))),
+              facet=Facet("Input scale", place=2, label=partial(words, "input_scale"), rare=True)),
         Field("architecture", Kind.TEXT, Experiment.architecture, "architecture", also="arch",
               facet=Facet("Architecture", label=architectures.title), cell=Cell("Architecture", usual=False)),
         Field("method", Kind.LIST, Experiment.methods, "methods", "methods", sortable=False,
               facet=Facet("Methods", label=method_title, mark=Mark.LOOK), cell=Cell("Methods", usual=False)),
         Field("runs", Kind.WHOLE, Experiment.runs, "number of runs", place=1, cell=Cell("Runs", css="num opt")),
-        Field("preset", Kind.TEXT, Experiment.preset, "preset", facet=Facet("Preset", place=3, label=presets.title),
+        Field("preset", Kind.TEXT, Experiment.preset, "preset",
+              facet=Facet("Preset", place=3, label=presets.title, rare=True),
               cell=Cell("Preset", usual=False)),
         Field("tag", Kind.LIST, Experiment.tags, "tags", "tags", sortable=False, folded=Experiment.tags_folded,
               facet=Facet("Tags", place=1), cell=Cell("Tags", Shows.TAGS, usual=False)),
         Field("created_by", Kind.TEXT, Experiment.created_by, "owner", also="owner", place=4,
               folded=Experiment.created_by_folded, description="Who launched it, or brought it in.",
-              facet=Facet("Owner", place=3), cell=Cell("Owner", usual=False)),
+              facet=Facet("Owner", place=3, rare=True), cell=Cell("Owner", usual=False)),
         Field("created", Kind.TIME, Experiment.created_at, "created", "created_at", place=4,
               cell=Cell("When", Shows.WHEN, "num opt", place=3)),
         Field("started", Kind.TIME, Experiment.started_at, key="started_at"),
@@ -268,7 +271,7 @@ EXPERIMENTS = Fields[Experiment](
               description="Archived ones instead of the others."),
         Field("stages_total", Kind.WHOLE, Experiment.stages_total),
         Field("stages_done", Kind.WHOLE, Experiment.stages_done),
-        Field("seconds", Kind.NUMBER, Experiment.seconds, "cost in seconds", place=3,
+        Field("seconds", Kind.NUMBER, Experiment.seconds, "cost in seconds", also="cost", place=3,
               cell=Cell("Cost", Shows.DURATION, "num opt", place=2)),
         Field("accuracy", Kind.NUMBER, Experiment.accuracy, "accuracy", place=2,
               description="Mean test accuracy of the runs, 0 to 1.",

@@ -34,11 +34,13 @@ class ModescapeError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with an input: `field` is a path such as ``methods.2.options.rank`` ("" for the whole)."""
+    """One thing wrong with an input: `field` is a path such as ``methods.2.options.rank`` ("" for the whole); at: first
+    character and the one behind the last, of a text of which a part is wrong."""
 
     message: str
     field: str = ""
     allowed: str = ""
+    at: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         where = f"{self.field}: " if self.field else ""

@@ -52,6 +52,7 @@ class ExampleField:
     words: str
     heading: str = ""
     choices: tuple[str, ...] = ()
+    prose: bool = False
     sortable: bool = True
     description: str = ""
 

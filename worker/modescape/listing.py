@@ -161,7 +161,7 @@ class Listing(Generic[Row]):
         holds every column of the list; found: what was found out before. Raises InvalidInput naming the field."""
         sort, column = self._sort(sort, limit)
         name, descending = sort.removeprefix("-"), sort.startswith("-")
-        asked, is_stored = {*_names(conditions)}, name in self.fields.columns
+        asked, is_stored = {*asked_names(conditions)}, name in self.fields.columns
         nulls_last = [column.is_(None)] if _may_be_null(column) else []
         ordered = [c.desc() if descending else c.asc() for c in dict.fromkeys((column, self.fields.key))]
         if found is not None:
@@ -184,7 +184,7 @@ class Listing(Generic[Row]):
                 chosen = first.subquery()
                 statement = all_of.join(chosen, chosen.c[0] == self.fields.key)
         statement = statement.order_by(*nulls_last, *ordered)
-        computed = [self._column(one, "columns") for one in show]
+        computed = [self.column(one, "columns") for one in show]
         if computed or not is_stored:
             statement = statement.add_columns(column, *computed)
         read = [tuple(row) for row in session.execute(statement if limit is None else statement.limit(limit + 1))]
@@ -215,7 +215,7 @@ class Listing(Generic[Row]):
     def _sort(self, sort: str | None, limit: int | None) -> tuple[str, Any]:
         """The order asked for and its column. Raises InvalidInput."""
         sort = sort or self.fields.sort
-        column = self._column(sort.removeprefix("-"), "sort")
+        column = self.column(sort.removeprefix("-"), "sort")
         if limit is not None and not 1 <= limit <= MAX_LIMIT:
             raise InvalidInput(f"a page of {limit} rows was asked for", field="limit", allowed=f"1 to {MAX_LIMIT}")
         return sort, column
@@ -241,7 +241,7 @@ class Listing(Generic[Row]):
         value = normal(value, folded=name in self.fields.folds)
         if name in self.fields.lists:
             return self._in_list(condition, value, postgres)
-        column = self._column(name, name)
+        column = self.column(name, name)
         if condition.operator == "null":
             empty: ColumnElement[bool] = column.is_(None) if value else column.is_not(None)
             if name in self.fields.folds:  # what nobody has given is an empty text
@@ -302,7 +302,8 @@ class Listing(Generic[Row]):
         found = or_(false(), *(_holds(column, str(one), postgres) for one in values))
         return not_(found) if condition.operator in ("ne", "notcontains", "notin") else found
 
-    def _column(self, name: str, field: str) -> Any:
+    def column(self, name: str, field: str = "") -> Any:
+        """What the store compares by. Raises InvalidInput."""
         if name not in self.fields.columns:
             if (beside := self.fields.beside(name)) is not None:
                 return beside.column
@@ -343,13 +344,14 @@ class Listing(Generic[Row]):
         return base64.urlsafe_b64encode(orjson.dumps(mark)).decode().rstrip("=")
 
 
-def _names(conditions: Sequence[Clause]) -> Iterator[str]:
+def asked_names(conditions: Sequence[Clause]) -> Iterator[str]:
+    """Fields that conditions compare."""
     for one in conditions:
         match one:
             case AnyOf() | AllOf():
-                yield from _names(one.conditions)
+                yield from asked_names(one.conditions)
             case Not():
-                yield from _names([one.condition])
+                yield from asked_names([one.condition])
             case Condition():
                 yield one.field
 

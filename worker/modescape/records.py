@@ -219,7 +219,7 @@ class PlannedStage:
 
 class About(TypedDict, total=False):
     """What is said of an experiment beside its name and its promise. idempotency: (key, digest of the request);
-    provenance: where an imported ensemble came from."""
+    provenance: where an imported ensemble came from; parent: slug of the experiment it is a clone of."""
 
     preset: str | None
     notes: str
@@ -228,6 +228,8 @@ class About(TypedDict, total=False):
     priority: int
     idempotency: tuple[str, str] | None
     provenance: Json | None
+    project: str
+    parent: str | None
 
 
 @dataclass(frozen=True)

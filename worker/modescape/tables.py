@@ -254,6 +254,19 @@ def _fold_again(_mapper: object, _connection: object, row: Experiment) -> None:
             setattr(row, name, fold_column(name, now))
 
 
+class SavedView(Base):
+    """A way to look at the list of experiments, under a name: filters, columns, order and groups as an address."""
+
+    __tablename__ = "saved_view"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    query: Mapped[str] = mapped_column(Text)  # what stands behind the question mark of the list's address
+    created_by: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
 class Sweep(Base):
     """Experiments that differ in a few fields of their specs: one of every combination of values, a cell each."""
 

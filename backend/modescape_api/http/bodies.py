@@ -61,8 +61,13 @@ def _storable(text: str) -> str:
     return text
 
 
+def _project(text: str) -> str:
+    return names.checked(text, longest=100) if text.strip() else ""
+
+
 Name = Annotated[str, AfterValidator(names.checked)]
 Tag = Annotated[str, StringConstraints(pattern=r"^[^,;]+$"), AfterValidator(partial(names.checked, longest=40))]
+Project = Annotated[str, StringConstraints(max_length=100), AfterValidator(_project)]
 Priority = Annotated[int, Field(ge=min(PRIORITIES.values()), le=max(PRIORITIES.values()))]
 Notes = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_storable)]
 

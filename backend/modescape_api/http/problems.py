@@ -202,8 +202,13 @@ def _document(about: Kind, detail: str, problems: Sequence[Problem]) -> Json:
         "title": about.title,
         "status": about.status,
         "detail": detail if len(detail) <= _LONGEST else f"{detail[:_LONGEST]}…",
-        "errors": [replies.picked(problem, "field", "message", "allowed") for problem in problems[:MOST_SAID]],
+        "errors": [_error(problem) for problem in problems[:MOST_SAID]],
     }
+
+
+def _error(problem: Problem) -> Json:
+    told = replies.picked(problem, "field", "message", "allowed")
+    return told if problem.at is None else {**told, "at": problem.at}
 
 
 def answer(request: Request, error: Exception) -> Response:
@@ -308,7 +313,15 @@ SCHEMA: Json = {
             "items": {
                 "type": "object",
                 "required": ["field", "message", "allowed"],
-                "properties": {name: {"type": "string"} for name in ("field", "message", "allowed")},
+                "properties": {
+                    **{name: {"type": "string"} for name in ("field", "message", "allowed")},
+                    "at": {
+                        "type": "array",
+                        "items": {"type": "integer"},
+                        "description": "Of a text of which a part is wrong: its first character, and the one behind "
+                        "its last.",
+                    },
+                },
             },
         },
     },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,8 @@ from fastapi import Request, Response
 from starlette.datastructures import ImmutableMultiDict
 
 from modescape import asking
-from modescape.asking import DEFAULT_LIMIT, Askable, Asked, operators_of
+from modescape.askable import Askable
+from modescape.asking import DEFAULT_LIMIT, Asked, operators_of
 from modescape.columns import Fields, Kind
 from modescape.listing import MAX_LIMIT, ListQuery, Page
 from modescape.records import Json
@@ -19,9 +20,13 @@ from modescape_api.http import replies
 MOST_COMPUTED = 20  # columns of one answer
 
 
-def read(fields: Askable, parameters: ImmutableMultiDict[str, str], *, lenient: bool = False) -> Asked:
-    """Raises InvalidInput naming every field and what is allowed; lenient ignores what is wrong, with a notice."""
-    return asking.read(fields, parameters.multi_items(), lenient=lenient)
+def read(
+    fields: Askable, parameters: ImmutableMultiDict[str, str], *, lenient: bool = False, but: Sequence[str] = ()
+) -> Asked:
+    """Raises InvalidInput naming every field and what is allowed; lenient ignores what is wrong, with a notice. but:
+    parameters that are no questions to the list."""
+    asked = [(key, value) for key, value in parameters.multi_items() if key not in but]
+    return asking.read(fields, asked, lenient=lenient)
 
 
 def answer(request: Request, fields: Fields[Any], find: Callable[[ListQuery], Page[Any]], name: str) -> Response:
@@ -44,10 +49,19 @@ def answer(request: Request, fields: Fields[Any], find: Callable[[ListQuery], Pa
 _TYPES = {Kind.NUMBER: "number", Kind.WHOLE: "integer", Kind.FLAG: "boolean"}  # of OpenAPI; the others are texts
 
 
-def parameters(fields: Askable) -> Iterator[Json]:
-    """What can be asked, as OpenAPI parameters."""
+def parameters(fields: Askable, *, paged: bool = True) -> Iterator[Json]:
+    """What can be asked, as OpenAPI parameters. paged: it is a list, in some order and a page at a time."""
     if fields.searchable:
-        yield _parameter("q", {"type": "string"}, f"Text that {fields.searchable} contains.")
+        yield _parameter(
+            "q",
+            {
+                "type": "string",
+                "examples": ['accuracy>0.9 claim:d=holds (tag:baseline or arch:resnet20v1) "free text"'],
+            },
+            f"The line of the search box: texts that {fields.searchable} contains, fields with `:` `=` `!=` `>` `>=` "
+            "`<` `<=` `~` and a value (`a,b` for any of them, `low..high`), `or`, `-` for not, parentheses; "
+            "`claim:b=holds`, `has:accuracy`, `archived:any`, `created:7d`. `GET /api/search` says how it is read.",
+        )
     if fields.selectable:
         yield _parameter("sel", {"type": "string"}, "Numbers and ranges, such as 12-40,77.")
     for field in fields.asked.values():
@@ -57,6 +71,8 @@ def parameters(fields: Askable) -> Iterator[Json]:
         more = ", ".join(f"`{field.name}__{operator}`" for operator in operators_of(field) if operator != "eq")
         about = field.description or f"{field.words[:1].upper()}{field.words[1:]}."
         yield _parameter(field.name, schema, f"{about} Also {more}." if more else about)
+    if not paged:
+        return
     sorts = ", ".join(field.name for field in fields.asked.values() if field.sortable)
     yield _parameter(
         "sort",

@@ -7,6 +7,7 @@ A page and its data are one address: `/` answers the query string of `/api/exper
 from fastapi import APIRouter
 
 from modescape_api.pages import (
+    bulk,
     compare,
     documentation,
     examples,
@@ -32,6 +33,7 @@ for page in (
     rendering,
     signin,
     listing,
+    bulk,
     launching,
     examples,
     importing,

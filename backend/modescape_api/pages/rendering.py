@@ -114,6 +114,7 @@ def render(
         "notice": None,
         "notice_is_bad": False,
         "search": "",
+        "has_search": False,  # whether the page shows the box itself
         "root": proxies.root(),
         "sprite": assets.url("sprite.svg"),
     }

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import Field
 
 from modescape import names, own_sets
-from modescape.columns import EXPERIMENTS, STAGES
+from modescape.columns import EXPERIMENTS, STAGES, Kind
 from modescape.errors import DataMissing, InvalidInput, NotFound
 from modescape.finding import Finding
 from modescape.laboratory import purge as purge_experiment
@@ -23,7 +23,7 @@ from modescape.registry import presets
 from modescape.spec import stored, unknown
 from modescape.tables import Experiment, Stage
 from modescape_api.http import bodies, problems, query, replies
-from modescape_api.http.bodies import Body, Name, Notes, Priority, Tag, body
+from modescape_api.http.bodies import Body, Name, Notes, Priority, Project, Tag, body
 from modescape_api.http.proxies import at
 from modescape_api.http.site import Here, Site
 from modescape_api.resources import data
@@ -42,6 +42,10 @@ class Draft(Body):
     preset: str | None = Field(None, max_length=64, description="A preset of the catalogue.")
     notes: Notes = Field("", description="Anything worth remembering.")
     tags: tuple[Tag, ...] = Field((), max_length=20, description="Words to find it by.")
+    project: Project = Field("", description="A name that several experiments are given; empty is none.")
+    parent: str | None = Field(
+        None, max_length=200, description="Slug or id of the experiment that this is a clone of."
+    )
     fresh: bool = Field(False, description="Compute everything, even what an earlier experiment has already.")
     priority: Priority = Field(0, description="Stages of higher ones are claimed first: -1 is low, 0 normal, 1 high.")
 
@@ -53,6 +57,7 @@ class Changes(Body):
     notes: Notes | None = Field(None, description="New notes.")
     tags: tuple[Tag, ...] | None = Field(None, max_length=20, description="New tags, all of them.")
     priority: Priority | None = Field(None, description="-1 is low, 0 normal, 1 high.")
+    project: Project | None = Field(None, description="Another project; empty takes it out of its own.")
 
 
 class Copy(Body):
@@ -64,6 +69,7 @@ class Copy(Body):
     )
     notes: Notes = Field("", description="Anything worth remembering.")
     tags: tuple[Tag, ...] | None = Field(None, max_length=20, description="Empty takes the old ones.")
+    project: Project | None = Field(None, description="Null takes the old one.")
     priority: Priority = Field(0, description="-1 is low, 0 normal, 1 high.")
     fresh: bool = Field(False, description="Compute everything, even what an earlier experiment has already.")
 
@@ -133,7 +139,7 @@ def launch(here: Site, draft: Draft, *, key: str | None = None) -> Experiment:
     """Check everything, store the experiment and its stages in one transaction, wake workers.
 
     key: makes the request repeatable; the same key with another draft is a Conflict.
-    Raises InvalidInput (fields as in the body), DataMissing, DataCorrupt.
+    Raises InvalidInput (fields as in the body), NotFound (the parent), DataMissing, DataCorrupt.
     """
     document = asked_for(here, draft)
     try:
@@ -145,6 +151,8 @@ def launch(here: Site, draft: Draft, *, key: str | None = None) -> Experiment:
             tags=draft.tags,
             fresh=draft.fresh,
             priority=draft.priority,
+            project=draft.project,
+            parent=here.store.experiments.get(draft.parent).slug if draft.parent else None,
             idempotency=(key, digest(draft)) if key is not None else None,
         )
     except (InvalidInput, DataMissing) as error:
@@ -178,8 +186,10 @@ def _name(draft: Draft) -> str:
 
 def digest(draft: Draft) -> str:
     """Of a request that may be repeated. What came later than others, and is not asked for, is no part of it."""
-    later = {"priority"} if draft.priority == 0 else None
-    return hashlib.sha256(replies.encode(draft.model_dump(mode="json", exclude=later))).hexdigest()
+    later = {
+        name for name, usual in (("priority", 0), ("project", ""), ("parent", None)) if getattr(draft, name) == usual
+    }
+    return hashlib.sha256(replies.encode(draft.model_dump(mode="json", exclude=later or None))).hexdigest()
 
 
 def merged(target: object, patch: object) -> Any:
@@ -216,6 +226,35 @@ def list_experiments(request: Request, here: Here) -> Response:
     return query.answer(request, EXPERIMENTS, here.store.experiments.page, "experiments")
 
 
+GROUP_NUMBERS = ("accuracy", "ensemble_accuracy", "disagreement", "seconds")
+
+
+@router.get(
+    "/api/groups",
+    summary="Experiments in groups",
+    description="How many of the experiments that the filters find have each value of a field, with mean and spread "
+    "(standard deviation, over n - 1) of their numbers. One without a value is in the group null, one with several "
+    "(methods, tags) in the group of each. Filters are those of the list of experiments.",
+    openapi_extra={"parameters": list(query.parameters(EXPERIMENTS, paged=False))},
+    responses=answers("The groups, the largest first", "groups", "invalid-input"),
+)
+def groups(
+    request: Request,
+    here: Here,
+    by: Annotated[str, Query(max_length=200, description="The field, also spec.<path> or result.<path>.")],
+    numbers: Annotated[str, Query(max_length=500, description="Which numbers, separated by commas.")] = ",".join(
+        GROUP_NUMBERS
+    ),
+) -> Response:
+    asked = query.read(EXPERIMENTS, request.query_params, but=("by", "numbers"))
+    wanted = [name.strip() for name in numbers.split(",") if name.strip()][: query.MOST_COMPUTED]
+    for name in wanted:
+        if (field := EXPERIMENTS.find(name)) is None or field.kind not in (Kind.NUMBER, Kind.WHOLE):
+            raise InvalidInput(f"{name[:60]!r} is no number", field="numbers", allowed=", ".join(GROUP_NUMBERS))
+    found = here.store.experiments.groups(asked.query, by, wanted)
+    return replies.json({"by": by, "words": asked.words, "items": [asdict(one) for one in found]})
+
+
 @router.post(
     "/api/experiments",
     status_code=201,
@@ -223,7 +262,7 @@ def list_experiments(request: Request, here: Here) -> Response:
     description="Checks the spec, stores the experiment with its stages in one transaction and rings for workers. "
     "With an `Idempotency-Key` the request may be repeated safely.",
     openapi_extra=bodies.documented(Draft, Example("ask-experiment")),
-    responses={**_CREATED, **_UNFIT, **problems.documented("conflict", "data-missing")},
+    responses={**_CREATED, **_UNFIT, **problems.documented("conflict", "data-missing", "not-found")},
 )
 def create(
     request: Request,
@@ -252,7 +291,7 @@ def read(here: Here, experiment: str) -> Response:
 
 @router.patch(
     "/api/experiments/{experiment}",
-    summary="Change name, notes, tags or priority",
+    summary="Change name, notes, tags, project or priority",
     openapi_extra=bodies.documented(Changes, Example("ask-change")),
     responses={**_ONE, **_UNFIT, **problems.documented("not-found")},
 )
@@ -355,6 +394,8 @@ def clone(here: Here, experiment: str, copy: Annotated[Copy, body(Copy)]) -> Res
         preset=old.preset if old.preset in presets else None,
         notes=copy.notes,
         tags=copy.tags if copy.tags is not None else tuple(old.tags),
+        project=copy.project if copy.project is not None else old.project,
+        parent=old.slug,
         fresh=copy.fresh,
         priority=copy.priority,
     )

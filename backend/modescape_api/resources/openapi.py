@@ -16,6 +16,7 @@ from modescape.spec import ExperimentSpec
 from modescape_api.http import bodies, problems, replies
 from modescape_api.resources import (
     artifacts,
+    bulk,
     catalogue,
     compare,
     curves,
@@ -34,11 +35,13 @@ from modescape_api.resources import (
     paper,
     parcels,
     reports,
+    searching,
     selections,
     solutions,
     sweeps,
     uploads,
     users,
+    views,
     workers,
 )
 from modescape_api.resources.examples import Example
@@ -68,9 +71,9 @@ TAGS = {
     "service": "Workers, and whether all is well.",
 }
 # In the order in which requests are compared with their addresses, and the document lists them.
-PARTS = (experiments, parcels, sweeps, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures,
-         reports, catalogue, compare, data, uploads, imports, gallery, paper, events, users, links, notices, metrics,
-         workers)  # fmt: skip
+PARTS = (experiments, searching, bulk, views, parcels, sweeps, solutions, each_example, curves, matrices, cuts,
+         artifacts, selections, figures, reports, catalogue, compare, data, uploads, imports, gallery, paper, events,
+         users, links, notices, metrics, workers)  # fmt: skip
 
 
 def openapi(app: FastAPI) -> Json:

@@ -39,7 +39,10 @@ def add_to(command: Add) -> None:
     """Declare the commands."""
     listed = command("list", _list, "list experiments, or sweeps")
     listed.add_argument("filter", nargs="*", metavar="FIELD=VALUE", help="such as dataset=digits or accuracy__gte=0.9")
-    listed.add_argument("--text", default="", help="part of a name or note")
+    listed.add_argument(
+        "--search", "--text", dest="text", default="", metavar="LINE",
+        help="as in the search box: 'accuracy>0.9 tag:paper -status:failed \"free text\"'",
+    )  # fmt: skip
     listed.add_argument("--sort", default=None, help="a column, - before it for largest first (--sort=-accuracy)")
     listed.add_argument("--limit", type=int, default=50, help="how many at most")
     listed.add_argument("--columns", default=None, help="separated by commas; also spec.<path> and result.<path>")

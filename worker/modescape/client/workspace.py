@@ -72,9 +72,9 @@ class Workspace(Suggesting):
         `method=["dropout", "swag"]`, `archived=True`, and by any field of the spec or result with its path as in
         `**{"spec.training.learning_rate__lt": 0.01}`.
 
-        text: part of a name or note; sort: a column, `-` before it for largest first; limit: None gives all; columns:
-        those wanted, or one, also `spec.<path>` and `result.<path>`. Raises InvalidInput, and NotFound for an unknown
-        column.
+        text: the line of the search box, such as `accuracy>0.9 tag:paper or claim:b=holds`; sort: a column, `-` before
+        it for largest first; limit: None gives all; columns: those wanted, or one, also `spec.<path>` and
+        `result.<path>`. Raises InvalidInput, and NotFound for an unknown column.
         """
         columns = (columns,) if columns and isinstance(columns, str) else tuple(columns)  # letters are no columns
         for name in columns:

@@ -41,6 +41,7 @@ from modescape.store.stages import Stages
 from modescape.store.sweeps import Sweeps
 from modescape.store.transaction import Database, Quota
 from modescape.store.users import Users
+from modescape.store.views import Views
 from modescape.store.workers import Workers
 
 
@@ -71,6 +72,7 @@ class Store:
         self.links = Links(self._database)
         self.reports = Reports(self._database)
         self.monitoring = Monitoring(self._database)
+        self.views = Views(self._database)
 
     @property
     def quota(self) -> Quota | None:

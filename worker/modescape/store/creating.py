@@ -150,6 +150,11 @@ def checked_tags(tags: Sequence[str]) -> list[str]:
     return clean
 
 
+def checked_project(project: str) -> str:
+    """In its normal form; "" is none. Raises InvalidInput."""
+    return names.checked(project, field="project", longest=100) if project.strip() else ""
+
+
 def checked_priority(priority: int) -> int:
     """Raises InvalidInput."""
     if priority not in PRIORITIES.values():

@@ -9,22 +9,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import Unpack
+from typing import Any, Unpack
 
+import numpy as np
 from cachetools import TTLCache
 from sqlalchemy import ColumnElement, String, cast, delete, exists, func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import defer
+from sqlalchemy.orm import Session, defer
 
 from modescape import columns, names, stored_values
 from modescape.acting import own
 from modescape.claims.repeated_looks import Look
-from modescape.errors import Conflict, NotFound
+from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.listing import Listing, ListQuery, Page
 from modescape.records import About, ArtifactInfo, EventKind, PlannedStage, StageState, Status, Wish
 from modescape.spec import ExperimentSpec
 from modescape.store import in_memory
-from modescape.store.creating import add_experiment, checked_priority, checked_tags, having_trainings, known_request
+from modescape.store.creating import (
+    add_experiment,
+    checked_priority,
+    checked_project,
+    checked_tags,
+    having_trainings,
+    known_request,
+)
+from modescape.store.groups import Columns, Group, grouped, number_of
 from modescape.store.lookup import batches, find_experiment
 from modescape.store.outputs import forget_files, name_files
 from modescape.store.quotas import Used, afford, used
@@ -35,6 +44,7 @@ from modescape.tables import Artifact, ArtifactUse, Event, Experiment, Idempoten
 Counts = dict[str, list[tuple[str, int]]]
 
 EXPERIMENTS = Listing(columns.EXPERIMENTS)
+GROUPED = (columns.Kind.TEXT, columns.Kind.LIST, columns.Kind.NUMBER, columns.Kind.WHOLE)  # kinds of fields
 _HEAVY = (Experiment.spec, Experiment.notes, Experiment.folded)  # never read for lists
 
 
@@ -111,6 +121,8 @@ class Experiments(Subject):
                     give(change, experiment, {info.digest: info for info in given})
                     experiment.preset, experiment.notes = about.get("preset"), about.get("notes", "")
                     experiment.fresh = about.get("fresh", False)
+                    experiment.project = checked_project(about.get("project", ""))
+                    experiment.parent = about.get("parent")
                     experiment.provenance = about.get("provenance")
                     experiment.priority = checked_priority(about.get("priority", 0))
                     if idempotency is not None:
@@ -186,12 +198,14 @@ class Experiments(Subject):
         """For each facet the values among the experiments `query` finds, with counts, most frequent first.
 
         One pass: distinct combinations are few, so grouping by all of them and adding up here costs one index scan
-        where a query per facet would cost six. What took long to count is told again for two seconds.
+        where a query per facet would cost six. What took long to count is told again for two seconds, until something
+        happens.
         """
         with self.database.reading() as session:
             if (counted := self._held.counts(session, query)) is not None:
                 return _most_first(counted)
-        asked = repr((query.archived, query.conditions))
+            last = session.scalar(select(func.max(Event.id)))
+        asked = repr((last, query.archived, query.conditions))
         with self._lock:
             kept = self._counted.get(asked)
         if kept is None:
@@ -204,6 +218,38 @@ class Experiments(Subject):
                 with self.database.reading() as session:
                     self._held.took(session, took)
         return kept
+
+    def values_of(self, name: str) -> list[str]:
+        """What there is of a facet among all that are not archived, most frequent first; [] of what is no facet."""
+        return [value for value, _ in self.facets().get(name, [])]
+
+    def groups(self, query: ListQuery, by: str, numbers: Sequence[str]) -> list[Group]:
+        """Those that the query finds by the values of a field, with mean and spread of other fields that are numbers.
+        Raises InvalidInput."""
+        field = columns.EXPERIMENTS.find(by)
+        if field is None or field.kind not in GROUPED:
+            raise InvalidInput(
+                f"nothing is grouped by {by[:60]!r}", field="group", allowed="a text, a list or a number"
+            )
+        with self.database.reading() as session:
+            held = self._held.columns(session, query, field, numbers)
+            if held is None:
+                began = time.monotonic()
+                held = self._columns(session, query, field, numbers)
+                self._held.took(session, time.monotonic() - began)
+        return grouped(held)
+
+    def _columns(self, session: Session, query: ListQuery, by: columns.Field, numbers: Sequence[str]) -> Columns:
+        asked = [EXPERIMENTS.column(name) for name in numbers]
+        where = (*_archived(query.archived), *EXPERIMENTS.where(query.conditions, session))
+        found = session.execute(select(by.column, *asked).where(*where)).all()
+        places: dict[Any, int] = {}
+        values = [json.dumps(row[0]) if isinstance(row[0], list) else row[0] for row in found]
+        codes = np.array([places.setdefault(value, len(places)) for value in values], dtype=np.intp)
+        of_rows = {
+            name: np.array([number_of(row[i]) for row in found], dtype=np.float64) for i, name in enumerate(numbers, 1)
+        }
+        return in_memory.labelled(by, [*places] or [None], codes, of_rows)
 
     def _count(self, query: ListQuery) -> Counts:
         faceted = [field for field, _ in columns.EXPERIMENTS.facets]
@@ -232,9 +278,11 @@ class Experiments(Subject):
         tags: Sequence[str] | None = None,
         notes: str | None = None,
         priority: int | None = None,
+        project: str | None = None,
     ) -> Experiment:
-        """Change what is not part of the promise. Raises NotFound, InvalidInput."""
-        said = {"name": name, "tags": tags, "notes": notes}
+        """Change what is not part of the promise. project: "" takes it out of its project. Raises NotFound,
+        InvalidInput."""
+        said = {"name": name, "tags": tags, "notes": notes, "project": project}
         with self._changing(reference) as (change, experiment):
             change.theirs("change", experiment, fields=[key for key, value in said.items() if value is not None])
             if name is not None:
@@ -243,6 +291,8 @@ class Experiments(Subject):
                 experiment.tags = checked_tags(tags)
             if notes is not None:
                 experiment.notes = notes
+            if project is not None:
+                experiment.project = checked_project(project)
             if priority is not None:
                 experiment.priority = checked_priority(priority)
             change.event(EventKind.CHANGED, experiment.id, name=experiment.name, tags=experiment.tags)
@@ -258,16 +308,23 @@ class Experiments(Subject):
         statement = select(Experiment.id).where(Experiment.archived_at.is_(None), found)
         return self.found(statement.order_by(Experiment.created_at.desc(), Experiment.id).limit(limit))
 
-    def bytes_of(self, reference: str) -> int:
-        """Bytes that purging the experiment would free: files only its stages name."""
+    def bytes_of(self, *references: str) -> int:
+        """Bytes that purging these experiments would free: files only their stages name. Raises NotFound."""
         with self.database.reading() as session:
-            experiment = find_experiment(session, reference)
-            own = select(Stage.id).where(Stage.experiment_id == experiment.id)
-            mine = select(ArtifactUse.digest).where(ArtifactUse.stage_id.in_(own))
-            others = select(ArtifactUse.digest).where(ArtifactUse.stage_id.not_in(own))
-            statement = select(func.sum(Artifact.bytes))
-            freed = session.scalar(statement.where(Artifact.digest.in_(mine), Artifact.digest.not_in(others)))
-        return int(freed or 0)
+            ids = [find_experiment(session, one).id for one in references]
+            named = dict[str, int]()
+            for some in batches(ids):
+                mine = select(ArtifactUse.digest).join(Stage, Stage.id == ArtifactUse.stage_id)
+                of_them = select(Artifact.digest, Artifact.bytes).where(
+                    Artifact.digest.in_(mine.where(Stage.experiment_id.in_(some)))
+                )
+                named |= {row.digest: row.bytes for row in session.execute(of_them)}
+            there, shared = set(ids), set[str]()
+            for some in batches(sorted(named)):
+                users = select(ArtifactUse.digest, Stage.experiment_id).join(Stage, Stage.id == ArtifactUse.stage_id)
+                found = session.execute(users.where(ArtifactUse.digest.in_(some)))
+                shared |= {digest for digest, of in found if of not in there}
+        return sum(size for digest, size in named.items() if digest not in shared)
 
     def archived_before(self, age: timedelta, *, limit: int) -> list[str]:
         """Ids of experiments that were archived longer ago than that, the oldest first."""
@@ -443,6 +500,8 @@ class Experiments(Subject):
             stages = list(session.scalars(select(Stage.id).where(Stage.experiment_id == experiment.id)))
             of_it = select(Stage.id).where(Stage.experiment_id == experiment.id)
             named = set(session.scalars(select(ArtifactUse.digest).where(ArtifactUse.stage_id.in_(of_it))))
+            for child in session.scalars(select(Experiment).where(Experiment.parent == experiment.slug)):
+                child.parent = None  # another may have the address later
             session.execute(delete(Experiment).where(Experiment.id == experiment.id))
             session.execute(delete(Event).where(Event.experiment_id == experiment.id))
             session.execute(delete(Turn).where(Turn.name == experiment.id))

@@ -27,8 +27,10 @@ from numpy.typing import NDArray
 from sqlalchemy import String, cast, func, select
 from sqlalchemy.orm import Session
 
-from modescape.columns import EXPERIMENTS, Kind
+from modescape import names
+from modescape.columns import EXPERIMENTS, Field, Kind
 from modescape.listing import AllOf, AnyOf, Clause, Found, Listing, ListQuery, Not, normal
+from modescape.store.groups import Columns
 from modescape.store.lookup import batches
 from modescape.tables import Event, Experiment
 
@@ -222,6 +224,28 @@ class InMemory:
             except _Unknown:
                 return None
 
+    def columns(self, session: Session, query: ListQuery, by: Field, numbers: Sequence[str]) -> Columns | None:
+        """What groups are made of. None where the database has to be asked."""
+        if not self._is_wanted:
+            return None
+        _LISTING.checked(session, query.conditions)
+        with self._lock:
+            try:
+                rows = self._current(session)
+                found = np.flatnonzero(self._mask(rows, session, query))
+                written = by.folded is not None or by.kind == Kind.LIST
+                column = self._column(rows, session, f"{by.name}{_AS_WRITTEN}" if written else by.name)
+                of_rows = {name: self._column(rows, session, name).values[found].astype(np.float64) for name in numbers}
+                if isinstance(column, _Words):
+                    values: list[Any] = [*column.words, None]
+                    codes = column.values[found].astype(np.intp)
+                else:
+                    known, codes = np.unique(column.values[found], return_inverse=True)
+                    values = [None if math.isnan(one) else one for one in known.tolist()]
+                return labelled(by, values, codes, of_rows)
+            except _Unknown:
+                return None
+
     # --- what is held ---
 
     def _current(self, session: Session) -> _Rows:
@@ -374,6 +398,35 @@ class InMemory:
         if math.isnan(last):
             return np.asarray(empty & later)
         return np.asarray(empty | beyond(values, last) | ((values == last) & later))
+
+
+def labelled(by: Field, values: Sequence[Any], codes: NDArray[np.intp], numbers: Mapping[str, Any]) -> Columns:
+    """Memberships of rows, whose values are numbers of `values`: what is compared alike is one label, under the
+    spelling that most have; of a list each of its texts is one, and none is a value."""
+    used = np.bincount(codes % len(values), minlength=len(values)) if len(codes) else np.zeros(len(values), dtype=int)
+    spelled: dict[Any, Any] = {}
+    labels: dict[Any, int] = {}
+    of_value: list[list[int]] = [[] for _ in values]
+    for i in sorted(np.flatnonzero(used).tolist(), key=lambda i: -used[i]):
+        parts = values[i]
+        if by.kind == Kind.LIST:
+            parts = json.loads(parts) if isinstance(parts, str) else parts
+        for part in (parts or [None]) if by.kind == Kind.LIST else [parts]:
+            part = None if part == "" else part
+            if by.kind in (Kind.NUMBER, Kind.WHOLE) and part is not None:
+                part = int(part) if by.kind == Kind.WHOLE else float(part)
+            key = names.folded(part) if by.folded is not None and part is not None else part
+            first = spelled.setdefault(key, part)
+            of_value[i].append(labels.setdefault(first, len(labels)))
+    several = np.array([len(one) for one in of_value], dtype=np.intp)
+    flat = np.array([one for found in of_value for one in found], dtype=np.intp)
+    of_row, first = several[codes], np.cumsum(several) - several
+    row = np.repeat(np.arange(len(codes), dtype=np.intp), of_row)
+    within = np.arange(len(row), dtype=np.intp) - np.repeat(
+        np.cumsum(of_row) - of_row, of_row
+    )  # its first, second, ...
+    label = flat[np.repeat(first[codes], of_row) + within]
+    return Columns([*labels], label, row, numbers)
 
 
 def _expression(name: str) -> Any:

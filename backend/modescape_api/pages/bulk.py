@@ -1,0 +1,114 @@
+"""What the list does with several experiments at once: those that are ticked, or all that it finds."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.datastructures import FormData
+
+from modescape.acting import UserRole
+from modescape.errors import InvalidInput
+from modescape_api.http import bodies
+from modescape_api.http.identity import needs
+from modescape_api.http.site import Here, Site
+from modescape_api.pages.rendering import Posted, back, render
+from modescape_api.resources.bulk import MOST, Bulk, BulkAction, act, matching
+
+router = APIRouter()
+
+_COMPARED, _EXPORTED = 100, 200  # whose addresses fit one
+
+
+def _chosen(here: Site, form: FormData) -> list[str]:
+    """Slugs of what is ticked; of all that the list finds where that is asked for. Raises InvalidInput."""
+    if form.get("all"):
+        address = str(form.get("next", "/"))
+        return matching(here, parse_qsl(address.partition("?")[2]))
+    return list(dict.fromkeys(str(reference) for reference in form.getlist("ref")[:MOST]))
+
+
+def _told(request: Request, here: Site, form: FormData, asked: Bulk, slugs: list[str]) -> Response:
+    """Back to the list, or what could not be done."""
+    done = act(here, asked, slugs)
+    way_back = str(form.get("next", "/"))
+    if not done.failed and asked.action is not BulkAction.PURGE:
+        return back(way_back)
+    status = 200 if not done.failed else 403 if done.forbidden == len(done.failed) else 409
+    return render(
+        request, here, "bulk.html", status=status, section="/", action=asked.action.value, done=done,
+        way_back=way_back, sure=True,
+    )  # fmt: skip
+
+
+def _bulk(action: BulkAction, form: FormData) -> Bulk:
+    """Raises InvalidInput."""
+    asked: dict[str, Any] = {"action": action.value}
+    for name in ("tag", "untag"):
+        asked[name] = [part.strip() for part in str(form.get(name, "")).split(",") if part.strip()]
+    project = str(form.get("project", "")).strip()
+    if project or form.get("no-project"):
+        asked["project"] = "" if form.get("no-project") else project
+    return bodies.validate(Bulk, asked)
+
+
+@router.post("/archive")
+def archive_many(request: Request, here: Here, form: Posted) -> Response:
+    return _told(request, here, form, Bulk(action=BulkAction.ARCHIVE), _chosen(here, form))
+
+
+@router.post("/restore")
+def restore_many(request: Request, here: Here, form: Posted) -> Response:
+    return _told(request, here, form, Bulk(action=BulkAction.RESTORE), _chosen(here, form))
+
+
+@router.post("/change")
+def change_many(request: Request, here: Here, form: Posted) -> Response:
+    """Tags and project."""
+    asked, slugs = _bulk(BulkAction.CHANGE, form), _chosen(here, form)
+    return _told(request, here, form, asked, slugs) if slugs else back(str(form.get("next", "/")))
+
+
+@router.post("/purge")
+def purge_many(request: Request, here: Here, form: Posted) -> Response:
+    """First how many, and what it frees; then, once that is confirmed, for good."""
+    slugs, way_back = _chosen(here, form), str(form.get("next", "/"))
+    if not slugs:
+        return back(way_back)
+    if form.get("sure"):
+        return _told(request, here, form, Bulk(action=BulkAction.PURGE), slugs)
+    rows = [here.store.experiments.get(slug) for slug in slugs]
+    return render(
+        request, here, "bulk.html", section="/", action="purge", rows=rows, way_back=way_back, sure=False,
+        freed=here.store.experiments.bytes_of(*slugs),
+    )  # fmt: skip
+
+
+@router.post("/compare")
+@needs(UserRole.VIEWER)
+def compare_chosen(here: Here, form: Posted) -> Response:
+    """As an address that can be kept."""
+    asked = urlencode([("e", slug) for slug in _chosen(here, form)[:_COMPARED]])
+    return RedirectResponse(f"/compare?{asked}", status_code=303)
+
+
+@router.post("/export")
+@needs(UserRole.VIEWER)
+def export_chosen(here: Here, form: Posted) -> Response:
+    """The rows as a table, at an address that programs take too. Raises InvalidInput."""
+    form_of = str(form.get("format", "csv"))
+    if form_of not in ("csv", "json", "ndjson"):
+        raise InvalidInput(f"there is no form {form_of[:20]!r}", field="format", allowed="csv, json, ndjson")
+    if form.get("all"):
+        pairs = [
+            (key, value) for key, value in parse_qsl(str(form.get("next", "/")).partition("?")[2]) if key != "cursor"
+        ]
+        return RedirectResponse(f"/api/experiments?{urlencode([*pairs, ('format', form_of)])}", status_code=303)
+    slugs = _chosen(here, form)
+    if len(slugs) > _EXPORTED:
+        raise InvalidInput(f"has {len(slugs)}", field="ref", allowed=f"at most {_EXPORTED} rows, or all that are found")
+    pairs = [("slug", ",".join(slugs)), ("format", form_of)]
+    pairs += [("archived", "true")] if form.get("archived") else []
+    return RedirectResponse(f"/api/experiments?{urlencode(pairs)}", status_code=303)
