@@ -1,7 +1,7 @@
 """Reports: notes between figures, claims and numbers of experiments, and the images that were put into them.
 
 Revision ID: 0022
-Revises: 0019
+Revises: 0021
 Create Date: 2026-11-30
 """
 
@@ -12,7 +12,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision: str = "0022"
-down_revision: str | None = "0019"
+down_revision: str | None = "0021"
 
 
 def upgrade() -> None:

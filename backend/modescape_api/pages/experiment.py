@@ -567,8 +567,8 @@ def trainings_of(here: Site, row: Experiment, stages: Sequence[Stage]) -> list[T
 
 
 def actions_of(row: Experiment) -> list[tuple[str, str]]:
-    """What whoever asks may do to an experiment as it is now, as (verb, label)."""
-    if not actor().owns(row.created_by):
+    """What whoever asks may do to an experiment as it is now, as (verb, label); nothing to an archived one."""
+    if not actor().owns(row.created_by) or row.archived_at is not None:
         return []
     return {
         Status.QUEUED: [("pause", "Pause"), ("cancel", "Cancel")],
@@ -602,10 +602,12 @@ def edit(
     name: Annotated[str, Form()] = "",
     tags: Annotated[str, Form()] = "",
     notes: Annotated[str, Form()] = "",
+    project: Annotated[str | None, Form()] = None,
     priority: Annotated[int | None, Form()] = None,
 ) -> Response:
     wanted = [tag.strip() for tag in tags.split(",") if tag.strip()]
     asked = {"name": name, "tags": wanted, "notes": notes.replace("\r\n", "\n"), "priority": priority}
+    asked |= {"project": project} if project is not None else {}
     experiments.change(here, experiment, bodies.validate(Changes, asked))
     return RedirectResponse(f"/experiments/{here.store.experiments.get(experiment).slug}", status_code=303)
 

@@ -32,7 +32,11 @@ def sweeps_page(request: Request, here: Here) -> Response:
     archived = request.query_params.get("archived") == "true"
     found = here.store.sweeps.all(archived=archived)
     lines = [{**sweeps.as_line(one), "crumbs": [crumbs(f) for f in one.row.document["over"]]} for one in found]
-    return render(request, here, "sweeps.html", lines=lines, archived=archived, last_event=here.store.events.last_id())
+    put_away = 0 if lines or archived else len(here.store.sweeps.all(archived=True))
+    return render(
+        request, here, "sweeps.html", lines=lines, archived=archived, put_away=put_away,
+        last_event=here.store.events.last_id(),
+    )  # fmt: skip
 
 
 @router.get("/sweeps/{sweep}")
