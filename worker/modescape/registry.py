@@ -497,10 +497,12 @@ class Preset(Entry):
     """`call() -> dict` gives a whole ExperimentSpec as plain JSON; `twin_of` names the full preset of a short one.
 
     substitutions: each difference of a short version from the paper's setting, one sentence each; deviations: what is
-    not the paper's in a preset that follows it; thumbnail: SVG in a box of 72 x 44 for its card.
+    not the paper's in a preset that follows it; thumbnail: SVG in a box of 72 x 44 that stands beside it; question:
+    what it and others are launched to find out, under which they are listed ("": under no question).
     """
 
     paper: str
+    question: str = ""
     twin_of: str | None = None
     substitutions: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()

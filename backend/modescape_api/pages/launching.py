@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from modescape import names, own_files
 from modescape.acting import UserRole
 from modescape.architectures import counting
 from modescape.drawing.words import price
-from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
+from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, NotFound, Problem
 from modescape.plan import Prepared
 from modescape.records import PRIORITIES, Json
 from modescape.registry import Preset, datasets, figures, presets, while_known
@@ -37,7 +37,8 @@ from modescape_api.resources.sweeps import SweepDraft
 
 router = APIRouter()
 
-# The card of an empty spec.
+_OTHER = "A question of your own"
+# What stands beside an empty spec.
 _BLANK = '<path fill="none" stroke="currentColor" stroke-width="2" d="M36 12v20M26 22h20"/>'
 
 
@@ -46,7 +47,6 @@ def launch_page(
     request: Request,
     here: Here,
     preset: str = "quickstart",
-    version: str = "",
     protocol: str = "",
     add: Annotated[str, Query(alias="with", description="What to add: see forms.with_more.")] = "",
 ) -> Response:
@@ -60,9 +60,6 @@ def launch_page(
     document = forms.with_more(document, add)
     draft = bodies.validate(Draft, {"spec": document, "preset": chosen.name if chosen else None})
     plan, problems = _planned(here, draft)
-    full = version == "paper" or (
-        version == "" and chosen is not None and _twin(chosen) is not None and chosen.twin_of is None
-    )
     return _launch_form(
         request,
         here,
@@ -71,8 +68,8 @@ def launch_page(
         problems=problems,
         preset=chosen,
         source=source,
-        full=full,
         name=f"{source.name[: names.LONGEST - 5]} copy" if source else "",
+        project=source.project if source else "",
         notice=_missing(source) if source else None,
         document=document,
     )
@@ -86,7 +83,7 @@ def launch(request: Request, here: Here, form: Posted) -> Response:
     draft: Draft | None = None
     sweep: SweepDraft | None = None
     try:
-        draft = _draft(given, document)
+        draft = _draft(given, document, _parent(here, given))
         if sweep := _sweep(pairs, document):
             if given.get("do") != "plan":
                 same = sweeps.digest(sweep)[:16]
@@ -110,8 +107,10 @@ def launch(request: Request, here: Here, form: Posted) -> Response:
         plan=plan,
         problems=problems,
         preset=_preset(given),
+        source=_parent(here, given),
         name=given.get("name", "").strip(),
         notes=given.get("notes", ""),
+        project=given.get("project", ""),
         priority=given.get("priority", "normal"),
         status=422 if problems else 200,
         document=document,
@@ -158,10 +157,20 @@ def _preset(given: Mapping[str, str]) -> Preset | None:
     return presets[given["preset"]] if given.get("preset") in presets else None
 
 
-def _draft(given: Mapping[str, str], document: Mapping[str, Any]) -> Draft:
+def _parent(here: Site, given: Mapping[str, str]) -> Experiment | None:
+    """What is cloned; None of what was purged meanwhile, too."""
+    try:
+        return here.store.experiments.get(given["parent"]) if given.get("parent") else None
+    except NotFound:
+        return None
+
+
+def _draft(given: Mapping[str, str], document: Mapping[str, Any], parent: Experiment | None = None) -> Draft:
     """What a posted form asks to launch. Raises InvalidInput."""
     preset = _preset(given)
     more = {"preset": preset.name if preset else None, "notes": given.get("notes", ""), **_asked_priority(given)}
+    more |= {"project": given["project"]} if given.get("project", "").strip() else {}
+    more |= {"parent": parent.slug} if parent is not None else {}
     return bodies.validate(Draft, {**_body(given.get("name", ""), document), **more})
 
 
@@ -268,8 +277,8 @@ def _launch_form(
     source: Experiment | None = None,
     name: str = "",
     notes: str = "",
+    project: str = "",
     priority: str = "normal",
-    full: bool = False,
     status: int = 200,
     notice: str | None = None,
     varied: Sequence[tuple[str, str]] = (),
@@ -289,11 +298,10 @@ def _launch_form(
         section="/launch",
         notice=notice,
         source=source,
-        full=full,
-        short_url=f"/launch?preset={_other(preset, full=False)}&version=short",
-        full_url=f"/launch?preset={_other(preset, full=True)}&version=paper",
+        sizes=_sizes(preset),
         protocol=_protocol(document) if preset else "",
-        presets=list(_preset_cards(preset, price, full=full)),
+        questions=_questions(preset, price, is_blank=preset is None and source is None),
+        is_chosen=source is not None or "preset" in request.query_params or request.method == "POST",
         preset=preset,
         twin={"url": f"/launch?preset={twin.name}", "size": _size(twin), "price": price(twin.name)} if twin else None,
         sections=(
@@ -312,6 +320,7 @@ def _launch_form(
         name_problem=next((problem for problem in placed if problem.field == "name"), None),
         name=name,
         notes=notes,
+        project=project,
         priority=priority,
         priorities=tuple(PRIORITIES),
         key=secrets.token_urlsafe(16),
@@ -335,43 +344,60 @@ def _twin(preset: Preset) -> Preset | None:
     return next((other for other in presets.values() if other.twin_of == preset.name), None)
 
 
-def _other(preset: Preset | None, *, full: bool) -> str:
-    if preset is None:
-        return "blank"
-    twin = _twin(preset)
-    return twin.name if twin is not None and (preset.twin_of is None) != full else preset.name
+def _sizes(preset: Preset | None) -> list[tuple[str, str, bool]]:
+    """Where a preset has two: each by its name, its address and whether it is this one."""
+    twin = _twin(preset) if preset is not None else None
+    if preset is None or twin is None:
+        return []
+    both = sorted((preset, twin), key=lambda one: one.twin_of is None)
+    return [(_size(one), f"/launch?preset={one.name}", one is preset) for one in both]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """A preset to choose. words: what it does and costs; twin: its other size, and what that costs."""
+@dataclass(frozen=True)
+class Version:
+    """A size of a preset: a preset of its own. words: what it does and costs."""
 
     title: str
     url: str
     chosen: bool
     words: str
-    paper: str = ""
-    thumbnail: str = _BLANK
-    twin: str = ""
 
 
-def _preset_cards(chosen: Preset | None, price: Callable[[str], str], *, full: bool) -> Iterator[Card]:
-    """Short: what runs on data present here. As in the paper: the originals. Blank: always."""
+@dataclass(frozen=True)
+class Line:
+    """A preset in the list, with the sizes that it has."""
+
+    title: str
+    summary: str
+    paper: str
+    thumbnail: str
+    chosen: bool
+    versions: tuple[Version, ...]
+
+
+def _questions(chosen: Preset | None, price: Callable[[str], str], *, is_blank: bool) -> list[tuple[str, list[Line]]]:
+    """The presets by the question that they answer, in their own order."""
+    found: dict[str, list[Line]] = {}
     for preset in presets.values():
-        twin = _twin(preset)
-        is_short = preset.twin_of is not None or (twin is None and preset.paper == "")
-        if is_short != full:
-            yield Card(
-                title=preset.title.removesuffix(", short"),
-                url=f"/launch?preset={preset.name}",
-                chosen=chosen is preset,
-                words=f"{preset.call().get('ensemble', {}).get('runs', 3)} runs · {price(preset.name)}",
-                paper=preset.paper,
-                thumbnail=preset.thumbnail,
-                twin=f"{_size(twin)}: {price(twin.name)}" if twin else "",
+        if preset.twin_of is not None:
+            continue
+        sizes = [one for one in (_twin(preset), preset) if one is not None]
+        versions = tuple(
+            Version(
+                _size(one) if len(sizes) > 1 or one.paper else "",
+                f"/launch?preset={one.name}",
+                chosen is one,
+                f"{one.call().get('ensemble', {}).get('runs', 3)} runs · {price(one.name)}",
             )
-    url = "/launch?preset=blank" + ("&version=paper" if full else "")
-    yield Card(title="Blank", url=url, chosen=chosen is None, words="every default")
+            for one in sizes
+        )
+        line = Line(preset.title, preset.summary, preset.paper, preset.thumbnail, chosen in sizes, versions)
+        found.setdefault(preset.question or _OTHER, []).append(line)
+    empty = Version("", "/launch?preset=blank", is_blank, "")
+    blank = Line("Blank", "Every field at its default.", "", _BLANK, is_blank, (empty,))
+    found.setdefault(_OTHER, []).append(blank)
+    others = found.pop(_OTHER)
+    return [*found.items(), (_OTHER, others)]
 
 
 def _size(preset: Preset) -> str:

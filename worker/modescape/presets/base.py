@@ -28,6 +28,7 @@ def preset(
     title: str,
     summary: str,
     paper: str,
+    question: str = "",
     thumbnail: str = PLANE,
     place: int = LAST,
     source: str = PAPER,
@@ -35,8 +36,8 @@ def preset(
     substitutions: tuple[str, ...] = (),
     deviations: tuple[str, ...] = (),
 ) -> Callable[[Callable[[], Json]], Callable[[], Json]]:
-    """Register a function that returns a spec as plain JSON. deviations: of one that follows the paper, beyond those
-    that its spec tells by itself; thumbnail: what its card shows."""
+    """Register a function that returns a spec as plain JSON. question: under which the form lists it; deviations: of
+    one that follows the paper, beyond those that its spec tells by itself; thumbnail: what stands beside it."""
 
     def register(call: Callable[[], Json]) -> Callable[[], Json]:
         @functools.wraps(call)
@@ -46,7 +47,7 @@ def preset(
         presets.add(
             Preset(
                 name=name, title=title, summary=summary, source=source, place=place, thumbnail=thumbnail, call=fresh,
-                paper=paper, twin_of=twin_of, substitutions=substitutions,
+                paper=paper, question=question, twin_of=twin_of, substitutions=substitutions,
                 deviations=() if substitutions else (*deviations_of(call(), paper), *deviations),
             )
         )  # fmt: skip
@@ -62,7 +63,8 @@ def short(
     full = presets.declared(of)
     return preset(
         name, title=title or f"{full.title}, short", summary=summary, paper=paper or full.paper, place=place,
-        thumbnail=full.thumbnail, source=full.source, twin_of=of, substitutions=substitutions,
+        question=full.question, thumbnail=full.thumbnail, source=full.source, twin_of=of,
+        substitutions=substitutions,
     )  # fmt: skip
 
 

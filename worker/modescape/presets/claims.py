@@ -12,6 +12,7 @@ _SOURCE = "Modescape; after " + base.PAPER
     "claims",
     title="All claims",
     summary="Do the paper's claims (a) to (f) hold? Five MediumCNNs, every subspace, corruptions and house numbers.",
+    question="Do all of the paper's claims hold?",
     paper="Fig 2 to 9",
     place=450,
     source=_SOURCE,

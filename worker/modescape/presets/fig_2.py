@@ -11,6 +11,7 @@ from modescape.presets.thumbnails import TRAJECTORIES
     "fig-2",
     title="Trajectories",
     summary="Are checkpoints of one training alike, and do three trainings go to three places? SmallCNN.",
+    question="Are runs different functions?",
     paper="Fig 2",
     place=20,
     thumbnail=TRAJECTORIES,

@@ -11,6 +11,7 @@ from modescape.presets.thumbnails import SIMILARITY
     "fig-3",
     title="Similarity of runs",
     summary="Are independently trained networks alike in weight space, and in function space? SmallCNN.",
+    question="Are runs different functions?",
     paper="Fig 3",
     place=40,
     thumbnail=SIMILARITY,

@@ -10,6 +10,7 @@ from modescape.presets.thumbnails import SIMILARITY
     "fig-3-medium",
     title="Similarity of runs, MediumCNN",
     summary="The same question for MediumCNN.",
+    question="Are runs different functions?",
     paper="Fig 3",
     place=50,
     thumbnail=SIMILARITY,

@@ -10,6 +10,7 @@ from modescape.presets.thumbnails import SIMILARITY
     "fig-3-resnet20",
     title="Similarity of runs, ResNet20v1",
     summary="The same question for ResNet20v1, 200 epochs with augmentation.",
+    question="Are runs different functions?",
     paper="Fig 3",
     place=60,
     thumbnail=SIMILARITY,

@@ -11,6 +11,7 @@ from modescape.presets.thumbnails import ISLANDS
     "fig-4",
     title="Subspaces in function space",
     summary="Do samples around one solution stay with their own trajectory in t-SNE? SmallCNN.",
+    question="Are runs different functions?",
     paper="Fig 4",
     place=80,
     thumbnail=ISLANDS,

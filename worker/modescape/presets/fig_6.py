@@ -10,6 +10,7 @@ from modescape.presets.base import Json, experiment, preset, short
     "fig-6",
     title="Diversity and accuracy",
     summary="What does diversity cost? Independent runs and four subspaces of SmallCNN against accuracy.",
+    question="What does diversity cost?",
     paper="Fig 6",
     place=100,
 )

@@ -9,6 +9,7 @@ from modescape.presets.base import ADAM_40, CIFAR, MEDIUM_METHODS, Json, experim
     "fig-6-medium",
     title="Diversity and accuracy, MediumCNN",
     summary="The same plane for MediumCNN.",
+    question="What does diversity cost?",
     paper="Fig 6",
     place=110,
 )

@@ -9,6 +9,7 @@ from modescape.presets.base import CIFAR_RESNET, KERAS_RESNET20, PAPER_METHODS, 
     "fig-6-resnet20",
     title="Diversity and accuracy, ResNet20v1",
     summary="The same plane for ResNet20v1.",
+    question="What does diversity cost?",
     paper="Fig 6",
     place=120,
 )

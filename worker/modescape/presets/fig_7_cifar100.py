@@ -10,6 +10,7 @@ from modescape.presets.base import Json, experiment, preset, short
     "fig-7-cifar100",
     title="Diversity and accuracy, CIFAR-100",
     summary="The plane for a harder task and a stronger network: ResNet20v1 on CIFAR-100.",
+    question="What does diversity cost?",
     paper="Fig 7a",
     place=140,
 )

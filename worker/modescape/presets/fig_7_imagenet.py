@@ -9,6 +9,7 @@ from modescape.presets.base import IMAGENET, PAPER_METHODS, SGD_IMAGENET, Json, 
     "fig-7-imagenet",
     title="Diversity and accuracy, ImageNet",
     summary="The plane for ResNet50v2 on ImageNet, streamed from disk; without principal components, as in the paper.",
+    question="What does diversity cost?",
     paper="Fig 7b",
     place=150,
 )

@@ -17,6 +17,7 @@ def _rank_4(method: Json) -> Json:
     title="Ensembles against subspaces",
     summary="What do five runs gain together, what do subspace samples add, and does the one replace the other? "
     "MediumCNN.",
+    question="What is an ensemble worth?",
     paper="Fig 8",
     place=210,
     thumbnail=CURVES,

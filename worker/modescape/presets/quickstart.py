@@ -9,6 +9,7 @@ from modescape.presets.base import ADAM_HALVED, DENSE, PAPER, SHORT_METHODS, Jso
     "quickstart",
     title="Quickstart",
     summary="Every figure in about a minute, on 400 handwritten digits that come with scikit-learn.",
+    question="Does it work here?",
     paper="",
     place=10,
     source="Modescape; after " + PAPER,

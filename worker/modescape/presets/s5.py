@@ -28,6 +28,7 @@ def of_data(name: str) -> Json:
     title="Cycles of SG-MCMC",
     summary="Are the cycles of one SG-MCMC chain as different as independent runs? ResNet-18 on CIFAR-10, 3 chains of "
     "3 cycles, 9 samples each.",
+    question="Where does difference come from?",
     paper="Fig S5",
     place=400,
     thumbnail=CYCLES,

@@ -11,6 +11,7 @@ from modescape.presets.thumbnails import CYCLES
     "s5-cifar100",
     title="Cycles of SG-MCMC, CIFAR-100",
     summary="The same on CIFAR-100, with noise in the last 3 epochs of each cycle.",
+    question="Where does difference come from?",
     paper="Fig S5",
     place=410,
     thumbnail=CYCLES,

@@ -10,6 +10,7 @@ from modescape.presets.base import Json, experiment, preset, short
     "s6",
     title="Family of curves",
     summary="The exponent e fitted to samples of ResNet20v1 on CIFAR-100 in the diversity-accuracy plane.",
+    question="What does diversity cost?",
     paper="Fig S6",
     place=430,
 )

@@ -13,6 +13,7 @@ _ALIGNMENT = "Ainsworth, Hayase, Srinivasa 2022; Jordan et al. 2022"
     "connectivity",
     title="Straight lines and alignment",
     summary="Barriers between five MediumCNNs before and after alignment.",
+    question="What lies between two solutions?",
     paper="",
     place=330,
     thumbnail=TUNNEL,

@@ -21,6 +21,7 @@ from modescape.presets.thumbnails import SEEDS
     "instability",
     title="Instability",
     summary="How early is it settled where a training ends? Two branches of one SmallCNN, from eight epochs.",
+    question="Where does difference come from?",
     paper="",
     place=380,
     thumbnail=SEEDS,

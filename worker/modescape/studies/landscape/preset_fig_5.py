@@ -15,6 +15,7 @@ LOOK = "33 x 33 points, 1,000 training and 1,000 other images, instead of 65 x 6
     title="The plane through two optima",
     summary="What lies between two optima of MediumCNN? Accuracy and agreement on the plane through the origin and "
     "both, with trajectories and Gaussian samples.",
+    question="What lies between two solutions?",
     paper="Fig 5",
     place=170,
     thumbnail=LANDSCAPE,

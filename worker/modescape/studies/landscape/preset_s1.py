@@ -12,6 +12,7 @@ from modescape.presets.thumbnails import LANDSCAPE
     title="Losses between optima",
     summary="Training and validation loss, and changed labels over errors, between optima of MediumCNN: on the plane "
     "with the origin, on the plane through three, along lines, and around one in random directions.",
+    question="What lies between two solutions?",
     paper="Fig S1",
     place=190,
     thumbnail=LANDSCAPE,

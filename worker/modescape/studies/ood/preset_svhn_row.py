@@ -13,6 +13,7 @@ _SHOWN = ("random", "diagonal", "low-rank")  # the subspaces the paper gives a n
     "svhn-row",
     title="Out of distribution",
     summary="How much do functions differ on house numbers, which none of them was trained on? MediumCNN.",
+    question="What is diversity worth under shift?",
     paper="SVHN row",
     place=270,
     thumbnail=OUTSIDE,

@@ -21,6 +21,7 @@ from modescape.presets.thumbnails import SEEDS
     title="Initial weights and batch order",
     summary="Which makes the difference? SmallCNN trained with other initial weights, another batch order, both or "
     "neither, at five constant learning rates.",
+    question="Where does difference come from?",
     paper="Fig S4",
     place=350,
     thumbnail=SEEDS,

@@ -10,6 +10,7 @@ from modescape.presets.thumbnails import SEEDS
     "s4-medium",
     title="Initial weights and batch order, MediumCNN",
     summary="The same question for MediumCNN.",
+    question="Where does difference come from?",
     paper="Fig S4",
     place=360,
     thumbnail=SEEDS,

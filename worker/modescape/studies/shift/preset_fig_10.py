@@ -17,6 +17,7 @@ MAIN_TYPES = [name for name, kind in corruptions.items() if kind.family != EXTRA
     title="Shift, ImageNet",
     summary="The same question for ResNet50v2 on ImageNet under 15 types, on the first 2,000 validation images (in a "
     "fixed shuffled order); choose `published` and a folder for ImageNet-C itself.",
+    question="What is diversity worth under shift?",
     paper="Fig 10",
     place=250,
     thumbnail=SHIFT,

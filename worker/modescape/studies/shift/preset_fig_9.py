@@ -12,6 +12,7 @@ from modescape.presets.thumbnails import SHIFT
     title="Shift",
     summary="Do ensembles and subspace samples help when test images are corrupted? MediumCNN, 19 types made here; "
     "choose `published` and a folder for CIFAR-10-C itself.",
+    question="What is diversity worth under shift?",
     paper="Fig 9",
     place=230,
     thumbnail=SHIFT,

@@ -11,6 +11,7 @@ from modescape.presets.thumbnails import TUNNEL
     "s2",
     title="Tunnels",
     summary="Is there a way between two MediumCNNs that never leaves low loss? By knots, and by one bend.",
+    question="What lies between two solutions?",
     paper="Fig S2",
     place=290,
     thumbnail=TUNNEL,

@@ -11,6 +11,7 @@ from modescape.presets.thumbnails import TUNNEL
     "s3",
     title="Stitched triangles",
     summary="Where along a tunnel between two MediumCNNs the function changes.",
+    question="What lies between two solutions?",
     paper="Fig S3",
     place=310,
     thumbnail=TUNNEL,
