@@ -55,6 +55,7 @@ Json = dict[str, Any]
 WIDE = 960  # rows and columns of the matrix that is read while lists are
 MIXED = ("/api/experiments?limit=50", "/", "/api/experiments/finished", "/api/experiments?dataset=cifar10&limit=50")
 
+LINE = "accuracy%3E0.6+(tag:paper+or+arch:resnet20v1)+-status:failed"
 QUESTIONS = {
     "list, JSON": "/api/experiments?limit=50",
     "list, page": "/",
@@ -70,6 +71,11 @@ QUESTIONS = {
     "search of two letters, page": "/?q=77",
     "search that finds nothing, JSON": "/api/experiments?q=nowhere&limit=50",
     "search and filter, page": "/?q=ment+77&dataset=digits&sort=-accuracy",
+    "search by fields, JSON": f"/api/experiments?q={LINE}&limit=50",
+    "search by fields, page": f"/?q={LINE}",
+    "search as one types": "/api/search?q=accuracy%3E0.6+tag:pa",
+    "groups, JSON": "/api/groups?by=dataset",
+    "groups, page": "/?group=dataset",
     "one experiment": "/api/experiments/finished",
     "estimate's catalogue": "/api/catalogue",
     "figure, unchanged on the server": "/api/experiments/finished/figures/similarity-runs.json",
@@ -85,6 +91,7 @@ VALUES = {
     "method": "low-rank", "tag": "week-7", "runs": "3", "preset": "quickstart", "created": "2026-06-01",
     "started": "2026-06-01", "finished": "2026-06-01", "seconds": "990", "accuracy": "0.89",
     "ensemble_accuracy": "0.94", "disagreement": "0.49", "name": "experiment 7777", "digest": "0" * 64,
+    "project": "widths", "created_by": "ada", "parent": "experiment-7", "slug": "experiment-7777", "priority": "0",
     "archived": "true", "spec.training.batch_size": "64", "spec.data.dataset": "digits", "result.gain": "0.25",
 }  # fmt: skip
 COMPUTED = ("spec.training.batch_size", "spec.data.dataset", "result.gain")
