@@ -291,7 +291,7 @@ def test_an_archived_page_says_so_and_offers_no_work(site: Served, client: httpx
     assert "/cancel" in page(client, f"/experiments/{slug}")
     ok(client.delete(f"/api/experiments/{slug}"))
     shown = page(client, f"/experiments/{slug}")
-    assert "Archived just now: it is in no list" in shown
+    assert ": it is in no list, nothing of it is computed" in shown
     for work in ("/retry", "/cancel", "/pause", "/resume", f"/launch?from={slug}"):
         assert work not in shown, work
     assert "/restore" in shown
