@@ -82,7 +82,8 @@ def test_a_kept_connection_gets_the_same_time_for_its_next_head(site: Served) ->
 
 @pytest.mark.parametrize(
     "head",
-    [b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX: " + b"a" * 200_000 + b"\r\n",
+    [b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 200,
+     b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX: " + b"a" * 200_000 + b"\r\n",
      b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 20_000, b"GET / HTTP/1.1\r\nX: " + b"a" * 3_000_000],
 )  # fmt: skip
 def test_a_head_has_at_most_64_kilobytes(site: Served, head: bytes) -> None:
@@ -93,6 +94,61 @@ def test_a_head_has_at_most_64_kilobytes(site: Served, head: bytes) -> None:
     assert not said or said.startswith((b"HTTP/1.1 431", b"HTTP/1.1 400")), said[:60]
     with site.client() as client:  # and a usual one of some size is fine
         assert client.get("/healthz", headers={"X": "a" * 20_000}).status_code == 200
+
+
+@pytest.mark.parametrize("more", [b"0\r\n" + b"X: a\r\n" * 200, b"0\r\nX: " + b"a" * 400_000, b"1;" + b"a" * 400_000])
+def test_what_comes_around_a_body_is_limited_as_a_head_is(site: Served, more: bytes) -> None:
+    """Trailers are kept with the head, and an endless one would be kept without end."""
+    with connected(site) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n" + more)
+        said, took = rest(connection)
+    assert not said or said.startswith(b"HTTP/1.1 431"), said[:60]
+    assert took < Hasty.limits.body_seconds / 2, "not for being late"
+
+
+ASKED = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize("asked", [ASKED, HEAD + b"Content-Length: 2\r\n\r\n{}"])
+def test_who_asks_on_without_waiting_is_answered_a_few_times(site: Served, asked: bytes) -> None:
+    most = 1 + Hasty.limits.pipelined
+    with connected(site) as connection:
+        connection.sendall(most * asked)
+        found = b""
+        while found.count(b"HTTP/1.1 ") < most:
+            found += connection.recv(65536)
+        assert b"connection: close" not in found, "as many as may wait"
+    with connected(site) as connection:
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                connection.sendall(200 * asked)
+        said, took = rest(connection)
+    assert said.count(b"HTTP/1.1 ") <= most
+    assert said.count(b"connection: close") <= 1
+    assert took < 5
+
+
+def test_as_many_requests_wait_as_may_however_long_one_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer takes one off those that wait, and reading on after it puts hundreds in its place."""
+    waiting: list[int] = []
+    reading_on: list[bool] = []
+    complete = Hasty.on_response_complete
+
+    def counted(protocol: Hasty) -> None:
+        waiting.append(len(protocol.pipeline))
+        complete(protocol)
+        reading_on.append(bool(protocol.pipeline) and not protocol.flow.read_paused)
+
+    monkeypatch.setattr(Hasty, "on_response_complete", counted)
+    with served(tmp_path, http=Hasty) as site, connected(site) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):
+            for _ in range(2000):
+                connection.sendall(ASKED)
+        rest(connection)
+    assert 0 < max(waiting) <= Hasty.limits.pipelined
+    assert not any(reading_on)
 
 
 def test_a_small_body_is_there_in_time_or_not_at_all(site: Served, caplog: pytest.LogCaptureFixture) -> None:
@@ -145,12 +201,18 @@ def test_more_connections_than_there_may_be_are_told_so(site: Served, wait_until
     wait_until(answers, 10, "room again")
 
 
-def test_who_does_not_take_an_answer_is_let_go(tmp_path: Path, wait_until: Callable[..., None]) -> None:
+def test_who_does_not_take_an_answer_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+) -> None:
+    held: list[bool] = []
+    pause = Hasty.pause_writing
+    monkeypatch.setattr(Hasty, "pause_writing", lambda protocol: (held.append(True), pause(protocol))[1])
     with served(tmp_path, http=Hasty) as site, connected(site) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        for _ in range(200):
-            with contextlib.suppress(OSError):
-                connection.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        asking = time.monotonic()
+        while not held and time.monotonic() - asking < 10:
+            connection.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            time.sleep(0.1)
 
         def gone() -> bool:
             try:
@@ -159,6 +221,7 @@ def test_who_does_not_take_an_answer_is_let_go(tmp_path: Path, wait_until: Calla
                 return True
             return False
 
+        assert held
         wait_until(gone, 10, "the connection's end")
 
 

@@ -19,13 +19,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 class Limits:
     """head_seconds: until a request's head is there, from the connection or its first byte on; body_seconds: for a body
     in whole, and of one that is sent in a long row of blocks (`PUT`, or announced as longer than `small_body`) for each
-    `progress` bytes; the same for a client to take what is sent to it."""
+    `progress` bytes; the same for a client to take what is sent to it; head_bytes: of a head, and of what is neither
+    head nor body: lengths of chunks, trailers; pipelined: requests that wait behind one that is being answered."""
 
     head_seconds: float = 10.0
     body_seconds: float = 60.0
     progress: int = 4096
     small_body: int = 1_048_576
     head_bytes: int = 65_536
+    headers: int = 128
+    pipelined: int = 4
     connections: int = 512
 
 
@@ -39,8 +42,9 @@ class Protocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
         self._reads_head = True
-        self._head = self._came = 0
+        self._bare = self._came = 0  # bytes since a head was complete or some of a body came; bytes of the body
         self._wrong: int | None = None
+        self._is_deaf = False
         if len(self.connections) > self.limits.connections:
             self._refuse(503)
             return
@@ -54,28 +58,29 @@ class Protocol(HttpToolsProtocol):
     # -- the head --
 
     def data_received(self, data: bytes) -> None:
-        if self._reads_head:
-            if self._timer is None:  # a further request of a connection that was kept
-                self._wait(self.limits.head_seconds, self._head_is_late)
-            self._head += len(data)
-        else:
-            self._came += len(data)
+        if self._is_deaf:
+            return
+        if self._reads_head and self._timer is None:  # a further request of a connection that was kept
+            self._wait(self.limits.head_seconds, self._head_is_late)
+        self._bare += len(data)
         super().data_received(data)
-        if self._reads_head and self._head > self.limits.head_bytes and not self.transport.is_closing():
-            self._refuse(431)
+        if self._bare > self.limits.head_bytes and not (self._is_deaf or self.transport.is_closing()):
+            self._end(431)
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         self._count(len(self.url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
+        super().on_header(name, value)  # of trailers, too
         self._count(len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers[-1:]))
 
     def on_headers_complete(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         self._count(size)
-        self._reads_head, self._head, self._came = False, 0, 0
+        if len(self.pipeline) >= self.limits.pipelined:
+            self._hear_no_more()
+        self._reads_head, self._bare, self._came = False, 0, 0
         super().on_headers_complete()
         headers = dict(self.headers)
         length = headers.get(b"content-length", b"0")
@@ -84,15 +89,30 @@ class Protocol(HttpToolsProtocol):
 
     def _count(self, size: int) -> None:
         """The parser asks for nothing more once this has raised, and `send_400_response` says why."""
-        if size > self.limits.head_bytes:
+        if size > self.limits.head_bytes or len(self.headers) > self.limits.headers:
             self._wrong = 431
             raise ValueError("a head that is too large")
 
+    def _hear_no_more(self) -> None:
+        """Whoever asks on without waiting for answers gets those to what has been taken in, and the last one closes.
+        Each request is some kilobytes here, and hundreds are in one block."""
+        self._is_deaf = True
+        self.cycle.keep_alive = False
+        self._wait(None)
+        raise ValueError("too many requests that wait for an answer")
+
     def send_400_response(self, msg: str) -> None:
+        if self._is_deaf:
+            return
         if self._wrong is None:
             super().send_400_response(msg)
         else:
-            self._refuse(self._wrong)
+            self._end(self._wrong)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.pipeline:  # uvicorn reads on after each answer, however many requests wait
+            self.flow.pause_reading()
 
     def _head_is_late(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
@@ -100,21 +120,22 @@ class Protocol(HttpToolsProtocol):
 
     # -- the body --
 
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._bare = 0
+        self._came += len(body)
+
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._reads_head = True
+        self._reads_head, self._bare = True, 0
         self._wait(None)
 
     def _body_is_late(self, is_long: bool) -> None:
         if self.flow.read_paused or (is_long and self._came >= self.limits.progress):
             self._came = 0  # it is we who are slow, or it comes
             self._wait(self.limits.body_seconds, self._body_is_late, is_long)
-        elif self.cycle.response_started:
-            self.transport.close()
         else:
-            self.cycle.disconnected = True  # whoever reads the body learns that no more of it comes
-            self.cycle.message_event.set()
-            self._refuse(408)
+            self._end(408)
 
     # -- who does not take what is sent --
 
@@ -135,6 +156,17 @@ class Protocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else self.loop.call_later(seconds, late, *arguments)
+
+    def _end(self, status: int) -> None:
+        """The connection, in the middle of a request: who is at work on it learns that no more of it comes."""
+        if self.cycle is None or self.cycle.response_complete:
+            self._refuse(status)
+        elif self.cycle.response_started:
+            self.transport.close()
+        else:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self._refuse(status)
 
     def _refuse(self, status: int) -> None:
         phrase = http.HTTPStatus(status).phrase
