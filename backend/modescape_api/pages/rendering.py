@@ -98,7 +98,7 @@ def render(
     **values: object,
 ) -> Response:
     """A page in the visitor's theme (a cookie, so nothing flashes). here is None only before the start has finished."""
-    theme = request.cookies.get("theme")
+    theme = request.cookies.get(identity.THEME_COOKIE)
     who = identity.asking(request)
     signed_in = here is not None and who is not None
     shared = {
@@ -170,5 +170,5 @@ def set_theme(request: Request, here: Here, theme: Annotated[str, Form()] = "", 
     if theme not in ("light", "dark"):
         raise InvalidInput(f"there is no theme {theme[:40]!r}", field="theme", allowed="light, dark")
     answer = back(next)
-    answer.set_cookie("theme", theme, max_age=31536000, samesite="lax")
+    answer.set_cookie(identity.THEME_COOKIE, theme, max_age=31536000, samesite="lax")
     return answer
