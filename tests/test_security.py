@@ -492,6 +492,27 @@ def test_a_body_without_a_length_is_cut_off_too(open_site: Served) -> None:
     assert answer.status_code == 413
 
 
+@pytest.mark.parametrize("path", ["/signin", "/healthz", "/static/style.css"])
+def test_of_a_stranger_a_small_body_is_read(closed_site: Served, path: str) -> None:
+    """What is open to all is open to crowds: each could have a megabyte kept until its last byte comes."""
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", *(f"{name}: {value}" for name, value in form.items()), ""]
+    head = "\r\n".join(lines).encode()
+    for announced, sent in [
+        (b"Content-Length: 20000", b""),
+        (b"Transfer-Encoding: chunked", b"4e20\r\n" + b"a" * 20_000 + b"\r\n"),
+    ]:
+        with socket.create_connection(("127.0.0.1", closed_site.settings.port), timeout=20) as connection:
+            connection.sendall(head + announced + b"\r\n\r\n" + sent)  # and no more of it
+            assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+    with closed_site.client(headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+        answer = client.post(
+            "/theme", content="theme=dark&next=/%23" + "a" * 1000 + "&more=" + "a" * 20_000, headers=form
+        )
+        assert answer.status_code != 413, "of who is known as much as ever"
+        assert client.post("/signin", content="token=" + "a" * 16_000, headers=form).status_code != 413
+
+
 @pytest.mark.parametrize("path", ["/", "/api/experiments", "/nowhere", "/static/style.css", "/signin", "/healthz"])
 def test_a_cookie_takes_no_time(closed_site: Served, path: str) -> None:
     """Python before 3.11.10 and 3.12.6 takes 8 s for this one, and all others wait."""

@@ -110,6 +110,8 @@ class Protocol(HttpToolsProtocol):
             self._end(self._wrong)
 
     def on_response_complete(self) -> None:
+        if self.cycle.response_complete:
+            self.cycle.body = bytearray()  # nobody reads it any more, and the connection may last
         super().on_response_complete()
         if self.pipeline:  # uvicorn reads on after each answer, however many requests wait
             self.flow.pause_reading()

@@ -30,6 +30,7 @@ from modescape_api.http.proxies import split_host
 from modescape_api.http.refusal import Refusal
 
 MAX_BODY = 1_048_576
+STRANGERS_BODY = 16_384  # of who is not known: what one signs in with
 MOST_PARAMETERS = 500  # of an address: each that is not known is answered with what there is
 
 _OPEN, _OPEN_BELOW = ("/healthz", "/readyz", "/signin"), ("/static/", "/s/")  # to people who have not signed in
@@ -174,8 +175,8 @@ def _same_site(origin: str, host: str, names: Collection[str]) -> bool:
 class Guard:
     """Outermost layer: host, origin, body size and sign-in before anything is parsed; security headers after.
 
-    Bodies are read here, at most a megabyte, so that no parser ever sees more and a refusal is a proper answer; files
-    that are sent (`takes_files`) pass through as they come.
+    Bodies are read here, at most a megabyte, and 16 kB of who has not signed in, so that no parser ever sees more and
+    a refusal is a proper answer; files that are sent (`takes_files`) pass through as they come.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -218,8 +219,9 @@ class Guard:
                 await _to_sign_in(request)(scope, receive, with_headers)
                 return
             with acting(NOBODY if who is None else who.actor):
-                if not takes_files(request):
-                    receive = _replay(b"" if request.method in SAFE else await _read(request), receive)
+                if who is None or not takes_files(request):
+                    most = MAX_BODY if who is not None else STRANGERS_BODY
+                    receive = _replay(b"" if request.method in SAFE else await _read(request, most), receive)
                 await self.app(scope, receive, with_headers)
         except ClientDisconnect:
             if started:
@@ -296,20 +298,20 @@ def takes_files(request: Request) -> bool:
     return request.method == "POST" and request.scope["path"] == "/import" and kind == "multipart/form-data"
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, most: int) -> bytes:
     refusal = Refusal(
         "too-large",
-        f"the body has more than {MAX_BODY} bytes",
-        problems=[Problem("too large", "body", f"at most {MAX_BODY} bytes")],
+        f"the body has more than {most} bytes",
+        problems=[Problem("too large", "body", f"at most {most} bytes")],
     )
     length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > MAX_BODY:
+    if length.isdecimal() and int(length) > most:
         raise refusal
     parts: list[bytes] = []
     total = 0
     async for part in request.stream():
         total += len(part)
-        if total > MAX_BODY:
+        if total > most:
             raise refusal
         parts.append(part)
     return b"".join(parts)
