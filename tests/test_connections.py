@@ -184,6 +184,37 @@ def test_a_file_may_take_its_time_as_long_as_it_comes(site: Served) -> None:
     assert took < 5, "it stopped coming"
 
 
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [("PUT /api/uploads/" + "0" * 64, 401), ("PUT /api/nowhere", 401), ("POST /import", 401),
+     ("GET /healthz", 200), ("POST /healthz", 413)],
+)  # fmt: skip
+def test_a_file_of_somebody_who_is_not_known_may_not(tmp_path: Path, asked: str, status: int) -> None:
+    head = f"{asked} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12000000\r\nSec-Fetch-Site: same-origin\r\n\r\n"
+    with served(tmp_path, http=Hasty, token=TOKEN) as site, connected(site) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(65536).startswith(f"HTTP/1.1 {status}".encode())
+        started = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() - started < 5:
+                connection.sendall(b"x" * 500)
+                time.sleep(0.1)
+        assert time.monotonic() - started < 3
+
+
+def test_who_is_answered_before_a_file_is_there_is_not_waited_for(site: Served) -> None:
+    """The gate lets the account in; the answer is out before a byte of the body is."""
+    with connected(site) as connection:
+        connection.sendall(b"PUT /api/nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12000000\r\n\r\n")
+        assert connection.recv(65536).startswith((b"HTTP/1.1 404", b"HTTP/1.1 413"))
+        started = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() - started < 5:
+                connection.sendall(b"x" * 500)
+                time.sleep(0.1)
+        assert time.monotonic() - started < 3
+
+
 def test_more_connections_than_there_may_be_are_told_so(site: Served, wait_until: Callable[..., None]) -> None:
     with contextlib.ExitStack() as stack:
         first = [stack.enter_context(connected(site)) for _ in range(Hasty.limits.connections)]

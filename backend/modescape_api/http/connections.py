@@ -12,15 +12,19 @@ import http
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_ASKER = "modescape.asker"
 
 
 @dataclass(frozen=True)
 class Limits:
     """head_seconds: until a request's head is there, from the connection or its first byte on; body_seconds: for a body
-    in whole, and of one that is sent in a long row of blocks (`PUT`, or announced as longer than `small_body`) for each
-    `progress` bytes; the same for a client to take what is sent to it; head_bytes: of a head, and of what is neither
-    head nor body: lengths of chunks, trailers; pipelined: requests that wait behind one that is being answered."""
+    in whole, and of one that is sent in a long row of blocks (`PUT`, or announced as longer than `small_body`) by
+    somebody who is known, until that one is answered, for each `progress` bytes; the same for a client to take what is
+    sent to it; head_bytes: of a head, and of what is neither head nor body: lengths of chunks, trailers; pipelined:
+    requests that wait behind one that is being answered."""
 
     head_seconds: float = 10.0
     body_seconds: float = 60.0
@@ -30,6 +34,19 @@ class Limits:
     headers: int = 128
     pipelined: int = 4
     connections: int = 512
+
+
+@dataclass
+class _Asker:
+    """What the application tells a connection of who has made a request."""
+
+    is_known: bool = False
+
+
+def is_known(scope: Scope) -> None:
+    """Who has made this request may come in: a long body of theirs may take its time."""
+    if _ASKER in scope:  # not where another server calls the application
+        scope[_ASKER].is_known = True
 
 
 class Protocol(HttpToolsProtocol):
@@ -44,6 +61,7 @@ class Protocol(HttpToolsProtocol):
         self._reads_head = True
         self._bare = self._came = 0  # bytes since a head was complete or some of a body came; bytes of the body
         self._wrong: int | None = None
+        self._asker = _Asker()
         self._is_deaf = False
         if len(self.connections) > self.limits.connections:
             self._refuse(503)
@@ -66,6 +84,10 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._bare > self.limits.head_bytes and not (self._is_deaf or self.transport.is_closing()):
             self._end(431)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._asker = self.scope[_ASKER] = _Asker()  # type: ignore[typeddict-unknown-key]
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -133,7 +155,8 @@ class Protocol(HttpToolsProtocol):
         self._wait(None)
 
     def _body_is_late(self, is_long: bool) -> None:
-        if self.flow.read_paused or (is_long and self._came >= self.limits.progress):
+        is_wanted = is_long and self._asker.is_known and not self.cycle.response_complete
+        if self.flow.read_paused or (is_wanted and self._came >= self.limits.progress):
             self._came = 0  # it is we who are slow, or it comes
             self._wait(self.limits.body_seconds, self._body_is_late, is_long)
         else:

@@ -23,7 +23,7 @@ from modescape.database import UNAVAILABLE
 from modescape.errors import ConfigurationError, NotFound, Problem
 from modescape.settings import Settings
 from modescape.store import Store
-from modescape_api.http import problems, replies
+from modescape_api.http import connections, problems, replies
 from modescape_api.http.asked import Asked
 from modescape_api.http.identity import BROWSER_COOKIE, COOKIE, SAFE, THEME_COOKIE, Who, unauthorised
 from modescape_api.http.proxies import split_host
@@ -215,6 +215,8 @@ class Guard:
         try:
             self._check(request)
             who = scope["modescape.who"] = await _who(request)
+            if who is not None:
+                connections.is_known(scope)
             if who is None and not _is_open(scope["path"]):
                 await _to_sign_in(request)(scope, receive, with_headers)
                 return
