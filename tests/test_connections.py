@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from serving import Served, served
 
@@ -19,7 +18,7 @@ TOKEN = "a-secret-of-many-characters"
 
 
 class Hasty(Protocol):
-    limits = Limits(head_seconds=0.4, body_seconds=0.8, progress=1000, small_body=10_000, connections=6)
+    limits = Limits(head_seconds=0.4, body_seconds=0.8, progress=1000, small_body=10_000)
 
 
 @pytest.fixture(scope="module")
@@ -215,21 +214,101 @@ def test_who_is_answered_before_a_file_is_there_is_not_waited_for(site: Served) 
         assert time.monotonic() - started < 3
 
 
-def test_more_connections_than_there_may_be_are_told_so(site: Served, wait_until: Callable[..., None]) -> None:
+class Crowded(Protocol):
+    """Time enough, and little room."""
+
+    limits = Limits(strangers=3, patience=0.5, connections=6, spare=2)
+
+
+def is_over(connection: socket.socket) -> bool:
+    """Whether the server has ended it, having said so; what it is sent meanwhile is left there."""
+    connection.settimeout(0.1)
+    try:
+        return connection.recv(65536, socket.MSG_PEEK).startswith(b"HTTP/1.1 503")
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def told(connection: socket.socket, headers: bytes = b"") -> bytes:
+    """The first line of the answer to a question."""
+    with contextlib.suppress(OSError):
+        connection.settimeout(20)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n")
+        return connection.recv(65536).split(b"\r\n")[0]
+    return b""
+
+
+@contextlib.contextmanager
+def crowd(site: Served, count: int, *, begun: bytes = b"G", of: str = "127.0.0.1") -> Iterator[list[socket.socket]]:
+    """Connections from one address that say the beginning of something, one after another."""
     with contextlib.ExitStack() as stack:
-        first = [stack.enter_context(connected(site)) for _ in range(Hasty.limits.connections)]
-        said, _ = rest(stack.enter_context(connected(site)))
-        assert not said or said.startswith(b"HTTP/1.1 503")
-        for connection in first:
-            connection.close()
+        found = []
+        for _ in range(count):
+            connection = socket.create_connection(("127.0.0.1", site.settings.port), 20, source_address=(of, 0))
+            found.append(stack.enter_context(connection))
+            connection.sendall(begun)
+            time.sleep(0.01)
+        yield found
 
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{site.url}/healthz", timeout=5).status_code == 200
-        except httpx.HTTPError:
-            return False
 
-    wait_until(answers, 10, "room again")
+def test_one_stranger_keeps_nobody_out(tmp_path: Path) -> None:
+    """Not even in a moment: of a crowd the one goes that has waited longest, and another's stays."""
+    with (
+        served(tmp_path, http=Crowded, token=TOKEN) as site,
+        crowd(site, 1, of="127.0.0.3") as first,
+        crowd(site, 40, of="127.0.0.2") as many,
+        crowd(site, 1, begun=b"", of="127.0.0.4") as late,
+        crowd(site, 1, begun=b"", of="127.0.0.2") as same,
+    ):
+        assert told(late[0]).endswith(b"200 OK")
+        assert told(same[0]).endswith(b"200 OK")
+        assert not is_over(first[0])
+        assert sum(not is_over(one) for one in many) <= Crowded.limits.connections + Crowded.limits.spare
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", HEAD + b"Content-Length: 5\r\nOrigin: http://localhost\r\n\r\n"])
+def test_a_stranger_has_a_few_connections_that_wait(tmp_path: Path, begun: bytes) -> None:
+    begun = begun.replace(b"/api/estimate", b"/signin")
+    with served(tmp_path, http=Crowded, token=TOKEN) as site, crowd(site, 4, begun=begun) as first:
+        assert not any(is_over(one) for one in first), "in a moment some more: browsers open several at once"
+        time.sleep(Crowded.limits.patience)
+        with crowd(site, 2, begun=begun) as more:
+            assert [is_over(one) for one in [*first, *more]] == [True, True, False, False, False, False]
+
+
+def test_who_is_known_keeps_a_place_and_the_machine_itself_has_some(tmp_path: Path) -> None:
+    stream = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + TOKEN.encode() + b"\r\n\r\n"
+    most = Crowded.limits.connections
+    with served(tmp_path, http=Crowded, token=TOKEN) as site, crowd(site, most, begun=stream) as streams:
+        for one in streams:
+            assert one.recv(65536).startswith(b"HTTP/1.1 200")
+        time.sleep(Crowded.limits.patience)
+        with crowd(site, 10) as _, crowd(site, 1, begun=b"") as last:
+            assert told(last[0]).endswith(b"200 OK")
+        with crowd(site, Crowded.limits.spare, begun=stream) as more:
+            for one in more:
+                assert one.recv(65536).startswith(b"HTTP/1.1 200")
+            with crowd(site, 1, begun=b"") as last:
+                assert told(last[0]).endswith(b"503 Service Unavailable") or is_over(last[0])
+        assert not any(is_over(one) for one in streams)
+
+
+def test_visitors_of_a_proxy_are_told_apart(tmp_path: Path) -> None:
+    def begun(address: str) -> bytes:
+        head = HEAD.replace(b"/api/estimate", b"/signin") + b"Content-Length: 5\r\nOrigin: http://localhost\r\n"
+        return head + f"X-Forwarded-For: 10.1.1.1, {address}\r\n\r\n".encode()
+
+    with (
+        served(tmp_path, http=Crowded, token=TOKEN, trusted_proxies="127.0.0.1") as site,
+        crowd(site, 1, begun=begun("10.0.0.1")) as first,
+        crowd(site, 20, begun=begun("10.0.0.2")) as many,
+        crowd(site, 1, begun=b"") as late,
+    ):
+        assert told(late[0], b"X-Forwarded-For: 10.0.0.3\r\n").endswith(b"200 OK")
+        assert not is_over(first[0])
+        assert sum(not is_over(one) for one in many) <= Crowded.limits.connections + Crowded.limits.spare
 
 
 def test_who_does_not_take_an_answer_is_let_go(

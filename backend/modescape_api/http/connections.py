@@ -1,19 +1,24 @@
 """What a connection may cost before anybody is known: time for a request's head and body, bytes of a head, and how
-many connections there may be.
+many connections there may be, of all and of one address.
 
 Uvicorn waits for ever for a request that has begun. This protocol, a small subclass of its own, does not: who is slower
-than `Limits` says is told so (408, 431, 503) and the connection ends. Bodies are counted by whoever reads them.
+than `Limits` says is told so (408, 431, 503) and the connection ends. Bodies are counted by whoever reads them. Where
+there are too many connections, the one that a stranger has left waiting longest gives way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import http
+import ipaddress
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from modescape import users
 
 _ASKER = "modescape.asker"
 
@@ -24,7 +29,9 @@ class Limits:
     in whole, and of one that is sent in a long row of blocks (`PUT`, or announced as longer than `small_body`) by
     somebody who is known, until that one is answered, for each `progress` bytes; the same for a client to take what is
     sent to it; head_bytes: of a head, and of what is neither head nor body: lengths of chunks, trailers; pipelined:
-    requests that wait behind one that is being answered."""
+    requests that wait behind one that is being answered; strangers: connections of an address that wait for its next
+    word, before the one that has waited longest gives way, if it has for `patience` seconds; connections: of all,
+    before the address that has most such ones gives one up; spare: beyond those, for this machine itself."""
 
     head_seconds: float = 10.0
     body_seconds: float = 60.0
@@ -33,20 +40,32 @@ class Limits:
     head_bytes: int = 65_536
     headers: int = 128
     pipelined: int = 4
+    strangers: int = 128
+    patience: float = 1.0
     connections: int = 512
+    spare: int = 8
 
 
 @dataclass
 class _Asker:
-    """What the application tells a connection of who has made a request."""
+    """What the application tells a connection of who has made a request. place: the address, as it is counted;
+    was_known: who has made one before it over the same connection."""
 
+    place: str
     is_known: bool = False
+    was_known: bool = False
 
 
 def is_known(scope: Scope) -> None:
-    """Who has made this request may come in: a long body of theirs may take its time."""
+    """Who has made this request may come in: a long body of theirs may take its time, and nobody takes their place."""
     if _ASKER in scope:  # not where another server calls the application
         scope[_ASKER].is_known = True
+
+
+def comes_from(scope: Scope, address: str) -> None:
+    """The address of the visitor for whom a proxy has made this request."""
+    if _ASKER in scope:
+        scope[_ASKER].place = users.of_address(address)
 
 
 class Protocol(HttpToolsProtocol):
@@ -61,9 +80,10 @@ class Protocol(HttpToolsProtocol):
         self._reads_head = True
         self._bare = self._came = 0  # bytes since a head was complete or some of a body came; bytes of the body
         self._wrong: int | None = None
-        self._asker = _Asker()
+        self._asker = _Asker(users.of_address(self.client[0] if self.client else ""))
+        self._since = self.loop.time()  # it waits for the client
         self._is_deaf = False
-        if len(self.connections) > self.limits.connections:
+        if not self._finds_room():
             self._refuse(503)
             return
         self._wait(self.limits.head_seconds, self._head_is_late)
@@ -72,6 +92,45 @@ class Protocol(HttpToolsProtocol):
         self._wait(None)
         self.resume_writing()
         super().connection_lost(exc)
+
+    # -- crowds --
+
+    def _finds_room(self) -> bool:
+        """Whether there is room for this connection, or has been made."""
+        if len(self.connections) <= min(self.limits.strangers, self.limits.connections):
+            return True
+        living = [one for one in self.connections if isinstance(one, Protocol) and not one.transport.is_closing()]
+        waiting = sorted((one for one in living if one is not self and one._waits), key=lambda one: one._since)
+        of_place = Counter(one._asker.place for one in waiting)
+        here = self._asker.place
+        if of_place[here] >= self.limits.strangers:
+            longest = next(one for one in waiting if one._asker.place == here)
+            if self.loop.time() - longest._since >= self.limits.patience:
+                longest._give_way()
+                return True
+        is_here = self.client is not None and ipaddress.ip_address(self.client[0]).is_loopback
+        if len(living) <= self.limits.connections + (self.limits.spare if is_here else 0):
+            return True
+        if not waiting:
+            return False
+        of_place[here] += 1 if of_place[here] else 0  # this one
+        most = max(of_place.values())
+        next(one for one in waiting if of_place[one._asker.place] == most)._give_way()
+        return True
+
+    @property
+    def _waits(self) -> bool:
+        """Whether it is a stranger's, whose turn it is."""
+        if self._asker.is_known or self._asker.was_known:
+            return False
+        cycle = self.cycle
+        return cycle is None or cycle.response_complete or cycle.more_body or self.flow.write_paused
+
+    def _give_way(self) -> None:
+        if self.flow.write_paused:
+            self.transport.abort()
+        else:
+            self._end(503)
 
     # -- the head --
 
@@ -87,7 +146,9 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._asker = self.scope[_ASKER] = _Asker()  # type: ignore[typeddict-unknown-key]
+        before = self._asker
+        self._asker = _Asker(before.place, was_known=before.was_known or before.is_known)
+        self.scope[_ASKER] = self._asker  # type: ignore[literal-required]
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -134,6 +195,7 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         if self.cycle.response_complete:
             self.cycle.body = bytearray()  # nobody reads it any more, and the connection may last
+        self._since = self.loop.time()
         super().on_response_complete()
         if self.pipeline:  # uvicorn reads on after each answer, however many requests wait
             self.flow.pause_reading()

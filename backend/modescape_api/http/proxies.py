@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modescape.errors import ConfigurationError
 from modescape.settings import Settings
+from modescape_api.http import connections
 
 _ROOT: ContextVar[str] = ContextVar("root", default="")
 _LINK = re.compile(r'\b((?:href|src|action|formaction|data-(?:api|src|events|plan|plotly))=")(/(?!/)[^"]*)')
@@ -102,6 +103,7 @@ class Front:
         scope[ADDRESS] = visitor[:64] or None
         if visitor:
             scope["client"] = (visitor[:64], 0)
+            connections.comes_from(scope, visitor[:64])
 
 
 class _Out:
