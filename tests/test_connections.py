@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from serving import Served, served
 
+from modescape.store.events import Events
 from modescape_api.http.connections import Limits, Protocol
 from modescape_api.resources import events
 
@@ -361,3 +363,39 @@ def test_streams_of_one_address_are_counted(
         stack.close()
         wait_until(lambda: site.app.state.site.hub.count("10.0.0.1") == 0, 20, "no stream of that address")
         assert opened(X_Forwarded_For="10.0.0.1") == 200
+
+
+def test_streams_that_begin_at_once_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each asks the database before its answer begins, and none may pass while another waits for that."""
+    monkeypatch.setattr(events, "MOST_STREAMS", 3)
+    asked = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with served(tmp_path) as site:
+        count = 12
+        together = threading.Barrier(count, timeout=5)
+        first_id = Events.first_id
+
+        def slow(events: Events) -> int:
+            found = first_id(events)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.wait(2)
+            return found
+
+        monkeypatch.setattr(Events, "first_id", slow)
+        with crowd(site, count, begun=asked) as connections:
+            said = sorted(one.recv(65536)[:12] for one in connections)
+    assert said == [b"HTTP/1.1 200"] * 3 + [b"HTTP/1.1 429"] * (count - 3)
+
+
+def test_of_ipv6_a_network_has_so_many_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "MOST_STREAMS", 2)
+    with served(tmp_path, trusted_proxies="127.0.0.1", token=TOKEN) as site:
+        asked = f"GET /api/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+        with contextlib.ExitStack() as stack:
+
+            def opened(address: str) -> bytes:
+                begun = f"{asked}X-Forwarded-For: {address}\r\n\r\n".encode()
+                [one] = stack.enter_context(crowd(site, 1, begun=begun))
+                return one.recv(65536)[9:12]
+
+            assert [opened(f"2001:db8:1:2:{i}::1") for i in range(3)] == [b"200", b"200", b"429"]
+            assert opened("2001:db8:1:3::1") == b"200"

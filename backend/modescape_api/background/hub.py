@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+from modescape import users
 from modescape.database import UNAVAILABLE
 from modescape.outage import DATABASE, LOOPS
 from modescape.store import Store
@@ -20,7 +21,7 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._listeners = 0
-        self._of: Counter[str | None] = Counter()  # by address
+        self._of: Counter[str | None] = Counter()  # streams by address
         self._awake = asyncio.Event()
         self._news = asyncio.Event()
         self.last = 0
@@ -49,13 +50,24 @@ class Hub:
             self._news = asyncio.Event()
 
     def count(self, address: str | None) -> int:
-        """How many listen from an address; 0 of one that is not known."""
-        return self._of[address] if address is not None else 0
+        """How many streams an address has, of IPv6 its network; 0 of one that is not known."""
+        return 0 if address is None else self._of[users.of_address(address)]
+
+    @contextlib.contextmanager
+    def counted(self, address: str | None) -> Iterator[None]:
+        """One stream more of an address, until the block ends."""
+        place = None if address is None else users.of_address(address)
+        self._of[place] += 1
+        try:
+            yield
+        finally:
+            self._of[place] -= 1
+            if not self._of[place]:
+                del self._of[place]
 
     @contextlib.asynccontextmanager
-    async def listening(self, address: str | None = None) -> AsyncIterator[None]:
+    async def listening(self) -> AsyncIterator[None]:
         self._listeners += 1
-        self._of[address] += 1
         try:  # from here on: a page that is left while its stream begins must not be counted for ever
             if not self._awake.is_set():
                 self.last = await asyncio.to_thread(self._store.events.last_id)
@@ -63,9 +75,6 @@ class Hub:
             yield
         finally:
             self._listeners -= 1
-            self._of[address] -= 1
-            if not self._of[address]:
-                del self._of[address]
             if self._listeners == 0:
                 self._awake.clear()
 

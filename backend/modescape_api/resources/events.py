@@ -14,6 +14,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from starlette.types import Receive, Scope, Send
 
 from modescape.database import UNAVAILABLE
 from modescape.outage import DATABASE
@@ -92,13 +93,24 @@ async def _answer(
         )
     if last_event_id is not None and (seen := _id_of(last_event_id)) is not None:
         after = seen
-    address = request.scope.get(ADDRESS)
-    if here.hub.count(address) >= MOST_STREAMS:
-        said = f"{MOST_STREAMS} streams of events are open to {address} already"
-        raise Refusal("too-many", said, headers={"retry-after": "5"})
     oldest = await asyncio.to_thread(here.store.events.first_id)  # before the answer begins: it may be a 503
-    stream = _stream(request, here, experiment_id, after, oldest, pings)
-    return EventSourceResponse(stream, headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"})
+    return _Counted(here, _stream(request, here, experiment_id, after, oldest, pings))
+
+
+class _Counted(EventSourceResponse):
+    """Asks whether its address may have one more, and counts it, without a wait between: many begin at once."""
+
+    def __init__(self, here: Site, stream: AsyncIterator[bytes]) -> None:
+        super().__init__(stream, headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"})
+        self._here = here
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        address = scope.get(ADDRESS)
+        if self._here.hub.count(address) >= MOST_STREAMS:
+            said = f"{MOST_STREAMS} streams of events are open to {address} already"
+            raise Refusal("too-many", said, headers={"retry-after": "5"})
+        with self._here.hub.counted(address):
+            await super().__call__(scope, receive, send)
 
 
 def _id_of(text: str) -> int | None:
@@ -127,7 +139,7 @@ async def _stream(
     """
     asked = time.monotonic()
     ping = format_sse_event(event="ping", data_str=f'{{"seconds":{PING_SECONDS}}}') if pings else KEEPALIVE_COMMENT
-    async with here.hub.listening(request.scope.get(ADDRESS)):
+    async with here.hub.listening():
         newest = here.hub.last
         if after is not None and after > newest:  # the page was made between two looks of the poller
             newest = await asyncio.to_thread(here.store.events.last_id)
