@@ -48,7 +48,9 @@ def _resident() -> int:
 def _card() -> Json:
     """Of the card that torch computes on, once it does; torch is not loaded for it."""
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+    if torch is None or getattr(torch.__spec__, "_initializing", False):  # another thread loads it just now
+        return {}
+    if not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return {}
     free, total = torch.cuda.mem_get_info()
     found: Json = {
