@@ -831,6 +831,40 @@ def test_a_stream_ends_when_who_opened_it_may_not_come_in_any_more(
         assert left < 40, "and then ends"
 
 
+def test_every_attempt_to_sign_in_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "modescape.access")
+
+    def logged() -> list[str]:
+        found = [f"{one.levelname} {one.getMessage()}" for one in caplog.records if one.name == "modescape.access"]
+        caplog.clear()
+        return found
+
+    with served(tmp_path, token=TOKEN) as site, site.visitor() as client:
+        add_users(site.laboratory.store)
+        wrong = {"name": "bob", "password": "wrong password"}
+        for _ in range(users.FREE_FAILURES["user"]):
+            client.post("/signin", data=wrong)
+        assert logged() == ["WARNING a wrong password for 'bob' from 127.0.0.1"] * users.FREE_FAILURES["user"]
+        assert client.post("/signin", data=wrong).status_code == 429
+        [line] = logged()
+        assert line.startswith("WARNING a password for 'bob' from 127.0.0.1 was not looked at: too many attempts")
+        for _ in range(users.FREE_FAILURES["user"] + 1):
+            status = client.post("/signin", data={"name": "hunter2 hunter2", "password": "x"}).status_code
+        assert status == 429
+        lines = logged()
+        assert all("a name that nobody has" in line for line in lines)
+        assert "hunter2" not in "".join(lines)
+        client.post("/signin", data={"name": "carol", "password": PASSWORDS["carol"]})
+        assert logged() == ["INFO 'carol' signed in from 127.0.0.1 by password"]
+        client.post("/signin", data={"token": "modescape_" + "x" * 43})
+        client.get("/signin?code=wrong")
+        assert logged() == ["WARNING a wrong token from 127.0.0.1", "WARNING a wrong code from 127.0.0.1"]
+        for _ in range(30):
+            status = client.post("/signin", data={"token": "wrong"}).status_code
+        assert status == 429
+        assert any("a token from 127.0.0.1 was not looked at: too many attempts" in line for line in logged())
+
+
 def test_attempts_are_limited_by_user_and_told_and_forgiven(tmp_path: Path) -> None:
     with served(tmp_path, token=TOKEN) as site, site.visitor() as client:
         store = site.laboratory.store

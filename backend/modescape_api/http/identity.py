@@ -177,6 +177,16 @@ class Doorkeeper:
 
     async def by_token(self, given: str, address: str) -> Shown | None:
         """Whose token it is: a user's, or the server's own. Raises Refusal (429) where that could be guessed."""
+        try:
+            shown = await self._by_token(given, address)
+        except Refusal as refusal:
+            log.warning("a token from %s was not looked at: %s", address or "this machine", refusal)
+            raise
+        if shown is None:
+            log.warning("a wrong token from %s", address or "this machine")
+        return shown
+
+    async def _by_token(self, given: str, address: str) -> Shown | None:
         if given.startswith(users.TOKEN_PREFIX):  # nobody guesses 256 bits: these need no limit
             found = await anyio.to_thread.run_sync(self._store.users.by_token, users.digest(given))
             if found is None:
@@ -192,7 +202,6 @@ class Doorkeeper:
         where = users.of_address(address)
         await self._attempt([where])
         if not users.same(given, self.server_token):
-            log.warning("a wrong token from %s", address or "this machine")
             return None
         await anyio.to_thread.run_sync(self._store.users.succeeded, [where])
         return Shown(actor_of(None, address), SERVER_TOKEN)
@@ -200,6 +209,8 @@ class Doorkeeper:
     async def by_code(self, given: str, address: str) -> Shown | None:
         """Whoever opens an address that was made to sign in once (`modescape users link`); 256 bits, too."""
         held = await anyio.to_thread.run_sync(self._store.users.take_code, users.digest(given))
+        if not held:
+            log.warning("a wrong code from %s", address or "this machine")
         return Shown(actor_of(None, address), HOME_KEY) if held else None
 
     async def by_password(self, request: Request, name: str, password: str) -> Shown | None:
@@ -207,16 +218,21 @@ class Doorkeeper:
         browser in which that user has signed in before, what others do counts for nothing."""
         address, keys = address_of(request), await self._counted(request, name)
         is_known = len(keys) == 1
-        if self._one_password.statistics().tasks_waiting >= MOST_WAITING and not is_known:
-            raise _later(2)
-        await self._attempt(keys)
+        try:
+            if self._one_password.statistics().tasks_waiting >= MOST_WAITING and not is_known:
+                raise _later(2)
+            await self._attempt(keys)
+        except Refusal as refusal:
+            row = await anyio.to_thread.run_sync(self._store.users.with_password, name)
+            where = address or "this machine"
+            log.warning("a password for %s from %s was not looked at: %s", _called(row), where, refusal)
+            raise
         row = await anyio.to_thread.run_sync(self._store.users.with_password, name)
         async with self._one_password:
             kept = None if row is None else row.password
             holds = await anyio.to_thread.run_sync(users.password_holds, password, kept)
         if row is None or not holds:
-            who = repr(row.name) if row is not None else "a name that nobody has"
-            log.warning("a wrong password for %s from %s", who, address or "this machine")
+            log.warning("a wrong password for %s from %s", _called(row), address or "this machine")
             return None
         await anyio.to_thread.run_sync(self._store.users.succeeded, keys)
         return Shown(actor_of(row, address), PASSWORD, row)
@@ -252,6 +268,11 @@ class Doorkeeper:
         if self._settings.open:
             return client is not None and _is_loopback(client[0])
         return neighbours.owner(_pair(client), _pair(server)) == os.getuid()
+
+
+def _called(row: User | None) -> str:
+    """As the log tells whose password was tried: what was typed as a name may be one."""
+    return "a name that nobody has" if row is None else repr(row.name)
 
 
 def _later(seconds: float) -> Refusal:
@@ -305,6 +326,7 @@ def begin(request: Request, answer: Response, store: Store, shown: Shown) -> Non
         users.digest(secret), shown.user, shown.secret, address_of(request), token=shown.token,
         before=None if before is None else users.digest(before),
     )  # fmt: skip
+    log.info("%r signed in from %s by %s", shown.actor.name, address_of(request) or "this machine", shown.secret)
     secure = request.url.scheme == "https"
     answer.set_cookie(
         COOKIE, secret, int(users.SESSION.total_seconds()), httponly=True, samesite="lax", secure=secure
