@@ -108,6 +108,41 @@ def test_what_is_public(address: str, public: bool) -> None:
     assert notices.is_public(ipaddress.ip_address(address)) == public
 
 
+# iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry, every block that is in them
+SPECIAL = [
+    "0.0.0.0/8", "0.0.0.0/32", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+    "192.0.0.0/24", "192.0.0.0/29", "192.0.0.8/32", "192.0.0.9/32", "192.0.0.10/32", "192.0.0.170/32",
+    "192.0.0.171/32", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.88.99.2/32",
+    "192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
+    "255.255.255.255/32", "::1/128", "::/128", "::ffff:0:0/112", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64",
+    "100:0:0:1::/64", "2001::/23", "2001::/32", "2001:1::1/128", "2001:1::2/128", "2001:1::3/128", "2001:2::/48",
+    "2001:3::/32", "2001:4:112::/48", "2001:10::/28", "2001:20::/28", "2001:30::/28", "2001:db8::/32", "2002::/16",
+    "2620:4f:8000::/48", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "ff00::/8", "224.0.0.0/4",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("block", SPECIAL)
+def test_no_block_with_a_special_purpose_is_public(block: str) -> None:
+    network = ipaddress.ip_network(block)
+    for place in (0, network.num_addresses // 2, network.num_addresses - 1):
+        assert not notices.is_public(network[place]), network[place]
+        if network.version == 4:
+            assert not notices.is_public(ipaddress.ip_address(f"::ffff:{network[place]}"))
+
+
+@pytest.mark.parametrize("address", ["4000::1", "1fff::1", "e000::1", "::1:0:0:0:0"])
+def test_of_ipv6_what_nobody_was_given_is_not_public(address: str) -> None:
+    assert not notices.is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1", "192.0.1.1", "192.1.0.1", "198.20.0.1", "203.0.112.1", "2001:4860:4860::8888", "2001:200::1",
+                "2a00:1450:4001::1", "3ffe:ffff::1", "2620:4f:8001::1"],
+)  # fmt: skip
+def test_addresses_beside_those_are_public(address: str) -> None:
+    assert notices.is_public(ipaddress.ip_address(address))
+
+
 def test_a_name_that_leads_to_a_neighbour_is_not_sent_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it led elsewhere when the address was added."""
     told: list[Any] = [

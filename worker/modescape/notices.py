@@ -37,9 +37,15 @@ WAITS = tuple(
 )  # after each failure; then no more
 SECONDS = 20.0  # for a whole message, however slowly its server takes it
 _STEP_SECONDS = 10.0  # until a server is there, and for each word of a mail server
-# Translated to IPv4, which may be anything; local by older rules; and where a cloud keeps its machines' secrets.
-_NOT_PUBLIC = [ipaddress.ip_network(one) for one in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "fec0::/10",
-                                                     "168.63.129.16/32")]  # fmt: skip
+# IANA's special-purpose registries, whole blocks of them: Python knows some, each version others. Of IPv6 what lies
+# outside of the one block that is given out is nobody's. 168.63.129.16 is where a cloud keeps its machines' secrets.
+_GIVEN_OUT = ipaddress.ip_network("2000::/3")
+_NOT_PUBLIC = [ipaddress.ip_network(one) for one in (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32", "169.254.0.0/16", "172.16.0.0/12",
+    "192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16",
+    "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+    "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20",
+)]  # fmt: skip
 
 
 class NotTaken(ModescapeError):
@@ -89,7 +95,7 @@ def is_public(found: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped is not None:
             return is_public(found.ipv4_mapped)
-        if found.sixtofour is not None or found.teredo is not None:
+        if found not in _GIVEN_OUT:
             return False
     if any(found in network for network in _NOT_PUBLIC if network.version == found.version):
         return False
