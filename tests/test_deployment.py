@@ -60,6 +60,18 @@ def test_the_example_for_kubernetes_keeps_to_the_published_schemas(version: str)
         kubernetes_validate.validate(one, version, strict=True)
 
 
+def test_policies_of_kubernetes_let_in_who_is_named() -> None:
+    """A rule without `from` admits every pod of the cluster."""
+    policies = [one["spec"] for one in KUBERNETES["items"] if one["kind"] == "NetworkPolicy"]
+    rules = [rule for policy in policies for rule in policy["ingress"]]
+    assert rules
+    for rule in rules:
+        assert rule["from"]
+        assert rule["ports"]
+        for one in rule["from"]:
+            assert any(one[kind].get("matchLabels") for kind in ("namespaceSelector", "podSelector") if kind in one)
+
+
 def test_containers_write_nothing_but_volumes_and_gain_no_rights() -> None:
     for name, service in COMPOSE["services"].items():
         assert service["read_only"] is True, name
