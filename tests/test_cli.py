@@ -98,6 +98,36 @@ def test_the_exported_spec_runs_again_without_computing_anything(home: Path, exp
     assert computed == []
 
 
+class Ended(io.StringIO):
+    """A terminal at which somebody has typed Ctrl-D."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [("purge", "quickstart"), ("migrate", "--to", "base"), ("users", "add", "bob"), ("users", "password", "ada")],
+)
+@pytest.mark.parametrize("kind", [io.StringIO, Ended])
+def test_a_command_that_nobody_answers_says_so(tmp_path: Path, asked: tuple[str, ...], kind: type[io.StringIO]) -> None:
+    assert modescape(tmp_path, "launch", "quickstart", "--name", "quickstart").returncode == 0
+    added = modescape(tmp_path, "users", "add", "ada", "--admin", "--password-stdin", given="correct horse\n")
+    assert added.returncode == 0, added.stderr
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        patch.dict(os.environ, MODESCAPE_HOME=str(tmp_path)), patch("sys.stdin", kind()),
+        patch("getpass.getpass", side_effect=EOFError), redirect_stdout(out), redirect_stderr(err),
+    ):  # fmt: skip
+        status = main(asked)
+    assert status == 1
+    assert err.getvalue().startswith("modescape: ")
+    laboratory = Laboratory(Settings(home=tmp_path))
+    assert laboratory.store.experiments.get("quickstart")
+    assert [one.name for one in laboratory.store.users.all()] == ["ada"]
+    laboratory.store.close()
+
+
 @pytest.mark.slow
 def test_verify_finds_a_changed_file_and_purge_frees_bytes(home: Path, tmp_path: Path) -> None:
     assert modescape(home, "verify").returncode == 0

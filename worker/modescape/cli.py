@@ -59,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except EOFError:  # it asks, and standard input is at its end: nothing is done without an answer
+        print("modescape: nobody answers, and nothing was done; --help says how to answer beforehand", file=sys.stderr)
+        return 1
     except Exception as error:
         from modescape.database import no_room
 
