@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -13,7 +14,7 @@ import pytest
 from serving import Served, served
 
 from modescape.store.events import Events
-from modescape_api.http.connections import Limits, Protocol
+from modescape_api.http.connections import Limits, Protocol, saying_little
 from modescape_api.resources import events
 
 TOKEN = "a-secret-of-many-characters"
@@ -128,6 +129,18 @@ def test_who_asks_on_without_waiting_is_answered_a_few_times(site: Served, asked
     assert said.count(b"HTTP/1.1 ") <= most
     assert said.count(b"connection: close") <= 1
     assert took < 5
+
+
+def test_strangers_write_a_line_a_minute_into_the_log(site: Served, caplog: pytest.LogCaptureFixture) -> None:
+    with saying_little():
+        for sent in [b"no request\r\n\r\n", 200 * ASKED] * 10:
+            with connected(site) as connection, contextlib.suppress(OSError):
+                connection.sendall(sent)
+                rest(connection)
+        logging.getLogger("uvicorn.error").error("what fails here")
+    assert [one.getMessage() for one in caplog.records if one.name == "uvicorn.error"] == [
+        "Invalid HTTP request received.", "what fails here"
+    ]  # fmt: skip
 
 
 def test_as_many_requests_wait_as_may_however_long_one_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

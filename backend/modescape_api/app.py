@@ -185,7 +185,8 @@ def serve(settings: Settings) -> None:
             log_config=None,
         )
     )
-    server.run(sockets=_both_families(settings) if settings.host == "::" else None)
+    with connections.saying_little():
+        server.run(sockets=_both_families(settings) if settings.host == "::" else None)
     if not server.started:
         raise SystemExit(3)
 

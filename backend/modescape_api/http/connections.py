@@ -9,9 +9,12 @@ there are too many connections, the one that a stranger has left waiting longest
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http
 import ipaddress
+import logging
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +22,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from modescape import users
+from modescape.outage import OnceAMinute
 
 _ASKER = "modescape.asker"
 
@@ -66,6 +70,24 @@ def comes_from(scope: Scope, address: str) -> None:
     """The address of the visitor for whom a proxy has made this request."""
     if _ASKER in scope:
         scope[_ASKER].place = users.of_address(address)
+
+
+class _OfStrangers(OnceAMinute):
+    """Uvicorn warns of each request that is none; what fails here it calls an error."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno != logging.WARNING or super().filter(record)
+
+
+@contextlib.contextmanager
+def saying_little() -> Iterator[None]:
+    """Until the block ends strangers write a line a minute into the log, not one for each of their requests."""
+    log, seldom = logging.getLogger("uvicorn.error"), _OfStrangers()
+    log.addFilter(seldom)
+    try:
+        yield
+    finally:
+        log.removeFilter(seldom)
 
 
 class Protocol(HttpToolsProtocol):
