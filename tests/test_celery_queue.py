@@ -385,6 +385,73 @@ def test_no_message_stops_a_worker(either: House, tmp_path: Path, wait_until) ->
     assert said().count("dropped a message") == len(foreign), "each once"
 
 
+UNREAD = {"garbage": b"garbage", "null": b"null", "list": b"[]", "UTF-16": b"\xff\xfe", "number": b"1",
+          "no message": b'[1, 2, 3]', "no text": b'[{"body": 1}, "cpu", "cpu"]'}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_no_key_that_kombu_may_have_left_in_redis_stops_a_worker(
+    tmp_path: Path, sqlite_url: str, redis_server, wait_until
+) -> None:
+    """It keeps there what was taken and not done, and reads it again at every start."""
+    made = house(tmp_path, sqlite_url, redis_server.url)
+    kept = ("unacked", "unacked_index", "unacked_mutex")
+    with redis.Redis.from_url(redis_server.url) as client:
+        try:
+            for number, name in enumerate(("content", "no hash", "kind")):
+                client.delete(*kept)
+                if name == "content":
+                    client.hset("unacked", mapping=UNREAD)
+                    client.zadd("unacked_index", dict.fromkeys(UNREAD, 1))
+                elif name == "no hash":
+                    client.zadd("unacked_index", dict.fromkeys(UNREAD, 1))
+                    client.set("unacked", "x")
+                else:
+                    client.set("unacked_index", "x")
+                    client.rpush("unacked_mutex", "x")
+                made.start(name)
+                experiment = made.launch(chains(1, steps=5 + number))
+                wait_until(lambda: made.has_ended(experiment), 60, f"work beside {name}")  # noqa: B023
+                said = (made.logs / f"{name}.log").read_text()
+                assert made.workers[name].poll() is None, said
+                assert "Traceback" not in said
+                assert "econnect" not in said
+                made.kill(name)
+        finally:
+            client.delete(*kept)
+            made.close()
+
+
+@pytest.mark.slow
+def test_a_worker_that_only_cannot_hear_looks_by_itself(
+    tmp_path: Path, sqlite_url: str, redis_server, wait_until
+) -> None:
+    """Whoever launches rings, and all is well there: it is not taken for a broker that is away."""
+    made = house(tmp_path, sqlite_url, redis_server.url)
+    with redis.Redis.from_url(redis_server.url) as client:
+        try:
+            made.start("a")
+            first = made.launch(chains(1, steps=5))
+            wait_until(lambda: made.has_ended(first), 60, "work with the bell")
+            client.execute_command("ACL", "SETUSER", "default", "-brpop")
+            client.client_kill_filter(_type="normal", skipme=True)
+            second = made.launch(chains(2, steps=5))
+            wait_until(lambda: made.has_ended(second), 90, "work that nobody hears of")
+
+            def said() -> str:
+                return made.store.workers.heard_of("a", lease_seconds=LEASE_SECONDS)[1]
+
+            wait_until(lambda: "does not hear its queue" in said(), 30, "its word of it")
+            client.execute_command("ACL", "SETUSER", "default", "+brpop")
+            third = made.launch(chains(1, steps=6))
+            wait_until(lambda: made.has_ended(third), 60, "work with the bell again")
+            wait_until(lambda: said() == "a waits for work", 30, "its word of that")
+            assert made.workers["a"].poll() is None
+        finally:
+            client.execute_command("ACL", "SETUSER", "default", "+brpop")
+            made.close()
+
+
 @pytest.mark.slow
 def test_a_redis_that_refuses_stops_no_worker(tmp_path: Path, sqlite_url: str, redis_server, wait_until) -> None:
     """A replica after a fail-over, and a key that somebody has written as no list."""

@@ -61,6 +61,7 @@ REDIS = "kombu.transport.redis"
 LONGEST = 65_536  # bytes of a message
 NOTIFY_SECONDS = 3.0  # for the wake-ups of one launch, or for another thread's to be through
 RESTED = "MODESCAPE_RESTED_MACHINE"  # what a worker that begins afresh knows of its machine, without looking
+DEAF_SECONDS = 10.0  # without a word from a queue, which is asked every second, after which a worker looks by itself
 PAUSES = (5.0, 30.0)  # seconds a broker that did not answer is left alone: at first, and at most
 
 
@@ -105,8 +106,34 @@ def _stage_of(raw: bytes) -> str:
     return stage_id
 
 
+class _Hearing:
+    """Whether this process hears its queue: something comes out of it, or that it is empty."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+
+    def begin(self) -> None:
+        if self._last is None:
+            self._last = time.monotonic()
+
+    def hears(self) -> None:
+        self._last = time.monotonic()
+
+    @property
+    def is_deaf(self) -> bool:
+        """Of a broker that is neither Redis nor a folder nobody can tell."""
+        return self._last is not None and time.monotonic() - self._last > DEAF_SECONDS
+
+
+HEARING = _Hearing()
+
+
 class _Bell:
     """What a channel is here: each queue has an exchange of its name, and nothing has to be looked up for that."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        HEARING.begin()
+        super().__init__(*args, **kwargs)
 
     def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
         return [(exchange, "", exchange)]
@@ -126,6 +153,7 @@ class _FolderChannel(_Bell, filesystem.Channel):
         (folder / name).rename(folder / f"{name}.{queue}.msg")
 
     def _get(self, queue: str, timeout: float | None = None) -> Json:
+        HEARING.hears()
         for file in sorted(Path(self.data_folder_in).glob(f"*.{queue}.msg")):
             if file.name.partition(".")[2] != f"{queue}.msg" or not file.is_file():
                 continue
@@ -157,6 +185,7 @@ def _redis_transport() -> type:
 
         def _heard(self, answer: Sequence[bytes] | None, **_: object) -> tuple[bytes, bytes] | None:
             """None: the queue was empty, as far as Celery is told."""
+            HEARING.hears()
             if not answer:
                 return None
             key, raw = answer
@@ -218,9 +247,7 @@ def _transport_options(broker: str, home: Path) -> dict[str, Any]:
     if not broker.startswith("filesystem"):
         keepalive = {} if broker.startswith("redis+socket") else {"socket_keepalive": True}
         return {
-            "visibility_timeout": 24 * 3600,  # longer than any stage; a repeat does no harm anyway
-            "unacked_restore_interval": 30,
-            "unacked_restore_throttle": 1,
+            "ack_emulation": False,  # a wake-up that is lost is rung again; no list of them, which anybody may damage
             "health_check_interval": 30,
             "socket_connect_timeout": BROKER_SECONDS,
             "socket_timeout": BROKER_SECONDS,  # without it a broker that hangs holds whoever asks it for ever
@@ -305,8 +332,8 @@ def dispatch(
 class _Reaper:
     """A thread of every worker that says the worker lives, frees what dead ones held, and rings again.
 
-    work: what a wake-up would make this worker do; called in a thread of its own while the broker is silent, or a disk
-    has no room; idle: called at every round.
+    work: what a wake-up would make this worker do; called in a thread of its own while the broker is silent or not
+    heard, or a disk has no room; idle: called at every round.
     """
 
     def __init__(self, executor: Executor, work: Callable[[], None], idle: Callable[[], None]) -> None:
@@ -367,7 +394,8 @@ class _Reaper:
     def _tell_of_itself(self) -> None:
         executor, current = self._executor, self._executor.current
         stage_id = current[0].lease.stage.id if current else None
-        executor.store.workers.seen(executor.name, stage_id=stage_id, readings=self._reader.read())
+        deaf = {"hears_queue": False} if HEARING.is_deaf and not current else {}  # while at work it does not ask
+        executor.store.workers.seen(executor.name, stage_id=stage_id, readings=self._reader.read() | deaf)
 
     def _free(self) -> None:
         if self._was_away:  # all workers are silent until they have had time to speak
@@ -377,7 +405,8 @@ class _Reaper:
 
     def _look(self) -> None:
         settings = self._executor.settings
-        if not (self._executor.lacks_room or notifier_of(settings.broker, settings.home).is_silent):
+        is_silent = HEARING.is_deaf or notifier_of(settings.broker, settings.home).is_silent
+        if not (self._executor.lacks_room or is_silent):
             return  # somebody rings; nobody does when there is room again
         if not self._executor.current and (self._working is None or not self._working.is_alive()):
             self._working = threading.Thread(target=self._work, name="without a bell", daemon=True)
@@ -435,6 +464,8 @@ def worker_main(
                 executor.drain()
         except UNAVAILABLE as error:
             DATABASE.away(error)
+        finally:
+            HEARING.hears()  # the queue was not asked meanwhile
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
     def run_stage(stage_id: str) -> None:  # whose turn it is by now, the store says

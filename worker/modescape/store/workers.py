@@ -81,6 +81,8 @@ class Workers(Subject):
                 said.append((False, f"{row.name} has stopped"))
             elif silent > 2 * lease_seconds:
                 said.append((False, f"{row.name} has not been heard of for {silent:.0f} s"))
+            elif not row.readings.get("hears_queue", True):
+                said.append((True, f"{row.name} looks for work by itself, for it does not hear its queue"))
             else:
                 said.append((True, f"{row.name} is at work" if row.stage_id else f"{row.name} waits for work"))
         return all(answers for answers, _ in said), "; ".join(words for _, words in said)
