@@ -61,7 +61,7 @@ def rows_of(settings: Settings) -> Rows:
 
 def lived_in(lab: Laboratory) -> None:
     """A bit of everything: done, half done, archived, users, what somebody did, odd texts and numbers."""
-    finished(lab, "done", notes="two\nlines, “quoted”, \\u0000, 李")
+    done = finished(lab, "done", notes="two\nlines, “quoted”, \\u0000, 李")
     with acting(Actor("bob", UserRole.RESEARCHER, "192.0.2.7")):
         half = lab.create(SPEC, name="half", tags=["a", "c"])
         lab.store.leases.claim("w0", experiment_id=half.id)
@@ -74,7 +74,7 @@ def lived_in(lab: Laboratory) -> None:
     lab.store.users.new_code()
     lab.store.users.remove("vera")
     lab.store.workers.register("w0", device="cpu", numerics="test", queue="cpu", pid=1)
-    lab.store.results.put_selection(half.id, [0, 2])
+    lab.store.results.put_selection(done.id, [0, 2])
 
 
 @pytest.fixture

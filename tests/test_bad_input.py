@@ -509,12 +509,12 @@ def test_wrong_figure_parameters(client: httpx.Client, site: Served) -> None:
             ("arrays=xml", "arrays"),
             ("split=train", "split"),
             ("shoe=5", "shoe"),
-            ("format=pdf", "format"),
+            ("format=bmp", "format"),
         ):
             refused(client.get(f"{base}/figures/plane?{query}"), field)
         for address in (
             "figures/nothing.json",
-            "figures/plane.pdf",
+            "figures/plane.bmp",
             "matrices/nothing.npy",
             "runs/7/checkpoints",
             "runs/0/series/train/mood",

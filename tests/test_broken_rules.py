@@ -600,6 +600,7 @@ PICTURES: Wrong = {
     "a table with a head": ("", {"call": tableless}),
     "its legend names": ("", {"call": collected(legend=(Legend("x", "X", "no-such-look"),))}),
     "In every theme": ("", {"draw": drawn(lambda picture: picture.update_layout(height=77))}),
+    "Where it can be laid": ("", {"lay": lambda data: replace(PLANE.lay(data), axes=())}),
     "As JSON": ("", {"draw": drawn(lambda picture: picture.add_scatter(y=[1.0, float("inf")]))}),
     "Asked again": ("", {"tell": moody}),
     "A card reserves": ("", {"card": 78}),

@@ -58,6 +58,11 @@ class Askable(Protocol):
     def find(self, name: str) -> Asking | None: ...
 
 
+def is_text(text: str) -> bool:
+    """Whether it can be compared with what databases hold: no control characters, no half of a letter."""
+    return not any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in text)
+
+
 class Values:
     """Reads them; what is wrong is collected in `problems`."""
 
@@ -86,7 +91,7 @@ class Values:
         return text.lower() in ("true", "1")
 
     def text(self, key: str, text: str) -> str:
-        if len(text) > MAX_TEXT or any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in text):
+        if len(text) > MAX_TEXT or not is_text(text):
             self.wrong(key, "is too long or has control characters", f"text of at most {MAX_TEXT} characters")
             return ""
         return text

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from modescape import names, searching, stored_values
-from modescape.askable import MAX_TEXT, Askable, Asking, Values, say
+from modescape.askable import MAX_TEXT, Askable, Asking, Values, is_text, say
 from modescape.claims import CLAIMS
 from modescape.columns import EXPERIMENTS, Kind
 from modescape.errors import Problem
@@ -79,8 +79,9 @@ class Line:
         """The condition of a part and its words; None, and a problem, where it is not understood."""
         match part:
             case searching.Text(text=text):
-                if len(text) > MAX_TEXT:
-                    self._fault(part, "is too long", f"text of at most {MAX_TEXT} characters")
+                if len(text) > MAX_TEXT or not is_text(text):
+                    why = "is too long or has control characters"
+                    self._fault(part, why, f"text of at most {MAX_TEXT} characters")
                     return None
                 return Condition("text", "contains", text), f"text contains “{text}”"
             case searching.Not(part=inside):
