@@ -296,7 +296,7 @@ def test_the_figure_gives_every_measure_of_every_group_by_size() -> None:
     assert "an ensemble of 2 75.0 %" in told(data).summary
     assert "not a standard error" in told(data).caption
     assert "M = 1-2 samples" in told(data).caption
-    costs = ["1, 1", "1, 2"]  # epochs and forward passes of one run, in runs
+    costs = ["1×, 1×", "1×, 2×"]  # epochs and forward passes of one run, in runs
     assert [line.values for line in told(data).notes.lines] == [("87.5 → 75.0", ".250 → .200", cost) for cost in costs]
     assert "endlessly many such members, from the distances of pairs: .150 (optima)" in told(data).notes.text[1]
     assert told(data).notes.text[-1].startswith("Checked: ")
