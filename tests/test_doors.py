@@ -1074,7 +1074,7 @@ def test_of_one_member_is_said_what_is_known_and_that_it_cannot_be_compared(shar
     page = " ".join(html.unescape(re.sub("<[^>]+>", " ", shared.client.get(f"/experiments/{slug}").text)).split())
     right = f"right on {100 * float(np.mean(member(0).argmax(-1) == truth())):.2f}"
     assert re.search(rf"One member, {right}\s% of the test images\.", page)
-    assert re.search(rf"One member alone is compared with nothing; it is {right}\s% of the test images\.", page)
+    assert page.count("One member alone is compared with nothing.") == 1
     assert "needs 3 or more members" in page
     for name in ("tsne-trajectories", "similarity-runs"):
         answer = shared.client.get(f"/api/experiments/{slug}/figures/{name}.json")
