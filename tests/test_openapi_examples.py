@@ -127,7 +127,8 @@ def unlike(example: Json, real: list[Json], place: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("examples") / "home"
-    with served(opened(Path(__file__).parent / "saved", home).home, data_roots=str(home)) as running:
+    saved = opened(Path(__file__).parent / "saved", home).home
+    with served(saved, data_roots=str(home), notify_hosts="127.0.0.1") as running:
         yield running
 
 
@@ -297,7 +298,7 @@ def _written(client: httpx.Client) -> dict[str, list[Json]]:
 
 def _told(client: httpx.Client) -> dict[str, list[Json]]:
     """An address, and a message to try it."""
-    made = client.post("/api/recipients", json={"address": "https://192.88.99.1/"}).json()
+    made = client.post("/api/recipients", json={"address": "https://127.0.0.1:9/"}).json()
     return {
         "recipient": [made],
         "recipients": [client.get("/api/recipients").json()],
