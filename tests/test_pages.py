@@ -621,7 +621,7 @@ def test_the_page_answers_the_query_string_of_the_api(launched: str, site: Serve
         for query in ("status=succeeded", "dataset=digits&runs__gte=2&sort=name", "method=random", "q=tiny"):
             asked = client.get(f"/api/experiments?{query}", headers={"accept": "application/json"}).json()
             page = client.get(f"/?{query}").text
-            shown = re.findall(r'name="ref" value="([^"]+)"', page)
+            shown = re.findall(r'name="ref" id="row-([^"]+)"', page)
             assert shown == [item["slug"] for item in asked["items"]], query
         ignored = client.get("/?nonsense=1&sort=sideways")
         assert ignored.status_code == 200

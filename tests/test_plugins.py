@@ -169,9 +169,9 @@ from modescape.plan import prepare
 from modescape.stages.keys import _digest, _taken
 from modescape.stages.stage import Task
 prepared = prepare(SPEC, ())
-planned = {(one.kind, one.key): one for one in prepared.plan.stages}
+planned = {(one.kind, one.key): (place, one) for place, one in enumerate(prepared.plan.stages)}
 keys = {}
-for name, one in planned.items():
+for name, (_, one) in planned.items():
     needs = [(need[0], keys[need]) for need in _taken(prepared.spec, one, planned)]
     keys[name] = _digest(Task.of(one, prepared.spec), needs, "numerics")
 print(json.dumps({"/".join(name): key for name, key in keys.items()}))
