@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,7 +50,7 @@ DAY, YEAR = 86_400.0, 365.25 * 86_400.0
 READ = (
     "/", "/experiments/{}", "/experiments/{}?tab=functions", "/workers", "/api/experiments/{}",
     "/api/experiments/{}/figures/plane.json", "/api/experiments/{}/figures/similarity-runs.csv",
-    "/api/experiments/{}/provenance", "/api/events?after=0", "/api/experiments?limit=50&sort=-accuracy",
+    "/api/experiments/{}/runs", "/api/events?after=0", "/api/experiments?limit=50&sort=-accuracy",
 )  # fmt: skip
 
 
@@ -133,7 +134,8 @@ class Laboratory:
     def ask(self, method: str, path: str, **more: Any) -> Any:
         answer = self._client.request(method, path, **more)
         if answer.status_code >= 400:
-            said = f"{answer.status_code} {method} {path.split('?')[0]}"
+            where = re.sub(r"small-\d+", "{}", path)
+            said = f"{answer.status_code} {method} {where}"
             self.odd[said] = self.odd.get(said, 0) + 1
         return answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
 

@@ -207,7 +207,7 @@ def test_losses_have_twins_after_a_temperature_of_each_prediction_fitted_to_clea
                 ]
                 assert stored == pytest.approx(expected, rel=1e-5), (size, intensity, metric)
     shown = collect("shift", done, panel="nll")
-    assert told(shown).notes.head == ("Intensity 5", "NLL", "NLL after temperature")
+    assert told(shown).notes.head == ("Intensity 5", "NLL, nats", "NLL after temperature, nats")
     assert "after averaging" in " ".join(told(shown).notes.text)
     alone = collect("shift-types", done, metric="ece-calibrated")
     assert "after each prediction’s own temperature" in told(alone).caption
@@ -502,7 +502,7 @@ def test_sets_with_images_of_their_own_are_at_no_intensity_in_words_tables_and_p
     for words in ("Turned, by hand: 400 images of its own", "Faded: 300 images of its own"):
         assert words in said.caption
         assert f"{words}, at no intensity." in said.notes.text
-    assert said.notes.head[0] == "Intensity 5, or images of its own"
+    assert said.notes.head[0] == "accuracy, %: Intensity 5, or images of its own"
     assert "On Faded, 300 images of its own, 3 runs gain +0.0 points." in said.summary
     at = data.columns.index("intensity")
     cells = {(row[0], row[at], row[data.columns.index("images")]) for row in data.rows()}
@@ -521,7 +521,7 @@ def test_sets_with_images_of_their_own_are_at_no_intensity_in_words_tables_and_p
     assert {value for box in boxes for value in box.q3} & {50.0, 100.0} == set(), "they are in no box of an intensity"
     alone = told(collect("shift-types", results, corruption="faded"))
     assert "intensity" not in alone.summary
-    assert alone.notes.head[0] == "Images of its own"
+    assert alone.notes.head[0] == "accuracy, %: images of its own"
     assert "corrupted" not in alone.caption
 
 
@@ -533,7 +533,7 @@ def test_no_mean_at_an_intensity_has_images_of_their_own_in_it() -> None:
     assert told(both).caption == told(contrast).caption
     own = collect("shift", with_own_images(), corruption="faded,turned")
     assert "On images of its own, mean over 2 sets: one run has an accuracy of 75.0 %" in told(own).summary
-    assert told(own).notes.head[0] == "Images of its own"
+    assert told(own).notes.head[0] == "accuracy, %: images of its own"
     assert {row[own.columns.index("intensity")] for row in own.rows()} == {0, None}
 
 

@@ -1037,8 +1037,8 @@ def test_a_list_costs_what_it_shows_not_what_there_is(store: Store, monkeypatch:
         assert "ix_experiment_list" in found[-1], found
         assert "Sort" not in found[-1], found
         assert "TEMP B-TREE" not in found[-1], found
-    [counted] = plans(store, lambda: store.experiments.facets())
-    assert postgres or "COVERING INDEX" in counted, counted  # PostgreSQL reads small rows as they lie
+    for counted in plans(store, lambda: store.experiments.facets()):  # PostgreSQL reads small rows as they lie
+        assert postgres or "COVERING INDEX" in counted or counted == "SEARCH event", counted
     some = ListQuery((Condition("accuracy", "gte", 0.5), Condition("method", "eq", "random")), sort="-accuracy")
     if not postgres:  # rows are long there, and are read only when it is known which
         for statement in plans(store, lambda: store.experiments.page(some)):

@@ -666,7 +666,7 @@ def test_where_the_account_cannot_be_told_the_printed_address_lets_in_once(
 # -- who may ask for what ---------------------------------------------------------------------------------------------
 
 FOR_STRANGERS = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/static/{name:path}"), ("GET", "/signin"),
-                 ("POST", "/signin")}  # fmt: skip
+                 ("POST", "/signin"), ("GET", "/s/{secret}")}  # fmt: skip
 PLACES = {"experiment": "bobs", "sweep": "x", "user": "bob", "token": "x", "id": "x", "name": "x", "member": "x"}
 
 
@@ -748,7 +748,9 @@ def test_an_experiment_is_changed_by_who_made_it_through_every_door(lab: Lab) ->
     assert f'action="/experiments/{slug}/cancel"' in lab.asked("bob", "GET", f"/experiments/{slug}", **form).text
     viewer = lab.asked("vera", "GET", f"/experiments/{slug}", **form).text
     assert 'href="/launch">' not in viewer
-    assert 'method="post"' not in re.sub(r'<form action="/(theme|signout)"', "", viewer).split("<main")[1]
+    may = re.sub(r'<form action="/(theme|signout)"', "", viewer).split("<main")[1]
+    assert re.findall(r'<form [^>]*method="post" action="([^"]*)"', may) == [f"/experiments/{slug}/pack"], "to read it"
+    assert may.count('method="post"') == 1
     form_of_launch = lab.asked("vera", "GET", "/launch", **form).text
     assert "launching is for researchers" in form_of_launch
     assert 'value="launch"' not in form_of_launch

@@ -132,7 +132,8 @@ def picture(home: Home, asked: Asked, *, words: bool = True) -> pictures.Wanted:
     caption, which a document may say itself; the legend always."""
     drawn = home.figure.draw(home.data, asked.theme)
     if asked.height is not None:
-        drawn.update_layout(height=asked.height)
+        # asked for, it holds also where maps leave some of it empty
+        drawn.update_layout(height=asked.height, meta={**(drawn.layout.meta or {}), "tall": 0})
     frame = home.frame if words else replace(home.frame, title="", name="", caption="")
     return pictures.Wanted(framed(drawn, frame, asked.theme, asked.width), asked.form, asked.scale)  # type: ignore[arg-type]
 

@@ -52,7 +52,7 @@ _HEADS: Mapping[str, str] = {
     "brier": "Brier",
     "nll": "NLL, nats",
     "ece": "ECE",
-    "nll-calibrated": "NLL after temperature",
+    "nll-calibrated": "NLL after temperature, nats",
     "ece-calibrated": "ECE after temperature",
     "js_mean": "JS, nats",
 }
