@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -27,6 +28,9 @@ from modescape.registry import Registry
 from modescape.store import Store
 
 ssl.create_default_context = functools.cache(ssl.create_default_context)  # every client would read all certificates
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 Wait = Callable[..., None]
 
@@ -189,3 +193,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     report.sections = [(head, body.encode(errors="backslashreplace").decode()) for head, body in report.sections]
     return report
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.fail("Chromium is not installed: sudo apt-get install chromium")
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        running = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield running
+        running.close()

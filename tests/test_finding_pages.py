@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from serving import SPEC, Served, served
-from test_pages import SECONDS, Watched, browser, tab  # noqa: F401  (the browser is a fixture)
+from test_pages import SECONDS, Watched, tab
 
 from modescape.listing import ListQuery
 
@@ -24,7 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture
-def seen(site: Served, browser: Browser) -> Iterator[Watched]:  # noqa: F811
+def seen(site: Served, browser: Browser) -> Iterator[Watched]:
     watched = tab(browser, site, viewport={"width": 1280, "height": 720})
     yield watched
     watched.page.context.close()

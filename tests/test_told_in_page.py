@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from serving import SPEC, Served, served, work
 
 pytestmark = pytest.mark.slow
@@ -35,16 +34,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    assert program is not None, "sudo apt-get install chromium"
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        yield running
-        running.close()
-
-
 def test_who_asked_is_told_in_every_page_and_by_the_browser(site: Served, browser: Browser) -> None:
     row = site.laboratory.create(SPEC, name="a & b")
     other = site.laboratory.create({**SPEC, "ensemble": {"runs": 2, "seed": 9}}, name="not asked for")
@@ -65,6 +54,7 @@ def test_who_asked_is_told_in_every_page_and_by_the_browser(site: Served, browse
         expect(told).to_contain_text("a & b has succeeded", timeout=20_000)
         expect(told.get_by_role("link")).to_have_attribute("href", f"/experiments/{row.slug}")
         expect(told).to_have_count(1)
+    expect(button).to_be_hidden()  # there is no end to wait for any more
     shown = page.evaluate("window.shown") + elsewhere.evaluate("window.shown")
     assert shown == [["Modescape", "a & b has succeeded"]]
     page.locator(".notice.told").get_by_role("button", name="Close").click()

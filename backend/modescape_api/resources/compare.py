@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from modescape.comparing import MOST, compare, told_apart
 from modescape.drawing import forms
-from modescape.drawing.figure import csv, encode
-from modescape.drawing.frame import Frame, framed, html
-from modescape.drawing.overlay import Member, Overlay, draw, over, overlaid
+from modescape.drawing.overlay import Member, over, overlaid
 from modescape.drawing.progress import Progress, progress
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput
@@ -19,7 +19,7 @@ from modescape.results import Results
 from modescape_api.http import problems, replies
 from modescape_api.http.site import Here, Site
 from modescape_api.resources.examples import Example, answers
-from modescape_api.resources.figures import HTML_POLICY, OWN, Ask, named, read_ask, words
+from modescape_api.resources.figures import HTML_POLICY, OWN, Ask, build, named, read_ask
 
 router = APIRouter(tags=["results"])
 
@@ -96,7 +96,10 @@ def read_over(
         headers["content-security-policy"] = HTML_POLICY
     if form != "json":
         headers["content-disposition"] = f'inline; filename="compared-{bare}.{form}"'
-    return Response(_built(ask, data, about, names), headers=headers, media_type=forms.FORMS[form].media)
+    answer = build(", ".join(names), replace(ask, figure=over(ask.figure)), data, _of_all(about))
+    if replies.accepts_gzip(request):
+        answer, headers["content-encoding"] = gzip.compress(answer, 5), "gzip"
+    return Response(answer, headers=headers, media_type=forms.FORMS[form].media)
 
 
 def _member(ask: Ask, results: Results, name: str) -> Member:
@@ -109,16 +112,12 @@ def _member(ask: Ask, results: Results, name: str) -> Member:
     return Member(slug, name, ask.figure.lay(data))
 
 
-def _built(ask: Ask, data: Overlay, about: Sequence[Progress], names: Sequence[str]) -> bytes:
-    if ask.form == "csv":
-        return csv(data).encode()
-    figure, drawn = over(ask.figure), draw(data, ask.theme)
-    said = Frame.of(figure, data, ", ".join(names))
-    if ask.form == "html":
-        return html(drawn, said, theme=ask.theme).encode()
-    if ask.frame:
-        drawn = framed(drawn, said, ask.theme, ask.frame)
-    told = words(data, figure, about[0])
-    alive = any(one.alive.intersection(need["kind"] for need in one.needs) for one in about)
-    told["state"] = "partial" if alive else "ready"
-    return encode(drawn, ask.arrays)[:-1] + b',"words":' + replies.encode(told) + b"}"
+def _of_all(about: Sequence[Progress]) -> Progress:
+    """How far the figure of all of them is."""
+    return Progress(
+        needs=tuple(need for one in about for need in one.needs),
+        version="-".join(one.version for one in about),
+        alive=frozenset().union(*(one.alive for one in about)),
+        planned=frozenset().union(*(one.planned for one in about)),
+        broke=any(one.broke for one in about),
+    )

@@ -205,12 +205,12 @@ def words(data: FigureData, figure: Figure, about: Progress) -> Json:
     }
 
 
-def build(results: Results, ask: Ask, data: FigureData, about: Progress) -> bytes:
-    """The body in the form asked for."""
+def build(name: str, ask: Ask, data: FigureData, about: Progress) -> bytes:
+    """The body in the form asked for, of the experiment, or the experiments, of that name."""
     if ask.form == "csv":
         return csv(data).encode()
     drawn = ask.figure.draw(data, ask.theme)
-    said = Frame.of(ask.figure, data, results.experiment.name)
+    said = Frame.of(ask.figure, data, name)
     if ask.form == "html":
         return html(drawn, said, theme=ask.theme).encode()
     if ask.frame:
@@ -222,7 +222,8 @@ def build(results: Results, ask: Ask, data: FigureData, about: Progress) -> byte
 @cached(LRUCache(16 * 2**20, getsizeof=len), key=lambda etag, *_: etag, lock=Lock())
 def packed(etag: str, results: Results, ask: Ask, about: Progress) -> bytes:
     """The answer, compressed, of those the most used kept in 16 MB. Raises FigureNotReady."""
-    return gzip.compress(build(results, ask, ask.figure.call(results, ask.options), about), 5)
+    data = ask.figure.call(results, ask.options)
+    return gzip.compress(build(results.experiment.name, ask, data, about), 5)
 
 
 @cached(LRUCache(32 * 2**20, getsizeof=len), key=lambda etag, *_: etag, lock=Lock())

@@ -21,7 +21,7 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Size, Words
 from modescape.drawing.groups import group_title
 from modescape.drawing.layers import Axes, Layer, Series
-from modescape.drawing.numbers import finite, thin
+from modescape.drawing.numbers import finite, lines, stacked, thin
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.panels import Picture, Trace, beside, scatter
 from modescape.drawing.style import Theme
@@ -67,12 +67,10 @@ class Overlay(FigureData):
     columns = ("experiment", "panel", "method", "series", "x", "y")
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            (member.slug, series.panel, series.group, series.title, _cell(x), _cell(y))
-            for member in self.members
-            for series in member.layer.series
-            for x, y in zip(series.x, series.y, strict=True)
-        ]
+        return stacked(
+            lines(member.slug, series.panel, series.group, series.title, series.x, series.y)
+            for member in self.members for series in member.layer.series
+        )  # fmt: skip
 
     @property
     def shown(self) -> list[Member]:
@@ -87,14 +85,6 @@ class Overlay(FigureData):
         """Of methods, in the order of figures."""
         there = {series.group for member in self.shown for series in member.layer.series}
         return [group for group in Group.with_methods(sorted(there)) if group in there]
-
-
-def _cell(value: float) -> Cell:
-    return float(value) if np.isfinite(value) else None
-
-
-def can_be_laid(figure: Figure) -> bool:
-    return figure.lay is not None
 
 
 def overlaid(figure: Figure, options: FigureOptions, members: Sequence[Member]) -> Overlay:
@@ -129,11 +119,11 @@ def _told(data: Overlay) -> Words:
     else:
         colours = f"{len(shown)} experiments are too many for colours: all are grey, and the pointed one is lit."
     said = " ".join(filter(None, (one.layer.words for one in shown[:1])))
-    lines = tuple(Note(one.name, (one.layer.n,), strong=False) for one in shown)
+    told = tuple(Note(one.name, (one.layer.n,), strong=False) for one in shown)
     return Words(
         f"{said} {colours}".strip(),
         f"{listed([one.name for one in shown])} on the same axes." if shown else "No experiment has this figure.",
-        Notes(("Experiment", "of"), lines) if lines else Notes(),
+        Notes(("Experiment", "of"), told) if told else Notes(),
     )
 
 
