@@ -1281,6 +1281,28 @@ def test_whichever_command_is_first_keeps_what_it_makes_to_its_account(
         process.wait(60)
 
 
+@pytest.mark.slow
+def test_no_command_leaves_a_file_that_other_accounts_read(tmp_path: Path) -> None:
+    """Those that only ask make a database, too, where there is none: each begins in an empty and open home."""
+    commands = [
+        ["list"], ["show", "x"], ["estimate", "quickstart"], ["reports"], ["export", "x", "y"], ["figures", "x"],
+        ["cancel", "x"], ["verify"], ["backup", str(tmp_path / "copy")], ["plugins"], ["data"], ["tokens"],
+        ["purge", "x", "--yes"], ["spool"], ["worker", "--check"],
+    ]  # fmt: skip
+    program = (
+        "import json, os, sys\nfrom modescape.cli import main\nos.umask(0o022)\n"
+        "for command in json.loads(sys.argv[1]):\n"
+        "    home = os.path.join(sys.argv[2], command[0])\n    os.mkdir(home)\n"
+        "    os.environ['MODESCAPE_HOME'] = home\n    print(command[0], main(command), flush=True)\n"
+    )
+    asked = [sys.executable, "-c", program, json.dumps(commands), str(tmp_path)]
+    done = subprocess.run(asked, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = {str(path.relative_to(tmp_path)): stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*/*")}
+    assert {name.partition("/")[0] for name in made} >= {"list", "estimate", "reports"}
+    assert {name: oct(mode) for name, mode in made.items() if mode & 0o077} == {}
+
+
 def test_what_a_worker_does_is_nobodys_deed(lab: Lab) -> None:
     with acting(Actor("bob", UserRole.RESEARCHER)):
         row = lab.site.laboratory.create(SPEC, name="worked on")

@@ -334,7 +334,7 @@ def restore(target: Path, settings: Settings, *, at: str | None = None, keep_tok
     folder = target / at if at else next(iter(there), None)
     if folder is None or folder not in there:
         known = ", ".join(path.name for path in there) or "none"
-        raise NotFound(f"there is no backup {at or ''} in {target}; there are: {known}")
+        raise NotFound(f"there is no backup{f' {at}' if at else ''} in {target}; there are: {known}")
     manifest = Manifest.read(folder)
     for name, kept in manifest.tables.items():
         path = folder / "tables" / f"{name}.jsonl.gz"

@@ -280,10 +280,11 @@ def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _check_worker(settings: Settings, name: str) -> int:
-    from modescape.database import UNAVAILABLE
+    from modescape.database import UNAVAILABLE, check_schema
     from modescape.outage import first_line
     from modescape.store import Store
 
+    check_schema(settings.database)
     store = Store(settings.database)
     try:
         answers, words = store.workers.heard_of(name, lease_seconds=settings.lease_seconds)
@@ -761,8 +762,10 @@ def _restore(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _purge(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape.database import check_schema
     from modescape.laboratory import Laboratory, purge
 
+    check_schema(settings.database)
     laboratory = Laboratory(settings)
     experiment = laboratory.store.experiments.get(parsed.experiment)
     if not parsed.yes:

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -348,11 +348,16 @@ def _alone(engine: Engine) -> Iterator[Connection]:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
             yield connection
         return
-    with Path(f"{engine.url.database}.lock").open("w") as lock:
+    with open(f"{engine.url.database}.lock", "w", opener=_privately) as lock:  # which has no opener
         fcntl.flock(lock, fcntl.LOCK_EX)
         writer = engine.execution_options(sqlite_begin="IMMEDIATE")
         with _answering(writer) as connection, connection.begin():
             yield connection
+
+
+def _privately(path: str, flags: int) -> int:
+    """Open a file that, where it is new, is its account's alone whatever the umask; SQLite gives its log the same."""
+    return os.open(path, flags, 0o600)
 
 
 def file_url(path: Path) -> URL:
@@ -410,6 +415,8 @@ def _open_sqlite(url: URL) -> Engine:
     folder = Path(url.database).parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ConfigurationError(f"the folder {folder} of the database is not there or cannot be written")
+    with suppress(OSError):  # SQLite says better what is in the way
+        os.close(_privately(url.database, os.O_CREAT | os.O_RDWR))
     engine = create_engine(
         url, pool_size=20, max_overflow=20, hide_parameters=True, json_serializer=_dump, json_deserializer=orjson.loads,
         connect_args={"check_same_thread": False, "cached_statements": _STATEMENTS}
