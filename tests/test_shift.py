@@ -533,7 +533,7 @@ def test_no_mean_at_an_intensity_has_images_of_their_own_in_it() -> None:
     assert told(both).caption == told(contrast).caption
     own = collect("shift", with_own_images(), corruption="faded,turned")
     assert "On images of its own, mean over 2 sets: one run has an accuracy of 75.0 %" in told(own).summary
-    assert told(own).notes.head[0] == "accuracy, %: images of its own"
+    assert told(own).notes.head[0] == "Images of its own"
     assert {row[own.columns.index("intensity")] for row in own.rows()} == {0, None}
 
 

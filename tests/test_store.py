@@ -1802,6 +1802,25 @@ def test_many_processes_may_create_the_same_database(tmp_path: Path) -> None:
     assert journal == ("wal",)
 
 
+@pytest.mark.parametrize("again", [open_database, check_schema, schema_state, Store])
+def test_a_process_that_opens_its_database_again_keeps_its_locks(
+    again: Callable[[str], object], tmp_path: Path
+) -> None:
+    """POSIX ends all locks that a process has on a file as soon as it closes one of its descriptors of it. Another that
+    leaves then takes itself for the last one, and takes the log away from under those that are still writing into it:
+    "database disk image is malformed"."""
+    url, log = f"sqlite:///{tmp_path / 'lab.db'}", tmp_path / "lab.db-wal"
+    upgrade(url)
+    script = f"import sqlite3; sqlite3.connect({str(tmp_path / 'lab.db')!r}).execute('SELECT * FROM alembic_version')"
+    with open_database(url).begin() as connection:
+        connection.execute(text("SELECT version_num FROM alembic_version"))
+        again(url)
+        before = log.stat().st_ino
+        subprocess.run([sys.executable, "-c", script], check=True)
+        assert log.exists(), "a process that came and went took the log away"
+        assert log.stat().st_ino == before
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [

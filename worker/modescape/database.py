@@ -415,8 +415,7 @@ def _open_sqlite(url: URL) -> Engine:
     folder = Path(url.database).parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ConfigurationError(f"the folder {folder} of the database is not there or cannot be written")
-    with suppress(OSError):  # SQLite says better what is in the way
-        os.close(_privately(url.database, os.O_CREAT | os.O_RDWR))
+    _made(url.database)
     engine = create_engine(
         url, pool_size=20, max_overflow=20, hide_parameters=True, json_serializer=_dump, json_deserializer=orjson.loads,
         connect_args={"check_same_thread": False, "cached_statements": _STATEMENTS}
@@ -438,6 +437,16 @@ def _open_sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN " + options.get("sqlite_begin", "DEFERRED"))
 
     return engine
+
+
+_MAKING = threading.Lock()
+
+
+def _made(file: str) -> None:
+    """A file that was there before is never opened here: whoever closes one ends every lock its process has on it,
+    those of SQLite too (POSIX), and then two write at a time."""
+    with _MAKING, suppress(OSError):  # SQLite says better what is in the way
+        os.close(_privately(file, os.O_CREAT | os.O_EXCL | os.O_RDWR))
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
