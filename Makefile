@@ -2,7 +2,7 @@
 # make test    set up everything and pass the tests           make bench   the benchmarks
 # make fast    the tests that need seconds               make docs    the documentation site
 # make soak    kills and load for ten minutes             make audit   known faults of code and versions
-# make fuzz    many thousand odd requests and files (half an hour)
+# make fuzz    many thousand odd requests and files (an hour)
 # make lint    linter and type checker                       make reproduce FIGURES="2 6"   the paper's, on its own data
 # make lock    the versions that are installed, anew          make pin-images  the digests of the images in use
 # make peers   our list beside MLflow, optuna-dashboard, Trackio and Aim, which it installs (half an hour, network)
@@ -34,8 +34,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 
-# Many thousand odd requests and files, on both databases; CASES=100000 for more.
+# Many thousand odd requests and files, on both databases; CASES=100000 for more. What was counted is kept with its day.
 fuzz: $(VENV)/.installed-dev system
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	MODESCAPE_FUZZ_CASES=$(or $(CASES),20000) $(BIN)/python -m pytest tests -m fuzz --timeout 7200 -s
 
 # Everything is killed again and again while clients ask; SECONDS=86400 for a day.

@@ -22,6 +22,7 @@ N, CLASSES, SYNSETS = 12, ("cat", "dog", "owl"), ("n00", "n01", "n02")
 LABELS = np.arange(N, dtype=np.int64) % 3
 INFO = DataInfo(3, 32, 32, CLASSES, 100, N, 10)
 PHOTOS = DataInfo(3, 24, 24, CLASSES, 100, 6, 10)
+OPEN_HEADER = b"\x93NUMPY\x01\x00\x10\x00{'descr': [(       "  # of which numpy says TokenError
 
 
 def clean_split() -> Split:
@@ -128,6 +129,7 @@ def _pipe(path: Path) -> None:
         (lambda folder: (folder / "fog.npy").write_bytes(b"not an array"), "fog.npy is not a whole .npy file"),
         (lambda folder: np.save(folder / "fog.npy", np.array([{}, {}])), "fog.npy is not a whole .npy file"),
         (lambda folder: _archive(folder / "fog.npy"), "fog.npy is not a whole .npy file"),
+        (lambda folder: (folder / "fog.npy").write_bytes(OPEN_HEADER), "fog.npy is not a whole .npy file"),
         (lambda folder: _pipe(folder / "fog.npy"), "fog.npy is no file"),
         (lambda folder: _pipe(folder / "labels.npy"), "labels.npy is no file"),
     ],

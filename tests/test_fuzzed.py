@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from keeping import keep
 from serving import finished, mainly, served
 
 HERE = Path(__file__).parent
@@ -54,4 +55,4 @@ def test_the_api_keeps_its_word_for_long(tmp_path: Path, store_url: str) -> None
                 site.url, tmp_path, "--phases=examples,coverage,fuzzing,stateful", "--max-examples=60", f"--seed={seed}"
             )
             count, seed = count + more, seed + 1
-    print(f"{count} cases")
+    keep("fuzz", f"the API on {store_url.partition(':')[0]}", {"cases": count, "of a seed": seed - 1})

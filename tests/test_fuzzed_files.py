@@ -18,6 +18,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from keeping import keep
 from serving import SPEC
 
 from modescape import asking, documents, spec
@@ -44,6 +45,8 @@ def odd(strategy: st.SearchStrategy[Any]) -> Any:
         )
         def test(often: bool) -> None:
             (many if often else few)(given(strategy)(function))()
+            if often:
+                keep("fuzz", f"by rules, {function.__name__}", {"examples": MANY})
 
         test.__name__, test.__doc__ = function.__name__, function.__doc__
         return test

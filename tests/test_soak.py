@@ -7,10 +7,7 @@ What the last run counted is kept in benchmarks/results/soak.json.
 from __future__ import annotations
 
 import collections
-import datetime
-import json
 import os
-import platform
 import random
 import signal
 import subprocess
@@ -18,12 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
+from keeping import keep
 from serving import free_port
 from test_celery_queue import House, chains, either, expected
 
@@ -33,7 +30,6 @@ from modescape.database import UNAVAILABLE
 __all__ = ["either"]  # a fixture of that file
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(24 * 3600)]
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results" / "soak.json"
 SECONDS = float(os.environ.get("MODESCAPE_SOAK_SECONDS", "600"))
 ASKED = ("/api/experiments", "/", "/api/workers", "/healthz", "/api/experiments?format=csv", "/workers",
          "/api/events?after=0", "/api/experiments?status=running&sort=-accuracy")  # fmt: skip
@@ -167,13 +163,5 @@ def test_whatever_is_killed_experiments_end_as_undisturbed(
     files = Artifacts(either.settings.artifact_place)
     assert all(files.verify(digest) for digest in either.store.outputs.digests())
     assert crowd.failed == []
-    _keep(either, {"experiments": ended, "kills": dict(kills), "answers": dict(crowd.answers)})
-
-
-def _keep(house: House, counted: dict[str, Any]) -> None:
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    kept[house.settings.database.get_backend_name()] = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "seconds": SECONDS,
-        "python": platform.python_version(), "cores": len(os.sched_getaffinity(0)), **counted,
-    }  # fmt: skip
-    RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    counted = {"seconds": SECONDS, "experiments": ended, "kills": dict(kills), "answers": dict(crowd.answers)}
+    keep("soak", either.settings.database.get_backend_name(), counted)

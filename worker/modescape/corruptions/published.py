@@ -324,8 +324,9 @@ def _array(file: Path) -> NDArray[np.generic]:
         raise _refuse(f"{file.name} is no file")
     try:
         return cast("NDArray[np.generic]", np.lib.format.open_memmap(file, mode="r"))
-    except (OSError, ValueError, EOFError) as error:
-        raise _refuse(f"{file.name} is not a whole .npy file of numbers ({error})") from error
+    except Exception as error:  # OSError, ValueError, EOFError, TokenError, ...: numpy reads a header as Python
+        reason = str(error) or type(error).__name__
+        raise _refuse(f"{file.name} is not a whole .npy file of numbers ({reason})") from error
 
 
 def _published_labels(folder: Path) -> Labels:
