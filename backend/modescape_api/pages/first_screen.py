@@ -188,9 +188,8 @@ def known(here: Site, row: Experiment, results: Results, stages: Sequence[Stage]
         )
     elif len(scores) and row.runs != 1:
         yield results.voice(f"The one that has predicted is right on {percent(scores[0])} % of images.")
-    apart = collected(results, "similarity-runs", stages) if len(optima) > 1 else None
-    if apart is not None:
-        yield figures["similarity-runs"].tell(apart).summary
+    if len(optima) > 1 and (summary := told(results, "similarity-runs", stages)):
+        yield summary
 
 
 def _are(count: int) -> str:
@@ -264,20 +263,28 @@ def _following(
 # -- the picture ------------------------------------------------------------------------------------------------------
 
 
-@cached(
-    LRUCache(256),
-    key=lambda results, name, stages: (results.experiment.id, progress(figures[name], stages, results).version),
-    lock=Lock(),
-)
-def collected(results: Results, name: str, stages: Sequence[Stage]) -> FigureData | None:
-    """The numbers of a figure with nothing chosen, asked once while nothing changes; None where there are none."""
+def _unchanged(results: Results, name: str, stages: Sequence[Stage]) -> tuple[str, str]:
+    return results.experiment.id, progress(figures[name], stages, results).version
+
+
+def _collected(results: Results, name: str) -> FigureData | None:
+    """The numbers of a figure with nothing chosen; None where there are none."""
     found = figures_api.asked(results, figures[name], figures_api.options(figures[name], {}).of(results))
     return None if isinstance(found, FigureNotReady) else found
 
 
+@cached(LRUCache(256), key=_unchanged, lock=Lock())
+def told(results: Results, name: str, stages: Sequence[Stage]) -> str:
+    """What a figure says in a sentence, asked once while nothing changes; "" where there is nothing to show."""
+    data = _collected(results, name)
+    return "" if data is None else figures[name].tell(data).summary
+
+
+# What is kept is the small picture and not its numbers, of which there may be a million.
+@cached(LRUCache(64), key=lambda results, stages: _unchanged(results, "plane", stages), lock=Lock())
 def plane_of(results: Results, stages: Sequence[Stage]) -> Plane | None:
-    """None before there are two functions to compare."""
-    data = collected(results, "plane", stages)
+    """None before there are two functions to compare; asked once while nothing changes."""
+    data = _collected(results, "plane")
     if data is None:
         return None
     assert isinstance(data, PlaneData)

@@ -35,7 +35,7 @@ Array = npt.NDArray[Any]
 
 _SCRATCH = "scratch"
 # Versions of files whose bytes were found to be what their names say.
-_SOUND: LRUCache[tuple[str, int, int, int], bool] = LRUCache(maxsize=100_000)
+_SOUND: LRUCache[tuple[str, int, int, int], bool] = LRUCache(maxsize=20_000)  # 10 MB
 _SOUND_LOCK = Lock()
 _DTYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL",
