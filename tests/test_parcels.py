@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -16,12 +18,14 @@ from serving import SPEC, Served, finished, served
 from sqlalchemy import update
 
 from modescape import parcels
-from modescape.errors import InvalidInput, NoRoom, NotFound
-from modescape.laboratory import Laboratory
+from modescape.acting import Actor, UserRole, acting
+from modescape.errors import Busy, InvalidInput, NoRoom, NotFound
+from modescape.laboratory import Laboratory, export
 from modescape.settings import Settings
 from modescape.store import Store
 from modescape.store.parcels import KEPT, ParcelState
 from modescape.tables import Parcel, Stage, utcnow
+from modescape_api.background import packing
 from modescape_api.pages import timelines
 
 Wait = Callable[..., None]
@@ -57,6 +61,25 @@ def test_an_archive_says_how_far_it_is_and_nobody_waits_for_one_that_has_ended(s
         store.parcels.get("one", "nothing")
     _made_earlier(store, row.id, KEPT + timedelta(minutes=1))
     assert store.parcels.forget() == [row.id]
+
+
+def test_one_person_may_have_four_made_at_once_and_all_together_sixteen(store: Store) -> None:
+    asked, some = [[str(part)] for part in parcels.Part], [experiment(store) for _ in range(17)]
+    with acting(Actor("ann", UserRole.VIEWER)):
+        rows = [store.parcels.create(some.pop(), asked[0], 1)[0] for _ in range(4)]
+        with pytest.raises(Busy, match="4 archives of yours"):
+            store.parcels.create(rows[0].experiment_id, asked[1], 1)
+        assert store.parcels.create(rows[0].experiment_id, asked[0], 1)[1] is False, "the same is no new one"
+        store.parcels.ready(rows[1].id, 1, 1)
+        store.parcels.create(rows[0].experiment_id, asked[1], 1)
+        _made_earlier(store, rows[2].id, timedelta(minutes=3))  # nobody speaks of it any more
+        store.parcels.create(rows[0].experiment_id, asked[2], 1)
+    for name in ("bob", "cleo", "dan"):
+        with acting(Actor(name, UserRole.VIEWER)):
+            for part in asked[:4]:
+                store.parcels.create(some.pop(), part, 1)
+    with acting(Actor("eve", UserRole.ADMIN)), pytest.raises(Busy, match="16 archives of everybody"):
+        store.parcels.create(some.pop(), asked[0], 1)
 
 
 def _made_earlier(store: Store, id_: str, by: timedelta) -> None:
@@ -134,13 +157,54 @@ def test_nothing_is_begun_that_the_disk_has_no_room_for(
 ) -> None:
     laboratory = Laboratory(Settings(home=tmp_path))
     finished(laboratory)
-    monkeypatch.setattr("shutil.disk_usage", lambda place: type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr("shutil.disk_usage", lambda place: type("Usage", (), disk)())
+    disk = {"free": 10**9, "total": 10**11}
+    with pytest.raises(NoRoom, match="5 % of the disk are left alone"):
+        parcels.pack(laboratory, "small-one", parcels.USUAL, tmp_path / "x.zip", lambda done, total: None)
+    disk = {"free": 1000, "total": 1000}
     with pytest.raises(NoRoom, match="are free"):
         parcels.pack(laboratory, "small-one", parcels.USUAL, tmp_path / "x.zip", lambda done, total: None)
     assert not (tmp_path / "x.zip").exists()
     with pytest.raises(InvalidInput):
         parcels.checked(["nothing"])
     laboratory.store.close()
+
+
+def test_files_that_are_lost_are_left_out_and_told(sqlite_url: str, tmp_path: Path) -> None:
+    laboratory = Laboratory(Settings(home=tmp_path))
+    finished(laboratory)
+    stages = laboratory.store.stages.of(laboratory.store.experiments.get("small-one").id)
+    named = {one["digest"]: one["kind"] for stage in stages for one in stage.result.get("artifacts", [])}
+    lost = next(digest for digest, kind in named.items() if kind == "weights")
+    laboratory.artifacts.path(lost).unlink()
+    count = parcels.pack(laboratory, "small-one", [parcels.Part.WEIGHTS], tmp_path / "x.zip", lambda *_: None)
+    export(laboratory, "small-one", tmp_path / "folder")
+    weights = {digest for digest, kind in named.items() if kind == "weights"}
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert len(archive.namelist()) == count
+        packed = {Path(name).stem for name in archive.namelist() if name.startswith("artifacts/")}
+        assert packed == weights - {lost}
+        assert lost in archive.read("README.md").decode()
+    assert {path.stem for path in (tmp_path / "folder" / "artifacts").iterdir()} == named.keys() - {lost}
+    assert lost in (tmp_path / "folder" / "README.md").read_text()
+    laboratory.store.close()
+
+
+def test_what_is_older_than_a_day_does_not_stay_on_the_disk(
+    tmp_path: Path, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of an experiment that was purged since, and what a server was making when it was killed."""
+    monkeypatch.setattr(packing, "_TIDY", 0.05)
+    with served(tmp_path) as site:
+        folder = site.settings.made_folder
+        folder.mkdir(exist_ok=True)
+        (folder / "half").mkdir()
+        (folder / "half" / "made").write_bytes(b"x")
+        for name in ("old.zip", "new.zip"):
+            (folder / name).write_bytes(b"x")
+        for name in ("old.zip", "half"):
+            os.utime(folder / name, times=(time.time() - KEPT.total_seconds() - 60,) * 2)
+        wait_until(lambda: [path.name for path in folder.iterdir()] == ["new.zip"], 20, "an empty folder")
 
 
 # -- files and log ----------------------------------------------------------------------------------------------------

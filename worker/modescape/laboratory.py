@@ -19,7 +19,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -443,11 +443,12 @@ def export(laboratory: Laboratory, reference: str, target: Path) -> int:
         raise Conflict(f"{target} is not empty; name a new folder")
     target.mkdir(parents=True, exist_ok=True)
     drawn, skipped = _figures(results)
-    files = {**files_of(laboratory, results, skipped), **drawn}
+    artifacts, lost = artifacts_of(laboratory, results)
+    files = {**files_of(laboratory, results, skipped, lost), **drawn}
     for name, content in files.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(content)
-    names = [*files, *_copied(laboratory.artifacts, results, target)]
+    names = [*files, *_copied(laboratory.artifacts, artifacts, target)]
     with contextlib.suppress(NotFound):  # no predictions yet
         names += put_into(ensemble_of(results), target)
     sums = (f"{_digest(target / name)}  {name}\n" for name in names)
@@ -455,16 +456,24 @@ def export(laboratory: Laboratory, reference: str, target: Path) -> int:
     return len(names) + 1
 
 
-def files_of(laboratory: Laboratory, results: Results, skipped: list[str]) -> dict[str, bytes]:
+def artifacts_of(laboratory: Laboratory, results: Results) -> tuple[dict[str, str], list[str]]:
+    """The files that its stages made, by their digest and of which kind each is, and the digests of those that are not
+    kept any more."""
+    named = {one["digest"]: one["kind"] for stage in results.stages for one in stage.result.get("artifacts", [])}
+    there = {digest: kind for digest, kind in named.items() if laboratory.artifacts.exists(digest)}
+    return there, [digest for digest in named if digest not in there]
+
+
+def files_of(laboratory: Laboratory, results: Results, skipped: Sequence[str], lost: Sequence[str]) -> dict[str, bytes]:
     """What every export has: spec, solutions, runs, what each image is, and a README. skipped: figures without data,
-    and why."""
+    and why; lost: digests of files that are not kept any more."""
     files: dict[str, bytes] = {"spec.json": json.dumps(results.experiment.spec, indent=2).encode()}
     for split in results.spec.evaluation.splits:
         files |= _images(results, split)
     solutions = [_row(solution) for solution in laboratory.store.results.all_solutions(results.experiment.id)]
     files["solutions.json"] = json.dumps(solutions, indent=1).encode()
     files["runs.json"] = json.dumps([_row(run) for run in results.runs], indent=1).encode()
-    files["README.md"] = _readme(results, skipped).encode()
+    files["README.md"] = _readme(results, skipped, lost).encode()
     return files
 
 
@@ -490,12 +499,11 @@ def _figures(results: Results) -> tuple[dict[str, bytes], list[str]]:
     return files, skipped
 
 
-def _copied(artifacts: Artifacts, results: Results, folder: Path) -> list[str]:
-    """The names of the files that its stages made, once they are copied."""
+def _copied(artifacts: Artifacts, digests: Iterable[str], folder: Path) -> list[str]:
+    """The names of files, once they are copied."""
     (folder / "artifacts").mkdir()
-    named = [one["digest"] for stage in results.stages for one in stage.result.get("artifacts", [])]
     names = []
-    for digest in dict.fromkeys(named):
+    for digest in digests:
         path = artifacts.path(digest)
         names.append(f"artifacts/{path.name}")
         shutil.copyfile(path, folder / names[-1])
@@ -547,9 +555,9 @@ def _row(row: Any) -> dict[str, Any]:
     return {column.name: getattr(row, column.key) for column in row.__table__.columns}
 
 
-def _readme(results: Results, skipped: list[str]) -> str:
+def _readme(results: Results, skipped: Sequence[str], lost: Sequence[str]) -> str:
     experiment = results.experiment
-    absent = "".join(f"- {line}\n" for line in skipped)
+    absent, gone = ("".join(f"- {line}\n" for line in lines) for lines in (skipped, lost))
     return (
         f"# {experiment.name}\n\n{Finding.of(experiment).sentence}\n\n"
         f"Spec digest {experiment.digest}, created {experiment.created_at:%Y-%m-%d %H:%M} UTC.\n\n"
@@ -559,6 +567,7 @@ def _readme(results: Results, skipped: list[str]) -> str:
         "class and, of your own data, its file or row. `SHA256SUMS` checks all. `ensemble.json` and the arrays beside\n"
         "it are the same outputs in the format that `modescape import` reads.\n"
         + (f"\nFigures without data:\n{absent}" if skipped else "")
+        + (f"\nFiles that were not kept any more, and are not in here:\n{gone}" if lost else "")
     )
 
 

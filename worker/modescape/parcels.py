@@ -24,14 +24,15 @@ from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput, NoRoom, NotFound
 from modescape.exporting import ensemble_of
 from modescape.imported.writing import stream
-from modescape.laboratory import Laboratory, files_of
+from modescape.laboratory import Laboratory, artifacts_of, files_of
 from modescape.registry import figures
 from modescape.results import Results
 
 _OFTEN = 0.7  # seconds between two words of how far it is
 _BLOCK = 1 << 20
 _OLD = (1980, 1, 1, 0, 0, 0)  # the first moment a zip knows: equal contents are equal bytes
-_ROOM = 1.05  # of the disk, for what the archive says of its files
+_ROOM = 1.05  # for what the archive says of its files
+_LEFT = 0.05  # of the disk, for those who work
 Told = Callable[[int, int], None]  # bytes that are packed, of how many
 
 
@@ -79,13 +80,16 @@ def checked(parts: Sequence[str]) -> list[Part]:
 
 
 def pack(laboratory: Laboratory, reference: str, parts: Sequence[Part], to: Path, told: Told) -> int:
-    """Write the archive; how many files are in it. told: is called now and then. Raises NotFound, and NoRoom where the
-    disk has less than it takes."""
+    """Write the archive; how many files are in it. What is not kept any more is left out, which its README says. told:
+    is called now and then. Raises NotFound, and NoRoom where the disk would have less than 5 % left."""
     results = laboratory.results(reference)
     total = sum(size for part, size in sizes(laboratory, results.experiment.id).items() if part in parts)
-    free = shutil.disk_usage(to.parent).free
-    if free < total * _ROOM:
-        raise NoRoom(f"the archive takes {total / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {to.parent}")
+    disk = shutil.disk_usage(to.parent)
+    if disk.free - total * _ROOM < _LEFT * disk.total:
+        raise NoRoom(
+            f"the archive takes {total / 1e9:.1f} GB, and {disk.free / 1e9:.1f} GB are free in {to.parent}, where 5 % "
+            "of the disk are left alone"
+        )
     packing = _Packing(laboratory, results, parts, told, total)
     try:
         with zipfile.ZipFile(to, "w") as archive:
@@ -111,10 +115,13 @@ class _Packing:
 
     def fill(self, archive: zipfile.ZipFile) -> None:
         drawn, absent = self._figures() if Part.FIGURES in self.parts else ({}, [])
-        for name, content in {**files_of(self.laboratory, self.results, absent), **drawn}.items():
+        kept, lost = artifacts_of(self.laboratory, self.results)
+        for name, content in {**files_of(self.laboratory, self.results, absent, lost), **drawn}.items():
             self._put(archive, name, iter([content]), zipfile.ZIP_DEFLATED)
-        for name, path in self._artifacts():
-            self._put(archive, name, _blocks(path), zipfile.ZIP_STORED)
+        for digest, kind in kept.items():
+            if _OF_KIND.get(kind, Part.PREDICTIONS) in self.parts:
+                path = self.laboratory.artifacts.path(digest)
+                self._put(archive, f"artifacts/{path.name}", _blocks(path), zipfile.ZIP_STORED)
         if Part.ENSEMBLE in self.parts:
             with suppress(NotFound):  # no predictions yet
                 self._put(archive, "ensemble.zip", stream(ensemble_of(self.results)), zipfile.ZIP_STORED)
@@ -156,17 +163,6 @@ class _Packing:
             for (home, form), content in zip(wanted, made, strict=True):
                 found[f"figures/{home.figure.name}.{form}"] = content
         return found, absent
-
-    def _artifacts(self) -> Iterator[tuple[str, Path]]:
-        """Those of the parts that are asked for, each once; what is not on the disk any more is left out."""
-        seen: set[str] = set()
-        for stage in self.results.stages:
-            for one in stage.result.get("artifacts", []):
-                part = _OF_KIND.get(one["kind"], Part.PREDICTIONS)
-                if part in self.parts and one["digest"] not in seen:
-                    seen.add(one["digest"])
-                    path = self.laboratory.artifacts.path(one["digest"])
-                    yield f"artifacts/{path.name}", path
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -3,46 +3,63 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from modescape.database import UNAVAILABLE
 from modescape.errors import ModescapeError
 from modescape.making import Maker
+from modescape.outage import DATABASE, LOOPS
 from modescape.settings import Settings
 from modescape.store import Store
+from modescape.store.parcels import KEPT
 from modescape.tables import Parcel
 
 log = logging.getLogger("modescape.api")
 _BEAT = 30.0  # seconds between two words of one that waits for its turn
+_TIDY = 900.0  # seconds between two looks for what is old
 
 
 class Packing:
     """Archives wait for each other: each takes a disk and a processor for itself. They lie in `made` of the home of the
-    server that made them, for a day."""
+    server that made them, for a day; what is older there goes, whoever made it."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings, self._store = settings, store
         self._maker = Maker(settings)
         self._turn = threading.Lock()
-        self._is_over = False
+        self._over = threading.Event()
+        threading.Thread(target=self._tidy, name="tidy-made", daemon=True).start()
 
     def file(self, parcel: Parcel) -> Path:
         return self._settings.made_folder / f"{parcel.id}.zip"
 
     def start(self, reference: str, parts: Sequence[str], total: int) -> Parcel:
-        """Begin one, unless the same is being made. Raises NotFound."""
-        for id_ in self._store.parcels.forget():
-            (self._settings.made_folder / f"{id_}.zip").unlink(missing_ok=True)
+        """Begin one, unless the same is being made. Raises NotFound, Busy."""
         row, is_new = self._store.parcels.create(reference, parts, total)
         if is_new:
             threading.Thread(target=self._make, args=(row,), name=f"pack-{row.id[:8]}", daemon=True).start()
         return row
 
     def end(self) -> None:
-        self._is_over = True
+        self._over.set()
         self._maker.end()
+
+    def _tidy(self) -> None:
+        while True:
+            try:
+                self._store.parcels.forget()
+                _sweep(self._settings.made_folder, time.time() - KEPT.total_seconds())
+            except UNAVAILABLE as error:
+                DATABASE.away(error)
+            except Exception:
+                LOOPS.exception("old archives could not be looked for")
+            if self._over.wait(_TIDY):
+                return
 
     def _make(self, row: Parcel) -> None:
         while not self._turn.acquire(timeout=_BEAT):
@@ -54,9 +71,17 @@ class Packing:
             self._maker.write(asked, to)
         except (ModescapeError, OSError) as error:
             to.unlink(missing_ok=True)
-            if not self._is_over:
+            if not self._over.is_set():
                 log.warning("the archive %s failed: %s", row.id, error)
                 with suppress(Exception):  # the database may be away; nobody hears of it for two minutes then
                     self._store.parcels.failed(row.id, str(error))
         finally:
             self._turn.release()
+
+
+def _sweep(folder: Path, before: float) -> None:
+    """Of files that were last written before a moment: of experiments that are gone, of a server that was killed."""
+    for path in folder.glob("*"):
+        with suppress(FileNotFoundError):  # another server of this home was first
+            if path.stat().st_mtime < before:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

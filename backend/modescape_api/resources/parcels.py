@@ -51,7 +51,7 @@ def as_parcel(slug: str, row: Parcel) -> Json:
 
 
 def start(here: Site, experiment: str, parts: tuple[str, ...]) -> Parcel:
-    """Raises NotFound, InvalidInput."""
+    """Raises NotFound, InvalidInput, Busy."""
     row, asked = here.store.experiments.get(experiment), parcels.checked(parts)
     total = sum(size for part, size in parcels.sizes(here.laboratory, row.id).items() if part in asked)
     return here.packing.start(row.id, [str(one) for one in asked], total)
@@ -74,11 +74,11 @@ def every(here: Here, experiment: str) -> Response:
     status_code=202,
     summary="Make an experiment one .zip",
     description="Another process makes it; `parcel` events, and the address of it, say how far it is. It is kept for a "
-    "day by the server that made it.",
+    "day by the server that made it. Four are made at once for one person, sixteen for all.",
     openapi_extra=documented(NewParcel, Example("ask-parcel"), required=False),
     responses={
         202: answer("It is being made", "parcel"),
-        **problems.documented("malformed", "not-found", "too-large", "wrong-media-type", "invalid-input"),
+        **problems.documented("malformed", "not-found", "conflict", "too-large", "wrong-media-type", "invalid-input"),
     },
 )
 @needs(UserRole.VIEWER)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from sqlalchemy import delete, func, select, update
 
 from modescape.acting import actor
-from modescape.errors import NotFound
+from modescape.errors import Busy, NotFound
 from modescape.records import EventKind
 from modescape.store.lookup import find_experiment
 from modescape.store.transaction import Change, Subject, now
@@ -18,6 +18,7 @@ from modescape.tables import Artifact, ArtifactUse, Parcel, Stage
 
 KEPT = timedelta(days=1)  # of an archive that was made
 _SILENT = timedelta(minutes=2)  # after which whoever makes one has ended
+MOST, MOST_OF_ONE = 16, 4  # archives that are made or wait for it, of all and of one person: each waits in a thread
 
 
 class ParcelState(StrEnum):
@@ -45,16 +46,19 @@ class Parcels(Subject):
             return {digest: (size, list(shape)) for digest, size, shape in rows}
 
     def create(self, reference: str, parts: Sequence[str], total: int) -> tuple[Parcel, bool]:
-        """One that is to be made, or that is being made with the same parts; whether it is new. Raises NotFound."""
+        """One that is to be made, or that is being made with the same parts; whether it is new. Raises NotFound, and
+        Busy where as many are being made as may be."""
         with self.database.writing() as change:
             experiment = find_experiment(change.session, reference)
-            under_way = select(Parcel).where(
-                Parcel.experiment_id == experiment.id, Parcel.state == ParcelState.MAKING,
-                Parcel.heard_at > change.now - _SILENT,
-            )  # fmt: skip
-            for row in change.session.scalars(under_way):
-                if sorted(row.parts) == sorted(parts):
+            speaks = Parcel.heard_at > change.now - _SILENT
+            under_way = list(change.session.scalars(select(Parcel).where(Parcel.state == ParcelState.MAKING, speaks)))
+            for row in under_way:
+                if row.experiment_id == experiment.id and sorted(row.parts) == sorted(parts):
                     return row, False
+            mine = sum(row.created_by == actor().name for row in under_way)
+            if len(under_way) >= MOST or mine >= MOST_OF_ONE:
+                whose, count = ("yours", mine) if mine >= MOST_OF_ONE else ("everybody's", len(under_way))
+                raise Busy(f"{count} archives of {whose} are being made; try again when one is done")
             row = Parcel(
                 id=str(uuid.uuid4()), experiment_id=experiment.id, parts=list(parts), state=ParcelState.MAKING,
                 total_bytes=total, created_by=actor().name, created_at=change.now, heard_at=change.now,
