@@ -26,10 +26,10 @@ _KEPT = timedelta(hours=1)  # an image that nothing names
 class Reports(Subject):
     """By slug or id. Blocks are checked by `reports.blocks` before they come here."""
 
-    def all(self, *, limit: int = 500) -> list[Report]:
+    def all(self) -> list[Report]:
         """Those changed last come first; without their blocks."""
         order = (Report.changed_at.desc(), Report.id)
-        return self.found(select(Report).options(defer(Report.blocks)).order_by(*order).limit(limit))
+        return self.found(select(Report).options(defer(Report.blocks)).order_by(*order))
 
     def get(self, reference: str) -> Report:
         """Raises NotFound."""
