@@ -244,6 +244,19 @@ def test_name_tags_and_notes_can_change_and_the_promise_cannot(store: Store) -> 
     assert store.events.after()[-1].kind == "changed"
 
 
+def test_tags_that_many_add_at_once_are_all_there(store: Store) -> None:
+    slug = create(store).slug
+    tags = [f"tag {number}" for number in range(8)]
+    threads = [threading.Thread(target=store.experiments.patch, args=(slug,), kwargs={"tag": [tag]}) for tag in tags]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(store.experiments.get(slug).tags) == tags
+    store.experiments.patch(slug, tag=["new"], untag=["TAG 1", "tag 2"])
+    assert sorted(store.experiments.get(slug).tags) == ["new", "tag 0", *tags[3:]]
+
+
 # --- transitions -----------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from modescape import asking, names
+from modescape import asking
 from modescape.columns import EXPERIMENTS
 from modescape.errors import Conflict, Forbidden, InvalidInput, NotFound
 from modescape.laboratory import purge
@@ -87,7 +87,9 @@ def act(here: Site, asked: Bulk, slugs: Sequence[str]) -> Done:
     if asked.action is BulkAction.CHANGE and not (asked.tag or asked.untag or asked.project is not None):
         raise InvalidInput("nothing to change is named", field="tag", allowed="tag, untag or project")
     of_one: dict[BulkAction, Callable[[str], Any]] = {
-        BulkAction.CHANGE: lambda slug: _change(here, asked, slug),
+        BulkAction.CHANGE: lambda slug: here.store.experiments.patch(
+            slug, tag=asked.tag, untag=asked.untag, project=asked.project
+        ),
         BulkAction.ARCHIVE: here.store.experiments.archive,
         BulkAction.RESTORE: here.store.experiments.restore,
         BulkAction.PURGE: lambda slug: purge(here.laboratory, slug),
@@ -102,14 +104,6 @@ def act(here: Site, asked: Bulk, slugs: Sequence[str]) -> Done:
             done.failed[slug] = str(error)
             done.forbidden += isinstance(error, Forbidden)
     return done
-
-
-def _change(here: Site, asked: Bulk, slug: str) -> None:
-    row = here.store.experiments.get(slug)
-    gone = {names.folded(tag) for tag in asked.untag}
-    tags = [*(tag for tag in row.tags if names.folded(tag) not in gone), *asked.tag]
-    is_tagged = bool(asked.tag or asked.untag)
-    here.store.experiments.patch(slug, tags=tags if is_tagged else None, project=asked.project)
 
 
 @router.post(

@@ -276,19 +276,24 @@ class Experiments(Subject):
         *,
         name: str | None = None,
         tags: Sequence[str] | None = None,
+        tag: Sequence[str] = (),
+        untag: Sequence[str] = (),
         notes: str | None = None,
         priority: int | None = None,
         project: str | None = None,
     ) -> Experiment:
-        """Change what is not part of the promise. project: "" takes it out of its project. Raises NotFound,
-        InvalidInput."""
-        said = {"name": name, "tags": tags, "notes": notes, "project": project}
+        """Change what is not part of the promise. tags: instead of those it has; tag and untag: beside and out of them.
+        project: "" takes it out of its project. Raises NotFound, InvalidInput."""
+        tagged = tags if tags is not None else (*tag, *untag) or None
+        said = {"name": name, "tags": tagged, "notes": notes, "project": project}
         with self._changing(reference) as (change, experiment):
             change.theirs("change", experiment, fields=[key for key, value in said.items() if value is not None])
             if name is not None:
                 experiment.name = names.checked(name, field="name")
-            if tags is not None:
-                experiment.tags = checked_tags(tags)
+            if tagged is not None:
+                gone = {names.folded(one) for one in untag}
+                kept = [one for one in (experiment.tags if tags is None else tags) if names.folded(one) not in gone]
+                experiment.tags = checked_tags([*kept, *tag])
             if notes is not None:
                 experiment.notes = notes
             if project is not None:
