@@ -184,6 +184,7 @@ def answers(site: Served) -> dict[str, list[Json]]:
             "workers": [ok(client.get("/api/workers"))],
         }
         found["search"] = [ok(client.get("/api/search", params={"q": "colour:red acc"}))]
+        found["axes"] = [ok(client.get("/api/axes", params={"axes": "architecture,accuracy,seconds"}))]
         found["groups"] = [ok(client.get("/api/groups", params={"by": "dataset", "numbers": "accuracy,disagreement"}))]
         view = {"name": "Best", "query": "q=dataset:digits&sort=-accuracy"}
         found["view"] = [ok(client.post("/api/views", json=view))]

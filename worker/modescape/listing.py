@@ -197,6 +197,25 @@ class Listing(Generic[Row]):
             mark = self._cursor(sort, last, rows[-1])
         return Page(rows, mark, total, shown)
 
+    def spread(
+        self, session: Session, query: ListQuery, among: Sequence[ColumnElement[bool]], most: int
+    ) -> tuple[list[Any], int]:
+        """Keys of what a query finds, in its order, and how many there are; of more than `most` as many, evenly from
+        the first to the last. Raises InvalidInput naming the field."""
+        sort, column = self._sort(query.sort, None)
+        ordered = [c.desc() if sort.startswith("-") else c.asc() for c in dict.fromkeys((column, self.fields.key))]
+        ordered = [*([column.is_(None)] if _may_be_null(column) else []), *ordered]
+        wanted = (*among, *self.where(query.conditions, session))
+        number = func.row_number().over(order_by=ordered) - 1
+        every = select(self.fields.key.label("key"), number.label("number"), func.count().over().label("total"))
+        numbered = every.where(*wanted).subquery()
+        place, total = numbered.c.number, numbered.c.total
+        # The k-th of `most` equal parts begins where k most/total passes a whole number.
+        is_first = (place * most) % total < most
+        chosen = select(numbered.c.key, total).where(or_(total <= most, is_first)).order_by(place).limit(most)
+        found = session.execute(chosen).all()
+        return [row[0] for row in found], found[0][1] if found else 0
+
     def checked(
         self,
         session: Session,

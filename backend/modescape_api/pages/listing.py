@@ -93,6 +93,7 @@ def experiments_page(request: Request, here: Here) -> Response:
         filters=_but(request, "cursor"),
         kept=_but(request, "cursor", "q"),
         csv_url=address(request, path="/api/experiments", format="csv", cursor=None),
+        plots_url=address(request, path="/plots", cursor=None, group=None, open=None, view=None),
         json_url=address(request, path="/api/experiments", cursor=None),
         archived=is_archive,
         search=asked.search,

@@ -16,6 +16,7 @@ from modescape.spec import ExperimentSpec
 from modescape_api.http import bodies, problems, replies
 from modescape_api.resources import (
     artifacts,
+    axes,
     bulk,
     catalogue,
     compare,
@@ -71,7 +72,7 @@ TAGS = {
     "service": "Workers, and whether all is well.",
 }
 # In the order in which requests are compared with their addresses, and the document lists them.
-PARTS = (experiments, searching, bulk, views, parcels, sweeps, solutions, each_example, curves, matrices, cuts,
+PARTS = (experiments, searching, axes, bulk, views, parcels, sweeps, solutions, each_example, curves, matrices, cuts,
          artifacts, selections, figures, reports, catalogue, compare, data, uploads, imports, gallery, paper, events,
          users, links, notices, metrics, workers)  # fmt: skip
 

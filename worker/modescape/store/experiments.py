@@ -72,6 +72,18 @@ class Purged:
 
 
 @dataclass(frozen=True)
+class Along:
+    """Values of many experiments: how many there are in all, and of those that were read, one behind the other, slugs,
+    names, states and the values of each field asked for."""
+
+    total: int
+    slugs: tuple[str, ...]
+    names: tuple[str, ...]
+    states: tuple[Status, ...]
+    values: Mapping[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
 class Remade:
     """What is done again because of files: how many stages, of which experiments; given: files no stage can make."""
 
@@ -238,6 +250,28 @@ class Experiments(Subject):
                 held = self._columns(session, query, field, numbers)
                 self._held.took(session, time.monotonic() - began)
         return grouped(held)
+
+    def along(self, query: ListQuery, names: Sequence[str], most: int) -> Along:
+        """What a plot needs of the experiments that a query finds: their values of some fields, in the list's order;
+        of more than `most` as many, evenly from its first to its last. Raises InvalidInput."""
+        written = {field.name: field.column for field in columns.EXPERIMENTS.all if field.folded is not None}
+        asked = [written[name] if name in written else EXPERIMENTS.column(name, "axes") for name in names]
+        about = (Experiment.id, Experiment.slug, Experiment.name, Experiment.status)
+        with self.database.reading() as session:
+            found, began = self._held.spread(session, query, most), time.monotonic()
+            ids, total = EXPERIMENTS.spread(session, query, _archived(query.archived), most) if found is None else found
+            self._held.took(session, time.monotonic() - began)
+            rows: dict[str, Any] = {}
+            for some in batches(ids):
+                rows |= {row[0]: row for row in session.execute(
+                    select(*about, *asked).where(Experiment.id.in_(some))
+                )}  # fmt: skip
+        there = [rows[one] for one in ids if one in rows]  # some may have gone meanwhile
+        of_each = tuple(tuple(row[i] for row in there) for i in range(len(about), len(about) + len(names)))
+        return Along(
+            total, tuple(row[1] for row in there), tuple(row[2] for row in there), tuple(row[3] for row in there),
+            dict(zip(names, of_each, strict=True)),
+        )  # fmt: skip
 
     def _columns(self, session: Session, query: ListQuery, by: columns.Field, numbers: Sequence[str]) -> Columns:
         asked = [EXPERIMENTS.column(name) for name in numbers]

@@ -200,6 +200,23 @@ class InMemory:
             except _Unknown:
                 return None
 
+    def spread(self, session: Session, query: ListQuery, most: int) -> tuple[list[str], int] | None:
+        """What `Listing.spread` gives. None where the database has to be asked. Raises InvalidInput."""
+        if not self._is_wanted:
+            return None
+        sort, _ = _LISTING.checked(session, query.conditions, query.sort)
+        with self._lock:
+            try:
+                rows = self._current(session)
+                numbers = np.flatnonzero(self._mask(rows, session, query))
+                numbers = numbers[np.argsort(self._places(rows, session, sort)[numbers])]
+                total = len(numbers)
+                if total > most:
+                    numbers = numbers[np.arange(total) * most % total < most]
+                return [rows.ids[i] for i in numbers], total
+            except _Unknown:
+                return None
+
     def counts(self, session: Session, query: ListQuery) -> dict[str, dict[str, int]] | None:
         """Of every facet, how many experiments have each value. None where the database has to be asked."""
         if not self._is_wanted:
