@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from modescape.architectures.counting import Count
 from modescape.records import StageOutput
 from modescape.registry import presets
 from modescape.science.data import contents
+from modescape.spec import parse
 from modescape_api.pages import forms
 
 
@@ -75,8 +77,16 @@ def answered(page: str) -> dict[str, str]:
     return parts.found
 
 
+def program(page: str, name: str) -> str:
+    """The same as the form, as a program does it."""
+    found = re.search(rf'<pre id="program-{name}"[^>]*>(.*?)</pre>', page, re.DOTALL)
+    assert found is not None
+    return html.unescape(found[1])
+
+
 def body(page: str) -> Any:
-    return json.loads(answered(page)["body"])
+    """What curl would post."""
+    return json.loads(program(page, "curl").split("<<'MODESCAPE'\n")[1].removesuffix("\nMODESCAPE\n"))
 
 
 def problems(page: str) -> dict[str, str]:
@@ -90,7 +100,11 @@ def test_what_is_taken_over_is_what_the_whole_page_shows(client: httpx.Client) -
     page = client.post("/launch", data={**form, "do": "plan"})
     assert (answer.status_code, page.status_code) == (200, 200)
     parts, whole = answered(answer.text), answered(page.text)
-    assert parts.keys() == whole.keys() > {"plan-price", "plan-figures", "go-total", "note", "body"}
+    assert (
+        parts.keys()
+        == whole.keys()
+        > {"plan-price", "plan-figures", "go-total", "note", "power", "changes", "line-3", "program-curl"}
+    )
     assert parts == whole
     assert "× 4" in parts["plan-price"]
     assert body(answer.text)["spec"]["training"]["epochs"] == 7
@@ -130,13 +144,135 @@ def test_what_is_wrong_is_named_as_the_form_names_it_and_leaves_the_plan(client:
     assert refused.status_code == 422
     assert "plan-price" not in answered(refused.text)
     told = problems(refused.text)
-    assert told.keys() == {"name"}, "a name is looked at before the spec"
+    assert told.keys() == {"name", "methods.low-rank.options.rank", "shift.intensities"}, "all at once"
     refused = client.post("/launch/plan", data={**form, "name": "a name"})
     told = problems(refused.text)
     assert told.keys() == {"methods.low-rank.options.rank", "shift.intensities"}
     assert told["methods.low-rank.options.rank"].startswith("✗ ")
     assert answered(refused.text)["note"].startswith("2 fields to change first. ")
     assert "Methods › low-rank › rank: " in answered(refused.text)["note"]
+
+
+def test_names_the_sweep_the_spec_and_sizes_are_all_looked_at_whatever_is_wrong_with_the_others(
+    client: httpx.Client,
+) -> None:
+    changes = {
+        "name": "a\u202eb", "project": "x" * 101, "training.epochs": "many", "data.train_images": "99999",
+        "training.batch_size": "100000", "sweep.field": "training.nonsense", "sweep.values": "1, 2",
+    }  # fmt: skip
+    form = filled_in(client, "quickstart", **changes)
+    for address in ("/launch/plan", "/launch"):
+        refused = client.post(address, data=form)
+        assert refused.status_code == 422
+        told = problems(refused.text) if address == "/launch/plan" else dict.fromkeys(
+            re.findall(r'href="#f-([^"]+)"', refused.text), ""
+        )  # fmt: skip
+        # Of the sweep's own fields nothing is looked at while its base cannot be read.
+        assert {"name", "project", "training.epochs", "data.train_images", "training.batch_size"} <= told.keys()
+    told = problems(client.post("/launch/plan", data=form).text)
+    assert "99999 for training" in told["data.train_images"]
+    assert "(with Training › " in told["data.train_images"], "it may hang on fields that are taken to be as before"
+    assert "(with" not in told["training.epochs"] + told["name"]
+    site_has = client.get("/api/experiments").json()["total"]
+    client.post("/launch", data={**form, "do": "launch"})
+    assert client.get("/api/experiments").json()["total"] == site_has
+
+
+def test_a_field_that_is_wrong_makes_no_other_wrong(client: httpx.Client) -> None:
+    """A fresh head needs given weights; these cannot be read, and that is all."""
+    form = filled_in(client, "quickstart", **{"training.initial_weights": "/etc/hosts", "ensemble.vary": "head"})
+    assert problems(client.post("/launch/plan", data=form).text).keys() == {"training.initial_weights"}
+
+
+def test_the_price_is_greyed_while_fields_are_wrong(client: httpx.Client) -> None:
+    form = filled_in(client, "quickstart", **{"training.epochs": "0"})
+    page = client.post("/launch", data=form).text
+    assert '<aside class="card plan stale"' in page
+    assert re.search(r'<b id="go-total"[^>]* class="stale"', page)
+    assert "stale" not in client.get("/launch?preset=quickstart").text
+
+
+def test_blank_is_launchable(client: httpx.Client, site: Served) -> None:
+    page = client.get("/launch?preset=blank").text
+    assert '"problems"' not in page
+    assert "stale" not in page
+    values = forms.to_values(forms.blank())
+    pairs = dict(forms.posted(forms.sections(values, was=values)))
+    key = re.findall(r'name="key"\s+value="([^"]*)"', page)[0]
+    made = client.post("/launch", data={**pairs, "key": key, "preset": "", "do": "launch"})
+    assert made.status_code == 303, made.text
+    row = site.laboratory.store.experiments.get(made.headers["location"].rpartition("/")[2])
+    assert (row.preset, row.runs) == (None, forms.blank()["ensemble"]["runs"])
+    assert row.spec["evaluation"]["averaged"] == "fair"
+    site.laboratory.store.experiments.cancel(row.id)
+
+
+def test_changes_are_told_one_by_one_and_undone_without_script(client: httpx.Client) -> None:
+    changed = {"training.epochs": "7", "ensemble.runs": "4", "training.optimiser_options.sgd.momentum": "0.5"}
+    form = filled_in(client, "quickstart", **changed)
+    del form["methods.dropout.on"]
+    was = forms.to_values(presets["quickstart"].call())
+    told = re.findall(
+        r'<button class="plain small" name="undo" value="([^"]+)"', client.post("/launch/plan", data=form).text
+    )
+    assert set(told) == {"training.epochs", "ensemble.runs", "methods.dropout.on"}, "no option of another optimiser"
+    page = client.post("/launch", data={**form, "undo": "training.epochs"})
+    assert page.status_code == 200
+    fields = dict(re.findall(r'name="(training\.epochs|ensemble\.runs)" value="([^"]*)"', page.text))
+    assert fields == {"training.epochs": was["training.epochs"], "ensemble.runs": "4"}
+    page = client.post("/launch", data={**form, "undo": "methods.dropout.on"})
+    assert re.search(r'name="methods.dropout.on"[^>]* checked', page.text)
+    page = client.post("/launch", data={**form, "undo": "*", "name": "kept"})
+    assert "change against" not in page.text
+    assert 'name="name" value="kept"' in page.text
+
+
+def test_sections_say_in_a_line_what_is_set_in_them(client: httpx.Client) -> None:
+    changes = {"data.train_images": "300", "training.epochs": "3", "ensemble.runs": "1", "shift.on": "true"}
+    parts = answered(client.post("/launch/plan", data=filled_in(client, "quickstart", **changes)).text)
+    assert parts["line-2"] == "Digits, 300 training images, raw 0–255"
+    assert "3 epochs" in parts["line-3"]
+    assert parts["line-4"].startswith("1 run that differ")
+    assert "random subspace" in parts["line-5"].lower()
+    assert parts["line-6"] != "no studies"
+
+
+def test_an_empty_field_shows_what_stands_for_it(client: httpx.Client) -> None:
+    page = client.get("/launch?preset=quickstart").text
+
+    def grey(name: str, text: str = page) -> str:
+        found = re.search(rf'name="{re.escape(name)}"[^>]*? placeholder="([^"]*)"', text)
+        return found[1] if found else ""
+
+    sizes = client.post("/api/estimate", json={"preset": "quickstart"}).json()["sizes"]
+    assert grey("data.test_images").replace("\u202f", "") == str(sizes["test"])
+    assert grey("data.validation_images").replace("\u202f", "") == str(sizes["validation"])
+    assert grey("methods.random.options.spread_max") == "measured on the network"
+    form = filled_in(client, "quickstart", **{"training.learning_rate": "0.01", "training.epochs": "6"})
+    answer = client.post("/launch/plan", data=form).text
+    automatic = json.loads(re.findall(r'id="automatic">(.*?)</script>', answer)[0])
+    assert automatic["methods.swag.options.learning_rate"] == "0.005", "half of what is typed now"
+    assert automatic["seeds.epochs"] == "6"
+    page = client.post("/launch", data={**form, "planes.0.on": "true", "do": "plan"}).text
+    assert grey("planes.0.runs", page) == ", ".join(map(str, parse({"planes": [{}]}).planes[0].runs))
+
+
+def test_half_widths_stand_beside_the_number_of_runs_with_a_button_for_what_d1_needs(client: httpx.Client) -> None:
+    form = filled_in(client, "quickstart", **{"ensemble.runs": "3"})
+    spec = body(client.post("/launch/plan", data=form).text)["spec"]
+    lines = {one["claim"]: one for one in client.post("/api/estimate", json={"spec": spec}).json()["open"]["claims"]}
+    answer = client.post("/launch/plan", data=form).text
+    power = answered(answer)["power"]
+    half = lines["d1"]["half_width"]
+    assert f"÷ or × {math.exp(half):.3g}" in power
+    assert lines["d1"]["words"] in power
+    needs = lines["d1"]["needs"]
+    if needs is None or needs == 3:
+        pytest.skip("the table says that three runs of digits are enough, or that none are")
+    assert f"As many as (d1) needs: {needs}" in power
+    more = client.post("/launch", data={**form, "runs": str(needs)}).text
+    assert re.search(rf'name="ensemble.runs" value="{needs}"', more)
+    assert f"{needs} runs are as many as (d1) needs" in answered(more)["power"]
 
 
 def test_the_options_of_what_is_chosen_are_in_the_spec_and_of_nothing_else(client: httpx.Client) -> None:

@@ -425,6 +425,27 @@ def test_a_ratio_is_open_below_its_margin_times_the_exponential_of_the_half_widt
     assert edited.words == f"effects below {2 * math.exp(line.half_width):.2g} times stay open"
 
 
+def test_as_many_runs_are_needed_as_tell_an_effect_of_twice_the_margin() -> None:
+    """Read off the table by hand: the first number of runs whose half-width is at most ln 2, of (a) its margin."""
+    rows = json.loads(power.TABLE.read_text())["rows"]
+
+    def first(claim: str, images: int, samples: int, most: float) -> int | None:
+        sizes = {r["runs"]: r for r in rows if (r["claim"], r["images"], r["samples"]) == (claim, images, samples)}
+        return next(
+            (n for n in sorted(sizes) if sizes[n]["told"] >= 0.5 and (sizes[n]["half_width"] or 9) <= most), None
+        )
+
+    for images in (1000, 2000, 4000, 10_000):
+        line = opened(runs=3, images=images)["d1"]
+        assert line.needs == first("d1/graded", images, 20, math.log(2)), images
+    assert opened(runs=10, images=1000)["d1"].needs == 5, "whatever is planned"
+    assert opened(runs=3)["a"].needs == first("a", 0, 0, 0.1) == 4
+    few = {"methods": [{"method": "random", "spread": 5, "typical": 5}]}
+    assert opened(runs=3, images=1000, **few)["d1"].needs == first("d1/graded", 1000, 5, math.log(2)) == 10
+    lone = opened(seeds={"repetitions": 3})["g"]
+    assert lone.needs is None, "its trainings are counted otherwise"
+
+
 def test_linear_estimands_are_open_within_a_half_width_of_their_margin() -> None:
     lines = opened()
     e1, e2, a = (lines[claim].half_width or 0.0 for claim in ("e1", "e2", "a"))
@@ -492,7 +513,7 @@ def test_the_form_says_what_stays_open(site: Served) -> None:
         form = client.get("/launch?preset=quickstart").text
     assert [line["claim"] for line in asked["claims"]] == ["a", "b", "c", "d1", "d2", "e1", "e2", "f1"]
     assert "Simulated for 4 runs" in asked["basis"]
-    assert "What these numbers leave open" in form
+    assert "runs can find out" in form
     assert "effects below" in form
 
 

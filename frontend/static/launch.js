@@ -33,6 +33,7 @@ async function ask() {
     if (answer.headers.get("content-type").startsWith("text/html")) takeOver(await answer.text());
     else note.textContent = (await answer.json()).detail;
     note.classList.toggle("err", !answer.ok);
+    for (const price of [panel, document.querySelector("#go-total")]) price.classList.toggle("stale", !answer.ok);
     stale = false;
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -49,17 +50,20 @@ function takeOver(html) {
   for (const bad of form.querySelectorAll("[aria-invalid]")) bad.removeAttribute("aria-invalid");
   for (const row of form.querySelectorAll(".method.bad")) row.classList.remove("bad");
   for (const old of form.querySelectorAll(".field .err, .method .err")) old.remove();
+  const automatic = answer.querySelector("#automatic");
+  for (const [name, text] of Object.entries(automatic ? JSON.parse(automatic.textContent) : {})) fieldOf(name)?.setAttribute("placeholder", text);
   for (const problem of answer.querySelectorAll("[data-problem]")) showProblem(problem.dataset.problem, problem.firstElementChild);
 }
 
 /** The content of one element for another's; what was unfolded or focused there stays so. */
 function fill(old, fresh) {
-  if (old.innerHTML === fresh.innerHTML) return;
-  const focused = [...old.querySelectorAll("a, summary")].indexOf(document.activeElement);
-  const unfolded = old.querySelector("details[open]") !== null;
+  if (!old || old.innerHTML === fresh.innerHTML) return;
+  const inside = () => [...old.querySelectorAll("a, summary, button")];
+  const focused = inside().indexOf(document.activeElement);
+  const unfolded = [...old.querySelectorAll("details")].map(fold => fold.open);
   old.replaceChildren(...fresh.childNodes);
-  if (unfolded) old.querySelector("details")?.setAttribute("open", "");
-  if (focused >= 0) old.querySelectorAll("a, summary")[focused]?.focus();
+  [...old.querySelectorAll("details")].forEach((fold, i) => (fold.open = unfolded[i] ?? fold.open));
+  if (focused >= 0) inside()[focused]?.focus();
 }
 
 function showProblem(name, words) {
@@ -103,12 +107,7 @@ function mark() {
   for (const only of form.querySelectorAll("[data-when-field]")) only.hidden = only.dataset.whenValue !== fieldOf(only.dataset.whenField)?.value;
 }
 
-const address = () => `${location.origin}${document.documentElement.dataset.root || ""}/api/experiments`;
-const PROGRAMS = {
-  curl: body => `curl -X POST ${address()} -H 'Content-Type: application/json' -d '${JSON.stringify(body).replaceAll("'", "'\\''")}'`,
-  python: body =>
-    `import json, urllib.request\n\nbody = json.loads(r'''${JSON.stringify(body, null, 2).replaceAll("'", "\\u0027")}''')\nrequest = urllib.request.Request("${address()}", json.dumps(body).encode(), {"Content-Type": "application/json"})\nprint(json.load(urllib.request.urlopen(request)))\n`,
-};
+const marks = name => [...form.querySelectorAll(`[data-was]${name === "*" ? "" : `[data-for="${CSS.escape(name)}"]`}`)];
 
 form.addEventListener("input", askSoon);
 form.addEventListener("change", event => {
@@ -117,13 +116,17 @@ form.addEventListener("change", event => {
   askSoon();
 });
 form.addEventListener("click", async event => {
-  const was = event.target.closest("[data-was] button")?.closest("[data-was]").dataset;
-  if (was) restore(fieldOf(was.for), was.was);
-  const language = event.target.closest("[data-copy-as]")?.dataset.copyAs;
-  if (!language) return;
-  if (stale) await ask();
-  const body = JSON.parse(document.querySelector("#body").textContent);
-  copy(PROGRAMS[language](body), language === "curl" ? "curl command copied" : "Python copied");
+  const button = event.target.closest("button");
+  if (button?.name === "undo") {
+    event.preventDefault();
+    for (const { dataset } of marks(button.value).filter(mark => !mark.hidden)) restore(fieldOf(dataset.for), dataset.was);
+  } else if (button?.name === "runs") {
+    event.preventDefault();
+    restore(fieldOf("ensemble.runs"), button.value);
+  } else if (button?.dataset.copyOf) {
+    if (stale) await ask();
+    copy(document.getElementById(button.dataset.copyOf).textContent, "copied");
+  }
 });
 
 document.querySelector("#problems")?.focus();

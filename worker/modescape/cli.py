@@ -155,6 +155,10 @@ def parser() -> argparse.ArgumentParser:
     launch = command("launch", _launch, "store an experiment or a sweep for the workers; the whole is checked first")
     launch.add_argument("spec", help="a file of JSON or YAML, `-`, or a preset; one with `over` is a sweep")
     launch.add_argument("--name", default=None, help="name of it")
+    launch.add_argument("--preset", default=None, help="the preset that a spec began as, by its name")
+    launch.add_argument("--notes", default="", help="anything worth remembering")
+    launch.add_argument("--project", default="", help="a name that several experiments are given; not of a sweep")
+    launch.add_argument("--parent", default=None, help="the experiment that this is a clone of; not of a sweep")
     launch.add_argument("--fresh", action="store_true", help="compute everything, even what an earlier experiment has")
     launch.add_argument("--priority", default="normal", choices=tuple(PRIORITIES), help="before or after what waits")
     launch.add_argument("--here", action="store_true", help="of a sweep: run it here and now, without any service")
@@ -363,7 +367,12 @@ def _sweep(settings: Settings, parsed: argparse.Namespace, document: Any, name: 
     from modescape import celery_queue
 
     row = launching.create(
-        here.laboratory, prepared, name=name, fresh=parsed.fresh, priority=PRIORITIES[parsed.priority]
+        here.laboratory,
+        prepared,
+        name=name,
+        notes=parsed.notes,
+        fresh=parsed.fresh,
+        priority=PRIORITIES[parsed.priority],
     )
     for experiment in here.laboratory.store.sweeps.get(row.id).experiments:
         celery_queue.dispatch(settings, here.laboratory.store, experiment.id)

@@ -11,8 +11,9 @@ below margin x exp(half-width). Read is the row of the largest simulated size th
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ OFTEN = 0.5  # share of simulations in which a gate must be open for its half-wi
 @dataclass(frozen=True)
 class Open:
     """What stays open of one claim. words: in a clause; runs, images, samples: of the simulation, 0 where they do not
-    matter; half_width: None where a gate stays closed."""
+    matter; half_width: None where a gate stays closed; needs: the fewest simulated runs that get a word for an effect
+    which is clear (`runs_needed`), None where none is enough or runs do not decide."""
 
     claim: str
     words: str
@@ -38,11 +40,34 @@ class Open:
     images: int = 0
     samples: int = 0
     half_width: float | None = None
+    needs: int | None = None
+
+
+CLEAR = 2  # times its margin is an effect that a plan should get a word for
 
 
 def left_open(spec: ExperimentSpec, sizes: Sizes) -> tuple[Open, ...]:
     """One line a claim that this spec can be asked, in the paper's order."""
-    return tuple(_line(claim, spec, sizes) for claim in CLAIMS.values() if _is_asked(claim, spec))
+    return tuple(
+        replace(_line(claim, spec, sizes), needs=runs_needed(claim, spec, sizes))
+        for claim in CLAIMS.values() if _is_asked(claim, spec)
+    )  # fmt: skip
+
+
+def runs_needed(claim: Claim[Any], spec: ExperimentSpec, sizes: Sizes) -> int | None:
+    """The fewest simulated runs with which an effect of CLEAR times the margin gets a word more often than not, images
+    and samples being as planned: a half-width of ln CLEAR of a ratio, else of the margin (of what must lie within it:
+    an effect of nothing). None where no simulated number is enough, or the claim is not about runs."""
+    enough = math.log(CLEAR) if claim.ratio else abs(claim.margin_in(spec))
+    of_runs = {runs: spec.model_copy(update={"ensemble": spec.ensemble.model_copy(update={"runs": runs})})
+               for runs in sorted({row["runs"] for row in _rows().get(_named(claim, spec), [])})}  # fmt: skip
+    if any(claim.evidence.planned_units(planned) != runs for runs, planned in of_runs.items()):
+        return None
+    for runs, planned in of_runs.items():
+        half = _line(claim, planned, sizes).half_width
+        if half is not None and half <= enough:
+            return int(runs)
+    return None
 
 
 @cache

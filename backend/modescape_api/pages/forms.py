@@ -26,12 +26,14 @@ from starlette.datastructures import ImmutableMultiDict
 
 from modescape import documents
 from modescape.claims import CLAIMS
+from modescape.drawing.words import thousands
 from modescape.errors import InvalidInput, Problem
 from modescape.presets.base import SHORT_METHODS
 from modescape.pydantic_errors import within
-from modescape.records import Json
+from modescape.records import DataInfo, Json, Sizes
 from modescape.registry import RECIPE, Entry, Method, Study, architectures, datasets, methods, studies, while_known
-from modescape.spec import MarginsSpec, every_margin, parse, place_of, stored, words
+from modescape.spec import ExperimentSpec, MarginsSpec, every_margin, parse, place_of, stored, words
+from modescape.spec import studies as asked_studies
 from modescape.spec_parts import (
     PLACES,
     DataSpec,
@@ -64,7 +66,8 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """One field of the form. value and was (the preset's): texts as typed; allowed: the limits in words."""
+    """One field of the form. value and was (the preset's): texts as typed; allowed: the limits in words; automatic:
+    what stands for it where nothing is typed."""
 
     name: str
     label: str
@@ -75,6 +78,7 @@ class Control:
     choices: tuple[Choice, ...] = ()
     value: str = ""
     was: str = ""
+    automatic: str = ""
     problem: Problem | None = None
 
     @property
@@ -89,13 +93,14 @@ class Control:
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """A method or a study: whether it is on, and what can be chosen of it. name: what its controls begin with;
-    brief: what is chosen, in a few words; look: key of a method's look, "" for a study."""
+    brief: what is chosen, in a few words; look: key of a method's look, "" for a study; was_on: in the preset."""
 
     name: str
     title: str
     summary: str
     look: str = ""
     on: bool
+    was_on: bool
     brief: str = ""
     controls: tuple[Control, ...]
     problem: Problem | None
@@ -107,7 +112,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """A numbered part of the form: what is always seen, and what is folded under `More`."""
+    """A numbered part of the form: what is always seen, and what is folded under `More`; line: what is set in it."""
 
     number: int
     title: str
@@ -115,6 +120,7 @@ class Section:
     controls: tuple[Control, ...] = ()
     more: tuple[Control, ...] = ()
     rows: tuple[Row, ...] = ()
+    line: str = ""
 
     @property
     def more_is_open(self) -> bool:
@@ -419,10 +425,12 @@ def sections(
     problems: Sequence[Problem] = (),
     missing: Mapping[str, str] | None = None,
     own_sets: Sequence[str] = (),
+    automatic: Mapping[str, str] | None = None,
 ) -> list[Section]:
     """The whole form. values and was: texts by control name; missing: data sets that are not here, with their offer;
-    own_sets: names that users registered."""
+    own_sets: names that users registered; automatic: what stands for fields that are empty, as `automatic_values`."""
     by_field = {problem.field: problem for problem in reversed(problems)}
+    lines = set_in(values)
 
     def filled(control: Control) -> Control:
         choices = control.choices
@@ -441,6 +449,7 @@ def sections(
             choices=choices,
             value=value,
             was=was.get(control.name, control.value),
+            automatic=(automatic or {}).get(control.name) or control.automatic,
             problem=by_field.get(control.name),
         )
 
@@ -451,13 +460,16 @@ def sections(
             for control in _controls(part):
                 is_first = _field(control, part) in _FIRST[part]
                 (first if is_first else more).append(filled(control))
-        return Section(number, title, hint, tuple(first), tuple(more))
+        return Section(number, title, hint, tuple(first), tuple(more), line=lines[number])
 
     def row(name: str, title: str, summary: str, controls: Sequence[Control], look: str = "") -> Row:
         own = tuple(filled(control) for control in controls)
         on = values.get(f"{name}.on") == "true"
         problem = by_field.get(f"{name}.on")
-        return Row(name=name, title=title, summary=summary, look=look, on=on, controls=own, problem=problem)
+        was_on = was.get(f"{name}.on") == "true"
+        return Row(
+            name=name, title=title, summary=summary, look=look, on=on, was_on=was_on, controls=own, problem=problem
+        )  # fmt: skip
 
     sampled = []
     for name, method in methods.items():
@@ -484,12 +496,14 @@ def sections(
             "Methods",
             "Each samples around every run. Colour stays with the method on every page.",
             rows=tuple(sampled),
+            line=lines[5],
         ),
         Section(
             6,
             "Studies",
             "What the same functions are worth elsewhere, and what lies between them.",
             rows=tuple(offered),
+            line=lines[6],
         ),
     ]
 
@@ -639,7 +653,17 @@ def _control(name: str, field: Mapping[str, Any], path: str) -> Control:
         choices=tuple(Choice(str(value), words(name, str(value))) for value in enum),
         value=_text(field.get("default")),
         was=_text(field.get("default")),
+        automatic=_automatic(field),
     )
+
+
+_EMPTY = re.compile(r"[Ee]mpty(?: means| takes|:)? ([^.;(]+)")
+
+
+def _automatic(field: Mapping[str, Any]) -> str:
+    """What a field says of itself left empty, in few words."""
+    found = _EMPTY.search(field.get("description", "")) if field.get("default") is None else None
+    return found[1].strip().rstrip(",") if found else ""
 
 
 def _kind(name: str, field: Mapping[str, Any]) -> Kind:
@@ -728,6 +752,92 @@ def _in_order(value: object, like: object) -> object:
 def defaults() -> Values:
     """The form of an empty spec (Blank)."""
     return to_values(parse({}).model_dump(mode="json"))
+
+
+# -- what is set, and what stands for what is not ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A field that is not as the preset has it. was, now: texts as typed; of what is switched, "on" and "off"."""
+
+    name: str
+    label: str
+    was: str
+    now: str
+
+
+def changes(sections: Iterable[Section], values: Mapping[str, str]) -> list[Changed]:
+    """What differs from the preset, of what counts: options of another choice, and of what is off, do not."""
+    found = []
+    for section in sections:
+        for control in (*section.controls, *section.more):
+            if control.is_changed and _counts(control.name, values):
+                found.append(Changed(control.name, control.label, control.was or "empty", control.value or "empty"))
+        for row in section.rows:
+            if row.on != row.was_on:
+                words = ("off", "on")
+                found.append(Changed(f"{row.name}.on", row.title, words[row.was_on], words[row.on]))
+            for control in row.controls if row.on and row.was_on else ():
+                if control.is_changed:
+                    label = f"{row.title}: {control.label.lower()}"
+                    found.append(Changed(control.name, label, control.was or "empty", control.value or "empty"))
+    return found
+
+
+def _counts(name: str, values: Mapping[str, str]) -> bool:
+    part, *path = name.split(".")
+    if name == "data.path":
+        return values.get("data.dataset") in PLACES
+    if part == "network" and path[0] == "options":
+        return path[1] == values.get("network.architecture")
+    if part == "training" and (of := _recipe_part(path[0])):
+        return path[1] == values.get(f"training.{of}")
+    return True
+
+
+def set_in(values: Mapping[str, str]) -> dict[int, str]:
+    """Of each section by its number, what is set in it, in one line."""
+
+    def of(*names: str) -> list[str]:
+        return [values.get(name, "").strip() for name in names]
+
+    dataset, scale, train = of("data.dataset", "data.input_scale", "data.train_images")
+    architecture, *recipe = of("network.architecture", *(f"training.{one}" for one in _FIRST["training"]))
+    optimiser, rate, schedule, epochs, batch = recipe
+    runs, vary, seed = of("ensemble.runs", "ensemble.vary", "ensemble.seed")
+    on = [name.removesuffix(".on") for name, value in values.items() if name.endswith(".on") and value == "true"]
+    sampled = [methods.title(name) for name in methods if f"methods.{name}" in on]
+    asked = [study_title(entry, prefix) for name, entry in studies.items() for prefix in _row_names(entry, values)
+             if prefix in on]  # fmt: skip
+    said = {
+        2: [datasets.title(dataset), f"{train or 'all'} training images", words("input_scale", scale)],
+        3: [architectures.title(architecture), f"{words('optimiser', optimiser)} at {rate}",
+            f"schedule {RECIPE['schedule'].title(schedule)}", f"{epochs} epochs", f"batches of {batch}"],
+        4: [f"{runs} run{'' if runs == '1' else 's'} that differ in {words('vary', vary)}", f"root seed {seed}"],
+        5: sampled or ["no methods"],
+        6: asked or ["no studies"],
+    }  # fmt: skip
+    return {number: ", ".join(parts) for number, parts in said.items()}
+
+
+def automatic_values(spec: ExperimentSpec, sizes: Sizes, info: DataInfo) -> Values:
+    """What stands for fields that are left empty, by control name: as it would be with the others as they are."""
+    found: Values = {
+        "data.train_images": thousands(sizes.train), "data.validation_images": thousands(sizes.validation),
+        "data.test_images": thousands(sizes.test), "seeds.epochs": str(spec.training.epochs),
+        "methods.swag.options.learning_rate": f"{spec.training.learning_rate / 2:g}",
+    }  # fmt: skip
+    if info.are_pictures:
+        found["data.image_size"] = str(info.height)
+    if spec.shift is not None:
+        found["shift.images"] = thousands(spec.shift.count(sizes.test))
+    for place, study in asked_studies(spec):
+        if runs := getattr(study, "runs", ()):
+            found[f"{place}.runs"] = ", ".join(map(str, runs))
+        if getattr(study, "members", 0) is None:
+            found[f"{place}.members"] = str(min(5, spec.ensemble.runs))
+    return found
 
 
 # -- the form of a clone with something more --------------------------------------------------------------------------

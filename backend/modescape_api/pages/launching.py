@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
@@ -16,19 +17,22 @@ from starlette.datastructures import FormData
 from modescape import names, own_files
 from modescape.acting import UserRole
 from modescape.architectures import counting
+from modescape.claims import CLAIMS
 from modescape.drawing.words import price
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, NotFound, Problem
 from modescape.plan import Prepared
 from modescape.records import PRIORITIES, Json
 from modescape.registry import Preset, datasets, figures, presets, while_known
 from modescape.spec import PROTOCOLS, under_protocol
+from modescape.spec import parse as spec_of
 from modescape.sweeps import launching
 from modescape.sweeps.launching import Price
 from modescape.tables import Experiment
-from modescape_api.http import bodies
+from modescape_api.http import bodies, identity
 from modescape_api.http.identity import needs
+from modescape_api.http.proxies import at
 from modescape_api.http.site import Here, Site
-from modescape_api.pages import forms
+from modescape_api.pages import forms, programs
 from modescape_api.pages.display import crumbs
 from modescape_api.pages.rendering import Posted, render
 from modescape_api.resources import catalogue, data, experiments, sweeps
@@ -77,34 +81,29 @@ def launch_page(
 
 @router.post("/launch")
 def launch(request: Request, here: Here, form: Posted) -> Response:
-    pairs = _texts(form)
+    pairs, undone = _with_undone(_texts(form)), form.get("undo") is not None or form.get("runs") is not None
     given = dict(pairs)
     document = forms.to_document(pairs)
-    draft: Draft | None = None
-    sweep: SweepDraft | None = None
+    is_asked = given.get("do") != "plan" and not undone
+    looked = _looked_at(here, pairs, document)
+    problems = list(looked.problems)
     try:
-        draft = _draft(given, document, _parent(here, given))
-        if sweep := _sweep(pairs, document):
-            if given.get("do") != "plan":
-                same = sweeps.digest(sweep)[:16]
-                made = sweeps.launch(here, sweep, key=f"form-{given.get('key', '')[:60]}-{same}")
-                return RedirectResponse(f"/sweeps/{made.slug}", status_code=303)
-        elif given.get("do") != "plan":
+        if is_asked and looked.sweep is not None and not problems:
+            same = sweeps.digest(looked.sweep)[:16]
+            made = sweeps.launch(here, looked.sweep, key=f"form-{given.get('key', '')[:60]}-{same}")
+            return RedirectResponse(f"/sweeps/{made.slug}", status_code=303)
+        if is_asked and looked.draft is not None and not problems:
             # Pressing twice sends the same key with the same body: one experiment. A changed form is another one.
-            same = experiments.digest(draft)[:16]
-            row = experiments.launch(here, draft, key=f"form-{given.get('key', '')[:60]}-{same}")
+            same = experiments.digest(looked.draft)[:16]
+            row = experiments.launch(here, looked.draft, key=f"form-{given.get('key', '')[:60]}-{same}")
             return RedirectResponse(f"/experiments/{row.slug}", status_code=303)
-        plan, problems = _planned(here, draft, sweep)
-    except DataMissing as error:
-        assert draft is not None, "it was looked for"
-        plan, problems = _planned(here, draft)[0], _problems(error)
-    except (InvalidInput, DataCorrupt) as error:
-        plan, problems = (_planned(here, draft, sweep)[0] if draft is not None else None), _problems(error)
+    except (InvalidInput, DataMissing, DataCorrupt) as error:  # what only a launch finds out
+        problems = _problems(error)
     return _launch_form(
         request,
         here,
         values=forms.from_posted(pairs),
-        plan=plan,
+        plan=looked.plan,
         problems=problems,
         preset=_preset(given),
         source=_parent(here, given),
@@ -114,6 +113,7 @@ def launch(request: Request, here: Here, form: Posted) -> Response:
         priority=given.get("priority", "normal"),
         status=422 if problems else 200,
         document=document,
+        body=looked.body,
         varied=_varied(pairs),
         paired=given.get("sweep.paired") == "true",
     )
@@ -126,27 +126,178 @@ def answer(request: Request, here: Here, form: Posted) -> Response:
     pairs = _texts(form)
     given = dict(pairs)
     document = forms.to_document(pairs)
-    sweep: SweepDraft | None = None
-    try:
-        plan, problems = _planned(here, _draft(given, document), sweep := _sweep(pairs, document))
-    except InvalidInput as error:
-        plan, problems = None, _problems(error)
+    looked = _looked_at(here, pairs, document)
+    plan, problems = looked.plan, looked.problems
     beside = [*(Problem(one["how"], one["field"]) for one in plan["missing"]), *problems] if plan else problems
     values = forms.from_posted(pairs)
-    body = _body(given.get("name", ""), document) | _asked_priority(given)
-    if sweep is not None:
-        body = {"base": body.pop("spec"), **body, **sweep.model_dump(mode="json", include={"over", "paired"})}
+    was = _was(_preset(given), _parent(here, given))
+    sections = forms.sections(values, was=was)
     return render(
         request,
         here,
         "_answer.html",
-        status=200 if plan else 422,
+        status=200 if plan and not problems else 422,
         plan=plan,
         problems=(placed := [forms.place(problem, document, values) for problem in beside]),
         note=_to_change(placed) if problems else "",
-        body=body,
+        programs=_programs(request, looked.body),
+        automatic=plan["automatic"] if plan else {},
+        sections=sections,
+        changes=forms.changes(sections, values),
+        began=_began(_preset(given), _parent(here, given)),
         figures=figures.values(),
+        claims=CLAIMS,
     )
+
+
+def _with_undone(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The form with one field, or all ("*"), as the preset has it, and with as many runs as a claim needs, where a
+    button asks for that."""
+    given = dict(pairs)
+    if (runs := given.get("runs", "")).isdecimal():
+        pairs = [(name, runs if name == "ensemble.runs" else value) for name, value in pairs]
+    if not (undone := given.get("undo", "")):
+        return [(name, value) for name, value in pairs if name != "runs"]
+    was = forms.to_values(presets[given["preset"]].call()) if given.get("preset") in presets else forms.defaults()
+    own = (
+        "name",
+        "notes",
+        "project",
+        "priority",
+        "key",
+        "preset",
+        "parent",
+        "sweep.field",
+        "sweep.values",
+        "sweep.paired",
+    )
+    pairs = [(name, value) for name, value in pairs if name not in ("undo", "runs", "do")]
+    if undone == "*":
+        return [*((name, value) for name, value in pairs if name in own), *was.items()]
+    kept = [(name, value) for name, value in pairs if name != undone]
+    return [*kept, (undone, was[undone])] if undone in was else kept
+
+
+def _was(preset: Preset | None, source: Experiment | None) -> forms.Values:
+    """The form as it was before anything was changed."""
+    return forms.to_values(preset.call()) if preset else forms.to_values(source.spec) if source else forms.defaults()
+
+
+def _began(preset: Preset | None, source: Experiment | None) -> str:
+    """What the form began as."""
+    return source.name if source else preset.title if preset else "Blank"
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a posted form asks for, and all that is wrong with it: of draft and sweep what can be told; body: what a
+    program would post instead; plan: None while the spec is wrong."""
+
+    draft: Draft | None
+    sweep: SweepDraft | None
+    plan: Json | None
+    problems: tuple[Problem, ...]
+    body: programs.Asked
+
+
+def _looked_at(here: Site, pairs: Sequence[tuple[str, str]], document: Mapping[str, Any]) -> Looked:
+    """Names, the sweep, the spec and the sizes of the data are all looked at, whatever is wrong with the others."""
+    given, problems = dict(pairs), list[Problem]()
+    asked: Json = _about(here, given)
+    draft: Draft | None = None
+    sweep: SweepDraft | None = None
+    try:
+        draft = bodies.validate(Draft, {**asked, "spec": document})
+    except InvalidInput as error:
+        problems += error.problems
+    try:
+        sweep = _sweep(pairs, document)
+    except InvalidInput as error:
+        there = {one.field for one in problems}
+        problems += [one for one in _problems(error) if one.field not in there]
+    bare = Draft(spec=dict(document), preset=asked.get("preset"))
+    plan, wrong = _planned(here, draft or bare, sweep)
+    if plan is None:
+        wrong = [*wrong, *_further(here, bare, wrong)]
+    return Looked(draft, sweep, plan, (*problems, *wrong), _asked(pairs, asked, document, draft or bare))
+
+
+def _about(here: Site, given: Mapping[str, str]) -> Json:
+    """What a posted form says of the experiment beside its spec; nothing of what was left as it is."""
+    preset, parent = _preset(given), _parent(here, given)
+    said: Json = {"name": given.get("name", "").strip(), "preset": preset.name if preset else None}
+    said |= {"notes": given.get("notes", ""), "project": given.get("project", "").strip()}
+    said |= {"parent": parent.slug if parent else None}
+    return {name: value for name, value in said.items() if value} | _asked_priority(given)
+
+
+def _asked(pairs: Sequence[tuple[str, str]], asked: Json, document: Mapping[str, Any], draft: Draft) -> programs.Asked:
+    """The same as a program would post it."""
+    rows, given = _varied(pairs), dict(pairs)
+    if not rows:
+        body = {**asked, "spec": document}
+        return programs.Asked("experiments", body, dict(document), asked.get("name") or experiments.named(draft))
+    swept: Json = {
+        "base": dict(document), "over": {field or "?": forms.listed(text) for field, text in rows},
+        **({"paired": True} if given.get("sweep.paired") == "true" else {}),
+    }  # fmt: skip
+    body = {name: value for name, value in asked.items() if name in ("name", "notes", "priority")} | swept
+    return programs.Asked("sweeps", body, swept, asked.get("name") or "Sweep")
+
+
+_ROUNDS = 4  # of mending and looking again
+
+
+def _further(here: Site, draft: Draft, known: Sequence[Problem]) -> list[Problem]:
+    """What a field that cannot be read hides, sizes above all: it is taken to be as it was before, and all that is
+    looked at again. A problem that may hang on it says so."""
+    try:
+        spec_of(draft.spec)
+        return []
+    except InvalidInput:
+        pass
+    preset = presets[draft.preset] if draft.preset is not None else None
+    was, base = _was(preset, None), preset.call() if preset is not None else forms.blank()
+    spec, mended, found = deepcopy(draft.spec or {}), dict[str, str](), list[Problem]()
+    told = {one.field for one in known}
+    wrong: Sequence[Problem] = known
+    for _ in range(_ROUNDS):
+        for one in wrong:
+            path = one.field.removeprefix("spec.")
+            if _as_before(spec, base, path):
+                mended[path] = was.get(path, "")
+        plan, wrong = _planned(here, Draft(spec=spec, preset=draft.preset))
+        said = " and ".join(f"{crumbs(path)} {value or 'as it was'}" for path, value in mended.items())
+        new = [one for one in wrong if one.field not in told]
+        found += [replace(one, message=f"{one.message} (with {said})") for one in new]
+        told |= {one.field for one in wrong}
+        if plan is not None or not new:
+            break
+    return found
+
+
+def _as_before(spec: Json, base: Mapping[str, Any], path: str) -> bool:
+    """Put what stands at a path back to what the base has there, or leave it out; False where nothing is there."""
+    at: Any = spec
+    before: Any = base
+    *steps, last = path.split(".")
+    for step in steps:
+        at = at[int(step)] if isinstance(at, list) and step.isdecimal() and int(step) < len(at) else (
+            at.get(step) if isinstance(at, dict) else None
+        )  # fmt: skip
+        before = before.get(step) if isinstance(before, Mapping) else None
+        if at is None:
+            return False
+    if isinstance(at, dict) and last in at:
+        if isinstance(before, Mapping) and last in before and at[last] != before[last]:
+            at[last] = deepcopy(before[last])
+        else:
+            del at[last]
+        return True
+    if isinstance(at, list) and last.isdecimal() and int(last) < len(at):
+        del at[int(last)]
+        return True
+    return False
 
 
 def _texts(form: FormData) -> list[tuple[str, str]]:
@@ -165,24 +316,10 @@ def _parent(here: Site, given: Mapping[str, str]) -> Experiment | None:
         return None
 
 
-def _draft(given: Mapping[str, str], document: Mapping[str, Any], parent: Experiment | None = None) -> Draft:
-    """What a posted form asks to launch. Raises InvalidInput."""
-    preset = _preset(given)
-    more = {"preset": preset.name if preset else None, "notes": given.get("notes", ""), **_asked_priority(given)}
-    more |= {"project": given["project"]} if given.get("project", "").strip() else {}
-    more |= {"parent": parent.slug} if parent is not None else {}
-    return bodies.validate(Draft, {**_body(given.get("name", ""), document), **more})
-
-
 def _asked_priority(given: Mapping[str, str]) -> Json:
     """Where it is not the usual one."""
     text = given.get("priority", "normal")
     return {} if text == "normal" else {"priority": PRIORITIES.get(text, text)}
-
-
-def _body(name: str, document: Mapping[str, Any]) -> Json:
-    """What a program would post instead of the form."""
-    return {"name": name.strip(), "spec": document} if name.strip() else {"spec": document}
 
 
 def _to_change(problems: Sequence[Problem]) -> str:
@@ -213,7 +350,9 @@ def _sweep(pairs: Sequence[tuple[str, str]], document: Mapping[str, Any]) -> Swe
 def _planned(here: Site, draft: Draft, sweep: SweepDraft | None = None) -> tuple[Json | None, list[Problem]]:
     """The plan, None where there is none, and what is wrong: beside a plan, that it costs too much."""
     try:
-        plan = _with_shades(catalogue.as_estimate(here, catalogue.estimate(here, draft), draft.preset))
+        estimated = catalogue.estimate(here, draft)
+        plan = _with_shades(catalogue.as_estimate(here, estimated, draft.preset))
+        plan["automatic"] = forms.automatic_values(estimated.spec, estimated.sizes, estimated.info)
         if sweep is not None:
             prepared = sweeps.prepare(here, sweep, as_published=True)
             whole = prepared.price
@@ -274,6 +413,7 @@ def _launch_form(
     problems: Sequence[Problem],
     preset: Preset | None,
     document: Mapping[str, Any],
+    body: programs.Asked | None = None,
     source: Experiment | None = None,
     name: str = "",
     notes: str = "",
@@ -285,7 +425,7 @@ def _launch_form(
     paired: bool = False,
 ) -> Response:
     placed = [forms.place(problem, document, values) for problem in problems]
-    was = forms.to_values(preset.call()) if preset else forms.to_values(source.spec) if source else forms.defaults()
+    was, began = _was(preset, source), _began(preset, source)
     sets = data.known(here)
     twin, price = _twin(preset) if preset else None, _prices(here, sets)
     absent = [row for row in sets if not row["own"] and not row["present"]]
@@ -311,9 +451,12 @@ def _launch_form(
                 problems=placed,
                 missing={row["name"]: "not here" if row["name"] in missing else "being checked" for row in absent},
                 own_sets=list(here.store.own_sets.all()),
+                automatic=plan["automatic"] if plan else {},
             )
         ),
-        body=_body(name, forms.to_document(forms.posted(sections))),
+        programs=_programs(request, body or _of_page(sections, preset, source, name, project)),
+        changes=forms.changes(sections, values),
+        began=began,
         was=was,
         missing_titles=", ".join(datasets[name].title for name in missing),
         problems=placed,
@@ -329,7 +472,26 @@ def _launch_form(
         varied_choices=forms.paths(document),
         plan=plan,
         figures=figures.values(),
+        claims=CLAIMS,
     )
+
+
+def _of_page(
+    sections: Sequence[forms.Section], preset: Preset | None, source: Experiment | None, name: str, project: str
+) -> programs.Asked:
+    """What a program would post of a form as it opens."""
+    said: Json = {"name": name, "preset": preset.name if preset else None, "project": project}
+    said |= {"parent": source.slug if source else None}
+    asked = {key: value for key, value in said.items() if value}
+    document = forms.to_document(forms.posted(sections))
+    return _asked([], asked, document, Draft(spec=document, preset=asked.get("preset")))
+
+
+def _programs(request: Request, asked: programs.Asked) -> list[programs.Program]:
+    """By the address that this page was asked at. Who is known by the account at the other end needs no token."""
+    who = identity.asking(request)
+    is_known = who is None or (who.sign_in is None and "authorization" not in request.headers)
+    return programs.programs(asked, origin=str(request.base_url).rstrip("/") + at(""), needs_token=not is_known)
 
 
 def _protocol(document: Mapping[str, Any]) -> str:

@@ -145,7 +145,7 @@ def launch(here: Site, draft: Draft, *, key: str | None = None) -> Experiment:
     try:
         row = here.laboratory.create(
             document,
-            name=draft.name or _name(draft),
+            name=draft.name or named(draft),
             preset=draft.preset,
             notes=draft.notes,
             tags=draft.tags,
@@ -175,7 +175,8 @@ def asked_for(here: Site, draft: Draft) -> Json:
     raise InvalidInput("a spec or a preset is required", field="spec", allowed="an ExperimentSpec, or `preset`")
 
 
-def _name(draft: Draft) -> str:
+def named(draft: Draft) -> str:
+    """What an experiment is called that nobody has named."""
     if draft.preset is not None:
         return presets[draft.preset].title
     data = (draft.spec or {}).get("data", {})

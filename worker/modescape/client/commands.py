@@ -106,8 +106,8 @@ def print_json(value: object) -> None:
 def launch(settings: Settings, parsed: argparse.Namespace, document: Any, name: str, preset: str | None) -> int:
     """Store what a document asks for, for the workers."""
     made = workspace(settings, parsed, new=True).launched(
-        preset if preset is not None else document, name=name, preset=preset, fresh=parsed.fresh,
-        priority=parsed.priority,
+        preset if preset is not None else document, name=name, preset=preset or parsed.preset, fresh=parsed.fresh,
+        priority=parsed.priority, notes=parsed.notes, project=parsed.project, parent=parsed.parent,
     )  # fmt: skip
     if parsed.json:
         print_json(asdict(made))

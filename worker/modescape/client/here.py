@@ -149,15 +149,17 @@ class Here:
         if is_sweep(document):
             prepared = launching.prepare(self._laboratory, document, fresh=draft.fresh)
             sweep = launching.create(
-                self._laboratory, prepared, name=draft.name or "sweep", fresh=draft.fresh, priority=draft.priority
-            )
+                self._laboratory, prepared, name=draft.name or "sweep", notes=draft.notes, fresh=draft.fresh,
+                priority=draft.priority,
+            )  # fmt: skip
             for one in self._store.sweeps.get(sweep.id).experiments:
                 celery_queue.dispatch(settings, self._store, one.id)
             return Launched("sweep", sweep.slug)
         name = draft.name or (presets[draft.preset].title if draft.preset else "experiment")
         row = self._laboratory.create(
-            document, name=name, preset=draft.preset, fresh=draft.fresh, priority=draft.priority
-        )
+            document, name=name, preset=draft.preset, fresh=draft.fresh, priority=draft.priority, notes=draft.notes,
+            project=draft.project, parent=self._store.experiments.get(draft.parent).slug if draft.parent else None,
+        )  # fmt: skip
         celery_queue.dispatch(settings, self._store, row.id)
         return Launched("experiment", row.slug)
 

@@ -264,9 +264,11 @@ def _of(slug: str, kind: Literal["experiments", "sweeps", "reports"] = "experime
 
 def _body(draft: Draft) -> Json:
     """What the API is asked for: the fields of a sweep stand beside its name, those of a spec under theirs."""
-    about: Json = {"name": draft.name, "fresh": draft.fresh} | (
-        {"priority": draft.priority} if draft.priority else {}
-    )  # which servers of before do not know
+    about: Json = {"name": draft.name, "fresh": draft.fresh}
+    later = ("priority", "notes") if is_sweep(draft.document) else ("priority", "notes", "project", "parent")
+    about |= {
+        name: value for name in later if (value := getattr(draft, name))
+    }  # servers of before do not know them all
     if is_sweep(draft.document):
         return {**(draft.document or {}), **about}
     return {**about, "spec": draft.document, "preset": draft.preset}

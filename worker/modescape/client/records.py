@@ -338,13 +338,17 @@ class Event:
 
 @dataclass(frozen=True)
 class Draft:
-    """What is to be launched: a spec, or a preset by name, or a sweep's document."""
+    """What is to be launched: a spec, or a preset by name, or a sweep's document. parent: what it is a clone of; a
+    sweep has none, nor a project."""
 
     document: Json | None
     preset: str | None
     name: str | None
     fresh: bool = False
     priority: int = 0
+    notes: str = ""
+    project: str = ""
+    parent: str | None = None
 
 
 @dataclass(frozen=True)

@@ -124,25 +124,31 @@ class Workspace(Suggesting):
 
     def launch(
         self, spec: ExperimentSpec | Json | Path | str, *, name: str | None = None, preset: str | None = None,
-        fresh: bool = False, priority: str = "normal",
+        fresh: bool = False, priority: str = "normal", notes: str = "", project: str = "", parent: str | None = None,
     ) -> Experiment | Sweep:  # fmt: skip
         """Launch a spec, a file of one (JSON or YAML), a preset by name, or a sweep (a document with `over`) for the
         workers.
 
         preset: the one a spec began as; fresh: nothing is taken over from earlier experiments; priority: low, normal or
-        high. Raises InvalidInput, DataMissing.
+        high; parent: the experiment it is a clone of, which a sweep has not, nor a project. Raises InvalidInput,
+        DataMissing, NotFound.
         """
-        launched = self.launched(spec, name=name, preset=preset, fresh=fresh, priority=priority)
+        launched = self.launched(
+            spec, name=name, preset=preset, fresh=fresh, priority=priority, notes=notes, project=project, parent=parent
+        )
         if launched.kind == "sweep":
             return Sweep(self, self._source, launched.slug)
         return Experiment(self, self._source, launched.slug)
 
     def launched(
         self, spec: ExperimentSpec | Json | Path | str, *, name: str | None, preset: str | None, fresh: bool,
-        priority: str = "normal",
+        priority: str = "normal", notes: str = "", project: str = "", parent: str | None = None,
     ) -> Launched:  # fmt: skip
         """As `launch`, saying what was made and where."""
-        return self._source.launch(replace(_draft(spec, name, preset, fresh), priority=_priority(priority)))
+        draft = _draft(spec, name, preset, fresh)
+        return self._source.launch(
+            replace(draft, priority=_priority(priority), notes=notes, project=project, parent=parent)
+        )
 
     def estimate(self, spec: ExperimentSpec | Json | Path | str, *, fresh: bool = False) -> Estimate:
         """What launching this would do and cost: every check is made, and nothing is stored. Raises as `launch`, but
