@@ -37,6 +37,8 @@ PAGES = (
     "/paper",
     "/compare?e={slug}",
     "/compare?e={slug}&e=second",
+    "/plots?colour=status",
+    "/plots?e={slug}&e=second",
     "/data",
     "/nothing-here",
 )

@@ -117,9 +117,10 @@ form.addEventListener("change", event => {
 });
 form.addEventListener("click", async event => {
   const button = event.target.closest("button");
-  if (button?.name === "undo") {
+  const own = button?.closest("[data-was]")?.dataset.for;
+  if (own || button?.name === "undo") {
     event.preventDefault();
-    for (const { dataset } of marks(button.value).filter(mark => !mark.hidden)) restore(fieldOf(dataset.for), dataset.was);
+    for (const { dataset } of marks(own ?? button.value).filter(mark => !mark.hidden)) restore(fieldOf(dataset.for), dataset.was);
   } else if (button?.name === "runs") {
     event.preventDefault();
     restore(fieldOf("ensemble.runs"), button.value);

@@ -268,12 +268,17 @@ def _further(here: Site, draft: Draft, known: Sequence[Problem]) -> list[Problem
                 mended[path] = was.get(path, "")
         plan, wrong = _planned(here, Draft(spec=spec, preset=draft.preset))
         said = " and ".join(f"{crumbs(path)} {value or 'as it was'}" for path, value in mended.items())
-        new = [one for one in wrong if one.field not in told]
+        new = [one for one in wrong if not any(_same_place(one.field, other) for other in told)]
         found += [replace(one, message=f"{one.message} (with {said})") for one in new]
         told |= {one.field for one in wrong}
         if plan is not None or not new:
             break
     return found
+
+
+def _same_place(field: str, other: str) -> bool:
+    """Whether one is inside of the other."""
+    return f"{field}.".startswith(f"{other}.") or f"{other}.".startswith(f"{field}.")
 
 
 def _as_before(spec: Json, base: Mapping[str, Any], path: str) -> bool:

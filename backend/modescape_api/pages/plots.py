@@ -54,7 +54,7 @@ _LOOK = ("x", "y", "axes", "colour", "log")  # how it is looked at
 _OWN = (*_LOOK, "e", "part", "put", "limit", "cursor", "group", "open", "view", "columns", "sure")
 _PICKS = ("from.", "to.", "is.", "none.")
 _TOP, _HEIGHT, _NONE = 0.02, 0.86, 0.95  # of a plot: where values lie, and where those without one
-_JITTER = 0.618034  # of a turn: places among equal words follow the golden ratio, so that no two meet
+_SPREAD = (0.754878, 0.569840)  # of a turn, across and up: places among equal words that fill their room evenly
 SYMBOLS = ("circle", "square", "diamond", "triangle", "cross", "saltire", "pentagon", "down")
 
 
@@ -289,17 +289,17 @@ def _marks(look: Look, found: Laid, of_ink: Sequence[int | None], is_in: Sequenc
         points = [f"{wide * (k + 0.5):.0f} {10 * up(axis.places[i], gutter):.0f}" for k, axis in enumerate(axes)]
         said = ", ".join(f"{axis.words} {axis.told(i)}" for axis in about)
         yield Mark(
-            slug, f"{found.names[i]}: {said}", of_ink[i], across(_apart(x, i), x.without > 0),
-            up(_apart(y, i), y.without > 0), f"M{'L'.join(points)}", not is_in[i],
+            slug, f"{found.names[i]}: {said}", of_ink[i], across(_apart(x, i, 0), x.without > 0),
+            up(_apart(y, i, 1), y.without > 0), f"M{'L'.join(points)}", not is_in[i],
         )  # fmt: skip
 
 
-def _apart(axis: Axis, i: int) -> float | None:
+def _apart(axis: Axis, i: int, side: int) -> float | None:
     """Along words marks are spread, or they would hide each other."""
     place = axis.places[i]
     if place is None or axis.kind is not Scale.WORDS or not axis.ticks:
         return place
-    return place + ((i * _JITTER) % 1 - 0.5) * 0.7 / len(axis.ticks)
+    return place + ((i * _SPREAD[side]) % 1 - 0.5) * 0.7 / len(axis.ticks)
 
 
 # ---- colours ----
