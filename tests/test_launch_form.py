@@ -89,7 +89,7 @@ def test_half_widths_follow_the_number_of_runs_and_a_press_takes_as_many_as_d1_n
 
 def test_help_comes_by_hover_and_by_focus(seen: Watched) -> None:
     page = seen.page
-    for name in ("training.learning_rate", "ensemble.seed"):
+    for name in ("training.learning_rate", "ensemble.seed", "project"):
         said = page.locator(f'[id="help-{name}"]')
         expect(said).to_be_hidden()
         page.locator(f'[name="{name}"]').hover()
@@ -98,7 +98,7 @@ def test_help_comes_by_hover_and_by_focus(seen: Watched) -> None:
         expect(said).to_be_hidden()
         page.locator(f'[name="{name}"]').focus()
         expect(said).to_be_visible()
-        page.locator('[name="name"]').focus()
+        page.locator('[name="notes"]').focus()
         expect(said).to_be_hidden()
 
 
@@ -109,6 +109,11 @@ def test_an_empty_field_shows_in_grey_what_it_will_be(seen: Watched) -> None:
     assert float(rate.get_attribute("placeholder") or 0) == pytest.approx(half)
     page.locator('[name="training.learning_rate"]').fill("0.05")
     expect(rate).to_have_attribute("placeholder", "0.025", timeout=SECONDS)
+    name = page.locator('[name="name"]')
+    expect(name).to_have_attribute("placeholder", "Quickstart")
+    page.locator('[name="sweep.field"]').first.fill("training.learning_rate")
+    page.locator('[name="sweep.values"]').first.fill("0.001, 0.003")
+    expect(name).to_have_attribute("placeholder", re.compile("^Sweep over"), timeout=SECONDS)
 
 
 def test_programs_follow_what_is_typed_and_are_copied(site: Served, seen: Watched) -> None:

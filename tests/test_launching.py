@@ -241,9 +241,10 @@ def test_an_empty_field_shows_what_stands_for_it(client: httpx.Client) -> None:
     page = client.get("/launch?preset=quickstart").text
 
     def grey(name: str, text: str = page) -> str:
-        found = re.search(rf'name="{re.escape(name)}"[^>]*? placeholder="([^"]*)"', text)
+        found = re.search(rf'name="{re.escape(name)}"[^>]*?\splaceholder="([^"]*)"', text)
         return found[1] if found else ""
 
+    assert grey("name") == presets["quickstart"].title, "what it is called that nobody names"
     sizes = client.post("/api/estimate", json={"preset": "quickstart"}).json()["sizes"]
     assert grey("data.test_images").replace("\u202f", "") == str(sizes["test"])
     assert grey("data.validation_images").replace("\u202f", "") == str(sizes["validation"])

@@ -100,7 +100,12 @@ function restore(field, was) {
 
 /** A changed field is marked with a dot and "was 40"; fields of another data set, network or part of the recipe are hidden. */
 function mark() {
-  for (const was of form.querySelectorAll("[data-was]")) was.hidden = valueOf(fieldOf(was.dataset.for)) === was.dataset.was;
+  for (const was of form.querySelectorAll("[data-was]")) {
+    was.hidden = valueOf(fieldOf(was.dataset.for)) === was.dataset.was;
+    if (was.hidden || was.firstChild) continue;
+    const restores = Object.assign(document.createElement("button"), { type: "button", className: "plain", textContent: "restore" });
+    was.append(`● was ${{ true: "on", false: "off" }[was.dataset.was] ?? (was.dataset.was || "empty")} `, restores);
+  }
   const [dataset, architecture] = ["data.dataset", "network.architecture"].map(name => fieldOf(name)?.value);
   for (const only of form.querySelectorAll("[data-when-dataset]")) only.hidden = !only.dataset.whenDataset.split(" ").includes(dataset);
   for (const only of form.querySelectorAll("[data-when-architecture]")) only.hidden = only.dataset.whenArchitecture !== architecture;

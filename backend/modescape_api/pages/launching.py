@@ -242,7 +242,8 @@ def _asked(pairs: Sequence[tuple[str, str]], asked: Json, document: Mapping[str,
         **({"paired": True} if given.get("sweep.paired") == "true" else {}),
     }  # fmt: skip
     body = {name: value for name, value in asked.items() if name in ("name", "notes", "priority")} | swept
-    return programs.Asked("sweeps", body, swept, asked.get("name") or "Sweep")
+    named = sweeps.named(SweepDraft(over={field or "?": [] for field, _ in rows}))
+    return programs.Asked("sweeps", body, swept, asked.get("name") or named)
 
 
 _ROUNDS = 4  # of mending and looking again
@@ -357,7 +358,9 @@ def _planned(here: Site, draft: Draft, sweep: SweepDraft | None = None) -> tuple
     try:
         estimated = catalogue.estimate(here, draft)
         plan = _with_shades(catalogue.as_estimate(here, estimated, draft.preset))
+        unnamed = draft.model_copy(update={"name": None})
         plan["automatic"] = forms.automatic_values(estimated.spec, estimated.sizes, estimated.info)
+        plan["automatic"]["name"] = experiments.named(unnamed) if sweep is None else sweeps.named(sweep)
         if sweep is not None:
             prepared = sweeps.prepare(here, sweep, as_published=True)
             whole = prepared.price

@@ -68,7 +68,7 @@ def launch(here: Site, draft: SweepDraft, *, key: str | None = None) -> Sweep:
     """Check everything, store all cells in one transaction, wake workers. Raises as `prepare`, and Conflict."""
     prepared = prepare(here, draft)
     sweep = launching.create(
-        here.laboratory, prepared, name=draft.name or _name(draft), notes=draft.notes, tags=draft.tags,
+        here.laboratory, prepared, name=draft.name or named(draft), notes=draft.notes, tags=draft.tags,
         fresh=draft.fresh, priority=draft.priority, idempotency=None if key is None else (key, digest(draft)),
     )  # fmt: skip
     for row in here.store.sweeps.get(sweep.id).experiments:
@@ -81,7 +81,8 @@ def digest(draft: SweepDraft) -> str:
     return hashlib.sha256(replies.encode(draft.model_dump(mode="json", exclude=later))).hexdigest()
 
 
-def _name(draft: SweepDraft) -> str:
+def named(draft: SweepDraft) -> str:
+    """What a sweep is called that nobody has named."""
     return f"Sweep over {label(dict.fromkeys(draft.over, ''))}"[:200].strip() if draft.over else "Sweep"
 
 
