@@ -33,7 +33,7 @@ async function ask() {
     if (answer.headers.get("content-type").startsWith("text/html")) takeOver(await answer.text());
     else note.textContent = (await answer.json()).detail;
     note.classList.toggle("err", !answer.ok);
-    for (const price of [panel, document.querySelector("#go-total")]) price.classList.toggle("stale", !answer.ok);
+    for (const price of [panel, ...document.querySelectorAll("#go-total, #power")]) price.classList.toggle("stale", !answer.ok);
     stale = false;
   } catch (error) {
     if (error.name === "AbortError") return;

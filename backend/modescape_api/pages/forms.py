@@ -813,7 +813,7 @@ def set_in(values: Mapping[str, str]) -> dict[int, str]:
     said = {
         2: [datasets.title(dataset), f"{train or 'all'} training images", words("input_scale", scale)],
         3: [architectures.title(architecture), f"{words('optimiser', optimiser)} at {rate}",
-            f"schedule {RECIPE['schedule'].title(schedule)}", f"{epochs} epochs", f"batches of {batch}"],
+            f"schedule “{RECIPE['schedule'].title(schedule)}”", f"{epochs} epochs", f"batches of {batch}"],
         4: [f"{runs} run{'' if runs == '1' else 's'} that differ in {words('vary', vary)}", f"root seed {seed}"],
         5: sampled or ["no methods"],
         6: asked or ["no studies"],
