@@ -246,6 +246,7 @@ def _plain(document: Any) -> Any:
 _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _AGE = re.compile(rf"\b(\d+ (s|min|h|h \d\d) ago|Mon|Tue|Wed|Thu|Fri|Sat|Sun|\d+ ({_MONTHS}) \d{{4}})\b")
 _FREE = re.compile(r"\bof [\d,.]+ [kMGTP]B free\b")
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")  # of the server that is asked
 
 
 class _Text(HTMLParser):
@@ -266,7 +267,8 @@ class _Text(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self._unsaid and not self._is_account and data.strip():
-            self.words.append(_FREE.sub("of what is free", _AGE.sub("some time ago", " ".join(data.split()))))
+            said = _ADDRESS.sub("http://here", _AGE.sub("some time ago", " ".join(data.split())))
+            self.words.append(_FREE.sub("of what is free", said))
 
 
 def _words(page: str) -> list[str]:
