@@ -25,7 +25,7 @@ from modescape.settings import Settings
 from modescape.store import Store
 from modescape_api.http import connections, problems, replies, sharing
 from modescape_api.http.asked import Asked
-from modescape_api.http.identity import BROWSER_COOKIE, COOKIE, SAFE, THEME_COOKIE, Who, unauthorised
+from modescape_api.http.identity import BROWSER_COOKIE, COOKIE, SAFE, THEME_COOKIE, TOUR_COOKIE, Who, unauthorised
 from modescape_api.http.proxies import split_host
 from modescape_api.http.refusal import Refusal
 
@@ -37,7 +37,7 @@ _OPEN, _OPEN_BELOW = ("/healthz", "/readyz", "/signin"), ("/static/", "/s/")  # 
 
 _COOKIE = re.compile(
     rb"(?:^|(?<=;))[ \t]*((?:%s)=[\w.-]{1,500})[ \t]*(?=;|$)"
-    % "|".join((COOKIE, BROWSER_COOKIE, THEME_COOKIE, sharing.COOKIE)).encode()
+    % "|".join((COOKIE, BROWSER_COOKIE, THEME_COOKIE, TOUR_COOKIE, sharing.COOKIE)).encode()
 )
 
 HEADERS = {

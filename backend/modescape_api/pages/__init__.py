@@ -26,6 +26,7 @@ from modescape_api.pages import (
     science,
     signin,
     sweeps,
+    tour,
     users,
 )
 
@@ -51,5 +52,6 @@ for page in (
     notices,
     documentation,
     science,
+    tour,
 ):
     router.include_router(page.router)

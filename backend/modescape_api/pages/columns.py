@@ -16,6 +16,7 @@ from modescape_api.http.query import MOST_COMPUTED
 from modescape_api.pages.rendering import address
 
 NARROWEST, WIDEST = 48, 800  # pixels
+_STEP, _BEGIN = 48, 144  # pixels: a press in the menu, and what the first begins with
 MOST = 40
 _CELLS = {name: pair for pair in EXPERIMENTS.cells for name in (pair[0].name, pair[0].key, pair[0].also) if name}
 _USUAL = [pair for pair in EXPERIMENTS.cells if pair[1].usual]
@@ -103,8 +104,13 @@ def head(request: Request, column: Column) -> dict[str, Any]:
     return about
 
 
+def _wider(column: Column, by: int) -> Column:
+    """One that nobody has given a width begins where a column of words does."""
+    return replace(column, width=min(WIDEST, max(NARROWEST, (column.width or _BEGIN) + by)))
+
+
 def menu(request: Request, columns: Sequence[Column]) -> dict[str, Any]:
-    """What can be done with the columns, each a link: moved, left out, put in."""
+    """What can be done with the columns, each a link: moved, made wider, left out, put in."""
     asked = [column for column in columns if column.is_asked]
 
     def link(chosen: Sequence[Column]) -> str:
@@ -122,6 +128,8 @@ def menu(request: Request, columns: Sequence[Column]) -> dict[str, Any]:
                 "out": link([*left, *right]) if column.field.name != "name" else None,
                 "width": column.width,
                 "free": link([*left, replace(column, width=None), *right]) if column.width else None,
+                "narrower": link([*left, _wider(column, -_STEP), *right]),
+                "wider": link([*left, _wider(column, _STEP), *right]),
             }
         )
     names = {column.field.name for column in columns}

@@ -32,7 +32,7 @@ from modescape.voice import Voice, voice_of
 from modescape_api.http import bodies, identity
 from modescape_api.http.identity import needs
 from modescape_api.http.site import Here, Site
-from modescape_api.pages import claims, failures, forms, timelines
+from modescape_api.pages import claims, failures, forms, timelines, tour
 from modescape_api.pages.display import (
     KindProgress,
     Training,
@@ -165,6 +165,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         legend=legend_of(spec, found.voice),
         splits=spec.evaluation.splits,
         view=view,
+        tour=tour.stand(row, request.query_params.get("tour"), shown) if not _is_visit(request) else None,
         notice=dotted(view.notice, said_not_known(row)) or None,
         differences=differences(spec, preset.name) if preset else [],
         departures=departures(spec),

@@ -24,6 +24,7 @@ from modescape.store.experiments import GROUPED
 from modescape.tables import Experiment
 from modescape_api.http.query import read
 from modescape_api.http.site import Here, Site
+from modescape_api.pages import tour
 from modescape_api.pages.columns import Column, head, menu, put_in, shown
 from modescape_api.pages.display import by_kind, counted, dotted, seconds_left
 from modescape_api.pages.experiment import actions_of, architecture_title, trainings_of
@@ -100,6 +101,7 @@ def experiments_page(request: Request, here: Here) -> Response:
         views=_views(request, here),
         view_query=urlencode(_but(request, "cursor", "view", "open")),
         has_search=True,
+        tour_is_offered=not asked.chips and tour.is_offered(request, here, total),
         notice=dotted(*asked.notices) or None,
     )
 

@@ -51,6 +51,17 @@ function follow() {
   target.scrollIntoView();
 }
 
+/** What was linked to stays in view while figures above it come in, until somebody moves. */
+function hold() {
+  const asked = document.getElementById(location.hash.slice(1));
+  if (!asked) return;
+  const watch = new ResizeObserver(() => asked.scrollIntoView({ behavior: "instant" }));
+  const end = () => watch.disconnect();
+  watch.observe(document.querySelector("main"));
+  for (const kind of ["wheel", "touchstart", "keydown", "pointerdown"]) addEventListener(kind, end, { once: true });
+  setTimeout(end, 10000);
+}
+
 export function foldSections() {
   document.addEventListener("click", ({ target }) => {
     const fig = target.closest("[data-fold]")?.closest(".fig");
@@ -63,4 +74,5 @@ export function foldSections() {
   document.addEventListener("toggle", ({ target }) => target.matches("[data-section]") && remember(), true);
   addEventListener("hashchange", follow);
   follow();
+  hold();
 }
