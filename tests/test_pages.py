@@ -173,7 +173,7 @@ def test_each_plot_is_named_by_its_summary_and_has_its_table(launched: str, site
     page.goto(f"/experiments/{launched}")
     open_figures(page)
     for plot in page.locator(".plot").all():
-        assert plot.get_attribute("role") == "img"
+        assert plot.get_attribute("role") == "group"
         assert re.search(r"\d", plot.get_attribute("aria-label") or ""), "the name is the computed summary"
     page.goto(f"/experiments/{launched}/figures/plane?tab=data")
     shown = page.locator("main table tbody tr").count()

@@ -89,6 +89,12 @@ for (const kind of ["pointerout", "focusout"]) document.addEventListener(kind, (
 });
 document.addEventListener("beforetoggle", event => event.newState === "closed" && (closed = Date.now()), true);
 
+// What a pointer reads by staying over it, a finger reads by a tap.
+document.addEventListener("click", event => {
+  const told = event.pointerType === "touch" && event.target.closest("[title]:not(a, button, summary, label, input)");
+  if (told) notify(told.title);
+});
+
 // Menus close when the focus or a click leaves them.
 document.addEventListener("pointerdown", event => {
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;

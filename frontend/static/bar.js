@@ -9,7 +9,7 @@ const api = document.querySelector("[data-experiment]")?.dataset.api;
 
 async function show(indices) {
   bar.hidden = !indices.length;
-  document.documentElement.style.setProperty("scroll-padding-bottom", indices.length ? "88px" : "");
+  document.documentElement.style.setProperty("--foot", indices.length ? `${bar.offsetHeight + 32}px` : "");
   if (!indices.length) return showOnly(false);
   bar.querySelector("[data-count]").textContent = `${indices.length} solution${indices.length > 1 ? "s" : ""} selected`;
   const cuts = cutsThrough(indices.length);

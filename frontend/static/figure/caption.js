@@ -37,7 +37,7 @@ function notesTable(head, lines) {
 function notesRow(texts, scope, strong = false) {
   const row = element("tr");
   texts.forEach((text, i) => {
-    const isHead = scope === "col" || i === 0;
+    const isHead = text && (scope === "col" || i === 0); // an empty cell heads nothing
     const cell = element(isHead ? "th" : "td", { className: i ? "num" : "" });
     if (isHead) cell.setAttribute("scope", scope);
     cell.append(strong ? element("b", { textContent: text }) : text);

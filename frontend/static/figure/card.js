@@ -9,6 +9,7 @@ import { ask, askAtOnce, comparing, library, seen } from "./cards.js";
 import { compose, standIns } from "./compose.js";
 import { decode } from "./decode.js";
 import { listenToKeys, listenToPlot } from "./linked.js";
+import { listenToTools, nameTools } from "./tools.js";
 import { saveImage } from "./image.js";
 
 const NARROW = 560; // px: a card less wide shows one panel at a time
@@ -29,6 +30,7 @@ export class Card {
     this.panel = null;
     this.dragMode = null; // what its buttons chose
     if (!comparing) listenToKeys(this);
+    listenToTools(this.plot);
   }
 
   part(name) {
@@ -122,6 +124,7 @@ export class Card {
       modeBarButtonsToRemove: ["sendDataToCloud", "sendChartToCloud", "autoScale2d", "toImage"],
       modeBarButtonsToAdd: [{ name: "picture", title: "Download as PNG", icon: Plotly.Icons.camera, click: () => saveImage(this, this.name, "png") }],
     });
+    nameTools(this.plot);
     alignAxes(this.name);
     alignColours(this.name);
     partNames(this.plot);

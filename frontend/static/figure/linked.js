@@ -1,6 +1,6 @@
 // One selection in all plots: what Plotly tells of points, the same solution ringed elsewhere, and the keys.
 
-import { choose } from "../selection.js";
+import { choose, toggle } from "../selection.js";
 import { current, describePoint, select } from "../chosen.js";
 import { axisKey, partNames, rememberZoom } from "./axes.js";
 import { element } from "./caption.js";
@@ -19,10 +19,12 @@ export function listenToPlot(card) {
   if (card.figure.layout.meta?.lit) listenToPointer(card);
   if (comparing) return;
   const indices = event => [...new Set((event?.points ?? []).flatMap(point => indicesAt(point, card.figure)))];
-  plot.on("plotly_click", event => select(choose(current(), indices(event), event.event)));
+  // A finger has neither Shift nor Alt: once it selects, it takes in and out.
+  const chosen = (event, held) => select(seen.selecting ? toggle(current(), indices(event)) : choose(current(), indices(event), held));
+  plot.on("plotly_click", event => chosen(event, event.event));
   plot.on("plotly_selected", event => {
     if (!event) return;
-    select(choose(current(), indices(event), keys));
+    chosen(event, keys);
     window.Plotly.relayout(plot, { selections: [] }); // the marks say what is chosen; the rectangle would stay behind
   });
   plot.on("plotly_hover", event => ring(indices(event)[0] ?? -1, card));
@@ -37,6 +39,7 @@ export function listenToKeys(card) {
   let at = -1;
   let isInside = false;
   card.plot.addEventListener("keydown", event => {
+    if (event.target !== card.plot) return; // a button of the plot's own
     const marks = card.figure ? solutionMarks(card.figure, seen.hidden) : [];
     if (event.key === "Enter" && !isInside) isInside = marks.length > 0;
     else if (event.key === "Escape" && isInside) {

@@ -145,7 +145,7 @@ class _Html:
             if token.type.startswith("math_block"):
                 token = _raw(f'<div class="math" tabindex="0">{mathml(token.content, display=True)}</div>\n')
             elif token.type == "table_open":
-                said.append(_raw('<div class="scroll" tabindex="0" role="region" aria-label="Table">'))
+                said.append(_raw('<div class="scroll" tabindex="0" role="group" aria-label="Table">'))
             if token.children:
                 token.children = [self._inline(one) for one in token.children]
             said.append(token)
