@@ -72,21 +72,26 @@ def _work(site: Served, row: Experiment, runner: SmallRunner, stages: int | None
         executor.work(lease)
 
 
-def _fill(site: Served) -> None:
+def _fill(site: Served, later: Callable[[], None]) -> None:
     laboratory, store = site.laboratory, site.laboratory.store
+    later()
     finished(laboratory, name="Put away")
     store.experiments.archive("put-away")
+    later()
     _work(site, laboratory.create(_spec(11), name="Went wrong"), _Failing())
     for seed, (name, stages) in enumerate({"Waiting": 0, "Taking a break": 2, "Given up": 3}.items()):
+        later()
         row = laboratory.create(_spec(20 + seed), name=name)
         _work(site, row, SmallRunner(), stages)
     store.experiments.pause("taking-a-break")
     store.experiments.cancel("given-up")
+    later()
     row = laboratory.create(_spec(30, ensemble={"runs": 4, "seed": 30}), name="Under way")
     _work(site, row, SmallRunner(), 5)
     lease = store.leases.claim("a worker", experiment_id=row.id, lease_seconds=1e6)
     assert lease is not None
     store.leases.beat(lease, Progress(5, 10, {"epoch": 1.0, "loss": 0.7}))
+    later()
     with site.client() as client:
         _post(client, "/api/sweeps", {"name": "Two rates", "base": _spec(40), "over": {"training.epochs": [2, 3]}})
         _post(client, "/api/views", {"name": "Accurate ones", "query": "accuracy__gte=0.5&sort=-accuracy"})
@@ -104,6 +109,7 @@ def _fill(site: Served) -> None:
         }  # fmt: skip
         _post(client, "/api/reports", report)
         _post(client, "/api/links", {"to": "/reports/what-it-is-worth", "name": "For a supervisor"})
+        later()
         _members(client)
 
 
@@ -135,11 +141,12 @@ def _members(client: httpx.Client) -> None:
 
 
 @contextmanager
-def everything(home: Path) -> Iterator[Served]:
-    """A server over a home in which everything has happened, for who sits at the machine."""
+def everything(home: Path, later: Callable[[], None] = lambda: None) -> Iterator[Served]:
+    """A server over a home in which everything has happened, for who sits at the machine. later: called before each new
+    experiment, by whoever holds the clock."""
     saved_home.opened(SAVED, home)
     with served(home) as site:
-        _fill(site)
+        _fill(site, later)
         yield site
 
 
@@ -270,12 +277,14 @@ _DRAWN = """one => one.querySelector(".plot .main-svg") || one.classList.contain
     || one.querySelector("[data-why]")?.textContent.trim() !== "Loading" """
 
 
-def visit(page: Page, stop: Stop) -> None:
-    """Open a page in its state, with every figure drawn that can be."""
+def visit(page: Page, stop: Stop, *, whole: bool = True) -> None:
+    """Open a page in its state, with every figure drawn that can be; not whole: those on its first screen."""
     page.goto(stop.path, wait_until="load")
     if stop.opened is not None:
         stop.opened(page)
     for figure in page.locator("[data-figure]:has(.plot):visible").all():
+        if not whole and not figure.evaluate("one => one.getBoundingClientRect().y < innerHeight"):
+            break
         figure.scroll_into_view_if_needed()
         page.wait_for_function(_DRAWN, arg=figure.element_handle())
     page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")

@@ -89,7 +89,7 @@ for (const kind of ["pointerout", "focusout"]) document.addEventListener(kind, (
 });
 document.addEventListener("beforetoggle", event => event.newState === "closed" && (closed = Date.now()), true);
 
-// What a pointer reads by staying over it, a finger reads by a tap.
+// A finger reads titles by a tap.
 document.addEventListener("click", event => {
   const told = event.pointerType === "touch" && event.target.closest("[title]:not(a, button, summary, label, input)");
   if (told) notify(told.title);
