@@ -20,7 +20,8 @@ from modescape.claims import CLAIMS
 from modescape.claims.claim import Joins, Margin
 from modescape.claims.record import ClaimRecord
 from modescape.corruptions import corruption as corruption_module
-from modescape.drawing.figure import Legend
+from modescape.drawing.figure import Legend, Note, Notes
+from modescape.drawing.style import look
 from modescape.errors import InvalidInput
 from modescape.laboratory import Laboratory
 from modescape.methods.method import SampledOptions, draw_at
@@ -586,6 +587,16 @@ def moody(data: Any) -> Any:
     return replace(said, summary=f"{next(calls)}.")
 
 
+RED, GREY = look("independent").colour("light"), look("theory").colour("light")
+
+
+def with_map(picture: Any, rows: list[float]) -> None:
+    """A map of two rows that stand in this order from below, without a word on its shape."""
+    ticks = {"tickmode": "array", "tickvals": [0, 1], "ticktext": ["0", "1"]}
+    picture.add_heatmap(z=[[0.0, 1.0], [1.0, 0.0]], zmin=0, zmax=1, xaxis="x9", yaxis="y9", colorbar={"x": 1, "len": 1})
+    picture.update_layout(xaxis9={**ticks, "range": [0.0, 1.0]}, yaxis9={**ticks, "range": rows})
+
+
 HOMES: list[Any] = []
 BEGUN: list[Any] = []
 PICTURES: Wrong = {
@@ -602,6 +613,34 @@ PICTURES: Wrong = {
     "In every theme": ("", {"draw": drawn(lambda picture: picture.update_layout(height=77))}),
     "Where it can be laid": ("", {"lay": lambda data: replace(PLANE.lay(data), axes=())}),
     "As JSON": ("", {"draw": drawn(lambda picture: picture.add_scatter(y=[1.0, float("inf")]))}),
+    "A colour means one thing": (
+        "",
+        {
+            "draw": drawn(
+                lambda picture: picture.add_scatter(y=[1.0], name="stray", legendgroup="theory", line={"color": RED})
+            )
+        },
+    ),
+    "Lines have their names": (
+        "",
+        {
+            "draw": drawn(
+                lambda picture: picture.add_scatter(
+                    x=[1.0, 2.0],
+                    y=[1.0, 2.0],
+                    mode="lines",
+                    name="nameless",
+                    line={"color": GREY},
+                    xaxis="x9",
+                    yaxis="y9",
+                )
+            )
+        },
+    ),
+    "Run 0 is above": ("", {"draw": drawn(lambda picture: with_map(picture, [0.0, 1.0]))}),
+    "hides another": ("", {"draw": drawn(lambda picture: picture.add_bar(y=[1.0]).add_bar(y=[2.0]))}),
+    "keep their shape": ("", {"draw": drawn(lambda picture: with_map(picture, [1.0, 0.0]))}),
+    "Every number has its unit": ("", {"tell": told(notes=Notes(("", "how much"), (Note("of something", ("3",)),)))}),
     "Asked again": ("", {"tell": moody}),
     "A card reserves": ("", {"card": 78}),
 }

@@ -17,6 +17,7 @@ from serving import SPEC, Served, finished, served
 from test_figures import Lab, Point, stages_of
 
 from modescape.database import upgrade
+from modescape.drawing import style
 from modescape.drawing.figure import csv, encode
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES
@@ -477,8 +478,10 @@ def test_cuts_through_the_same_solutions_are_told_apart() -> None:
     assert [cut.words for cut in data.cuts] == ["run 0", "run 1", *random]
     assert [cut.words for cut in collected(lab, "cuts", plane="1").cuts] == ["run 0, dir. 1", "run 0, dir. 2"]
     drawn_ = figures["cuts"].draw(data, "light")
-    inks = {trace.line.color for trace in drawn_.data if "seed" in trace.name}
-    assert len(inks) == 4
+    cut = [trace for trace in drawn_.data if "seed" in trace.name]
+    assert {trace.line.color for trace in cut} == {style.run_ink(0, "light")}, "colour is the run, names part them"
+    ends = [label.text.replace("<br>", " ") for label in drawn_.layout.annotations if label.name == "end"]
+    assert sorted({trace.name for trace in cut}) == sorted({text for text in ends if "seed" in text})
     offered = figures["landscape"].options.choices(lab)["plane"]
     assert list(offered.items())[:3] == [
         ("0", "random around run 0, seed 0"), ("1", "random around run 0, seed 1"), ("2", "origin · run 0 · run 1"),

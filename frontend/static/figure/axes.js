@@ -127,7 +127,7 @@ export function partNames(plot) {
   for (const axis of new Set(ends.map(end => end.y))) {
     const beside = ends.filter(end => end.y === axis);
     const wanted = beside.map(({ label }) => axis.l2p(label.y));
-    const placed = apart(wanted, NAME_GAP);
+    const placed = apart(wanted, NAME_GAP * Math.max(...beside.map(({ label }) => label.text.split("<br>").length)));
     const over = Math.max(0, Math.max(...placed) - axis._length);
     beside.forEach(({ label, index }, i) => {
       const ay = placed[i] - over - wanted[i];

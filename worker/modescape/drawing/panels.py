@@ -154,10 +154,10 @@ class Picture:
         place = style.corner(panel.x, panel.y, "left", "top")
         self.write(style.label(text, self.theme, strong=True, **place, xshift=-2, yshift=up))
 
-    def ends(self, panel: Panel, ends: Sequence[style.End], *, reach: int = 20) -> None:
-        """Names where curves end."""
+    def ends(self, panel: Panel, ends: Sequence[style.End], *, room: float = 0, reach: int = 20) -> None:
+        """Names where curves end. room: px of the panel's height, else the plot's."""
         placed = style.end_labels(
-            ends, self.theme, x=panel.x, y=panel.y, bounds=panel.bounds, room=self.plot_height, reach=reach
+            ends, self.theme, x=panel.x, y=panel.y, bounds=panel.bounds, room=room or self.plot_height, reach=reach
         )
         self.write(*placed)
 

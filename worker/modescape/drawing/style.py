@@ -300,12 +300,12 @@ class End:
 def end_labels(
     ends: Sequence[End], theme: Theme, *, x: str, y: str, bounds: Sequence[float], room: float, reach: int = 20
 ) -> list[Json]:
-    """Labels `reach` px right of the ends, at least END_GAP px apart, each with a leader in its curve's colour.
+    """Labels `reach` px right of the ends, at least END_GAP px a line apart, each with a leader in its curve's colour.
 
     bounds: the range of y over `room` px. The pages part them again when that changes (figure.js, by their name).
     """
     wanted = [(bounds[1] - end.y) / (bounds[1] - bounds[0]) * room for end in ends]
-    placed = apart(wanted, END_GAP)
+    placed = apart(wanted, END_GAP * max((end.text.count("<br>") + 1 for end in ends), default=1))
     over = max(0.0, max(placed, default=0.0) - room)  # the lowest must not leave the plot
     return [
         label(

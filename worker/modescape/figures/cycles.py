@@ -252,7 +252,9 @@ def _summary(by_kind: Mapping[str, Floats], options: CycleOptions, chains: int) 
     for kind, values in by_kind.items():
         known = finite(values)
         if len(known):
-            mean, around = rate(float(known.mean()), 2), f" ± {rate(spread(known), 2)}" if len(known) > 1 else ""
+            mean = _said(options, float(known.mean()))
+            around = f" ± {_said(options, spread(known))}" if len(known) > 1 else ""
+            around += " %" * (options.quantity == "disagreement")
             parts.append(f"{_TITLES[kind]} {mean}{around} (n = {len(known)} pairs)")
     if not parts:
         return f"After {chains} chains no pair has a {options.quantity}: the functions make no error."
@@ -264,8 +266,8 @@ def _notes(data: Cycles, by_kind: Mapping[str, Floats]) -> Notes:
     lines = []
     for kind, values in by_kind.items():
         known = finite(values)
-        mean = rate(float(known.mean()), 2) if len(known) else "–"
-        deviation = rate(spread(known), 2)
+        mean = _said(data.options, float(known.mean())) if len(known) else "–"
+        deviation = _said(data.options, spread(known))
         look = _look(kind, data.method).key
         lines.append(Note(_TITLES[kind], (str(len(values)), mean, deviation), look, strong=kind == CYCLES))
     text = []
@@ -278,7 +280,13 @@ def _notes(data: Cycles, by_kind: Mapping[str, Floats]) -> Notes:
         accuracies = np.array([end.accuracy for end in data.separate])
         text.append(f"Separate runs: {percent(float(accuracies.mean()))} % (n = {len(accuracies)}).")
     text += filter(None, [_against_runs(data)])
-    return Notes(("between", "pairs", data.options.quantity, "± σ"), tuple(lines), tuple(text))
+    head = "diversity" if data.options.quantity == "diversity" else "disagr., %"
+    return Notes(("between", "pairs", head, "± σ"), tuple(lines), tuple(text))
+
+
+def _said(options: CycleOptions, value: float) -> str:
+    """Diversity is a ratio, disagreement a share of labels in percent."""
+    return rate(value, 2) if options.quantity == "diversity" else percent(value)
 
 
 @cycles.draw
@@ -295,7 +303,8 @@ def _strips(data: Cycles, picture: Picture, across: Sequence[float]) -> None:
     """One strip a kind, the first on top: its pairs, and under its name their mean and deviation."""
     theme = picture.theme
     kinds = [kind for kind in _TITLES if kind in data.kinds]
-    top = 1.08 * float(finite(data.distance).max(initial=0.1))
+    scale = 1.0 if data.options.quantity == "diversity" else 100.0
+    top = 1.08 * scale * float(finite(data.distance).max(initial=0.1))
     panel = picture.panel(across, x={"range": [0, top], "labelalias": style.y_axis(theme)["labelalias"]})
     x, y = panel.x, panel.y
     picture.layout[f"yaxis{panel.number}"] = style.no_axis(anchor=x, range=[-0.5, len(kinds) - 0.4])
@@ -305,7 +314,7 @@ def _strips(data: Cycles, picture: Picture, across: Sequence[float]) -> None:
         at = at[np.isfinite(data.distance[at])]
         if not len(at):
             continue
-        values, look = data.distance[at], _look(kind, data.method)
+        values, look = scale * data.distance[at], _look(kind, data.method)
         shown = thin(len(at), shares[kind])
         jitter = (np.arange(len(at)) * _GOLDEN % 1 - 0.5) * 0.32 if len(at) > 1 else np.zeros(1)
         picture.add(scatter(
@@ -316,12 +325,13 @@ def _strips(data: Cycles, picture: Picture, across: Sequence[float]) -> None:
         ))  # fmt: skip
         mean, deviation = float(values.mean()), spread(values)
         picture.add(_bar(mean, deviation, row - 0.3, look, kind, theme, x, y))
-        words = f"<b>{_TITLES[kind]}</b>  {rate(mean, 2)}" + (f" ± {rate(deviation, 2)}" if len(values) > 1 else "")
+        around = f" ± {_said(data.options, deviation / scale)}" if len(values) > 1 else ""
+        words = f"<b>{_TITLES[kind]}</b>  {_said(data.options, mean / scale)}{around}{' %' * (scale > 1)}"
         picture.write(
             style.label(words, theme, strong=True, x=0, y=row + 0.24, xref=f"{x} domain", yref=y, xanchor="left",
                         yanchor="bottom")
         )  # fmt: skip
-    title = "diversity: disagreement ÷ error rate" if data.options.quantity == "diversity" else "disagreement"
+    title = "diversity: disagreement ÷ error rate" if data.options.quantity == "diversity" else "disagreement, %"
     picture.titles(panel, title)
 
 
@@ -352,7 +362,7 @@ def _schedule(data: Cycles, picture: Picture, across: Sequence[float]) -> None:
     noisy = np.array([schedule.is_noisy(int(step), fine) for step in steps]) & (schedule.temperature > 0)
     look = style.look(data.method)
     ink, muted = look.colour(theme), style.token("muted", theme)
-    put = partial(scatter, axes=(x, y), legendgroup="schedule")
+    put = partial(scatter, axes=(x, y), legendgroup="schedule", meta={"method": data.method})
     line = partial(put, "lines", np.insert(steps / fine, breaks, np.nan), silent=True, connectgaps=False)
     kept = np.array(sorted(schedule.kept(1)))
     picture.add(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.numbers import lines, spread, stacked, thin
+from modescape.drawing.numbers import finite, lines, spread, stacked, thin
 from modescape.drawing.options import FigureOptions, refuse_unknown
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _MOST = 1000  # points of one curve: more than a picture has pixels across
+_LETTERS = 13  # of a name where its curve ends
 _FIRST = ("validation/accuracy", "val_accuracy", "val_acc", "accuracy", "validation/loss", "val_loss", "loss")
 
 
@@ -145,15 +147,17 @@ def tell(data: LoggedCurves) -> Words:
     if len(last) == 1:
         return Words(caption, f"The last {data.name} is {last[0]:.4g}.")
     mean, around = f"{last.mean():.4g}", f"{spread(last):.2g}"
-    notes = Notes(("Last", "mean", "± σ"), (Note(data.name, (mean, around)),), (f"n = {len(last)} members.",))
+    notes = Notes(
+        ("Last", "mean", "± σ"), (Note(f"{data.name}, as logged", (mean, around)),), (f"n = {len(last)} members.",)
+    )
     return Words(caption, f"The last {data.name} of {len(last)} members is {mean} ± {around} (σ).", notes)
 
 
 @logged_curves.draw
 def draw(data: LoggedCurves, theme: Theme) -> go.Figure:
     picture = Picture("logged-curves", data, theme, kind="page" if data.is_large else "curves", revision=data.name)
-    panel = picture.panel(y={"type": data.options.scale})
-    few = len(data.curves) <= 10
+    panel = picture.panel(y={"type": data.options.scale, "range": _window(data)})
+    few = len(data.curves) <= style.MOST_LABELS
     for one in data.curves:
         ink = style.run_ink(one.run, theme) if few else style.look(Group.TRAJECTORY).colour(theme)
         picture.add(
@@ -164,5 +168,31 @@ def draw(data: LoggedCurves, theme: Theme) -> go.Figure:
                 hovertemplate=f"<b>{one.member}</b><br>step %{{x}}<br>{data.name} %{{y:.4~g}}<extra></extra>",
             )
         )  # fmt: skip
-    picture.titles(panel, "step", data.name)
+    picture.titles(panel, "step", f"{data.name}, as logged")
+    if few:
+        picture.ends(panel, [
+            style.End(_short(one.member), float(one.steps[-1]), at, style.run_ink(one.run, theme))
+            for one in data.curves if np.isfinite(at := float(_seen(data, one.values[-1:])[0]))
+        ], reach=14)  # fmt: skip
     return picture.figure()
+
+
+def _seen(data: LoggedCurves, values: Floats) -> Floats:
+    """As the axis counts them: exponents on a logarithmic one, NaN where it has no place."""
+    if data.options.scale == "linear":
+        return np.asarray(values, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.log10(np.asarray(values, np.float64))
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def _window(data: LoggedCurves) -> list[float]:
+    seen = finite(np.concatenate([_seen(data, one.values) for one in data.curves]))
+    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 1.0)
+    air = max(0.06 * (high - low), 1e-6 * max(abs(high), 1.0))
+    return [low - air, high + air]
+
+
+def _short(member: str) -> str:
+    """As much of a name as there is room for."""
+    return escape(member if len(member) <= _LETTERS else f"{member[: _LETTERS - 1]}…")

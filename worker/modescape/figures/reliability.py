@@ -14,7 +14,7 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.numbers import lines, number, stacked
 from modescape.drawing.options import FilterOptions
-from modescape.drawing.panels import Picture, Trace, scatter
+from modescape.drawing.panels import Panel, Picture, Trace, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
@@ -188,7 +188,7 @@ def _notes(diagrams: Sequence[Diagram]) -> Notes:
 
 @reliability.draw
 def draw(data: ReliabilityData, theme: Theme) -> go.Figure:
-    picture = Picture("reliability", data, theme, kind="scatter")
+    picture = Picture("reliability", data, theme, kind="scatter", margin={"r": style.MARGINS["curves"]["r"]})
     low = 100 * min(float(diagram.confidence.min()) for diagram in data.diagrams)
     drawn = [100 * diagram.accuracy[diagram.count >= MIN_DRAWN] for diagram in data.diagrams]
     floor = float(np.concatenate(drawn).min(initial=low))
@@ -206,7 +206,7 @@ def draw(data: ReliabilityData, theme: Theme) -> go.Figure:
         picture.add(*_diagram_traces(diagram, theme))
     picture.titles(upper, y="accuracy, %")
     picture.titles(lower, "confidence, %", "images, %")
-    picture.write(*_ece_labels(data, theme))
+    picture.write(*_ece_labels(data, theme), *_names(data, upper, 0.66 * picture.plot_height, theme))
     return picture.figure()
 
 
@@ -230,6 +230,23 @@ def _diagram_traces(diagram: Diagram, theme: Theme) -> list[Trace]:
         upper("markers", sure[enough], right[enough], marker=marker, silent=True, cliponaxis=False),
         put("lines", sure, share, axes=("x2", "y2"), line={**line, "shape": "hvh"}, silent=True),
     ]
+
+
+def _names(data: ReliabilityData, panel: Panel, room: float, theme: Theme) -> list[Json]:
+    """Where the curves end; of one group what each is, of several which group."""
+    alone = len({diagram.group for diagram in data.diagrams}) == 1
+    ends = []
+    for diagram in data.diagrams if len(data.diagrams) <= style.MOST_LABELS else ():
+        enough = np.flatnonzero(diagram.count >= MIN_DRAWN)
+        if len(enough):
+            short = "optima" if diagram.group == Group.INDEPENDENT else diagram.group
+            text = diagram.name if alone else short if diagram.of == "ensemble" else f"{short}, one run"
+            sure, right = 100 * diagram.confidence[enough[-1]], 100 * diagram.accuracy[enough[-1]]
+            colour = style.look(diagram.group).colour(theme)
+            ends.append((style.End(text, float(sure), float(right), colour), True))
+    return style.end_labels_apart(
+        ends, theme, x=panel.x, y=panel.y, bounds=panel.bounds, room=room, reach=14, wide=100
+    )  # fmt: skip
 
 
 def _ece_labels(data: ReliabilityData, theme: Theme) -> list[Json]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 
 UNITS = {"step": "step over the solution’s norm", "rate": "rate", "scale": "factor on the deviations"}
+_SMALL = 0.02  # nats: smaller gains are drawn in thousandths
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Walk:
 
     @property
     def said(self) -> str:
-        at = f"{self.strengths[self.chosen]:.3g}"
+        at = f"{self.strengths[self.chosen]:.3g}".replace("0.", ".", 1)
         return f"{at} ({self.end})" if self.end else at
 
 
@@ -159,7 +161,11 @@ def _summary(walks: Sequence[Walk]) -> str:
 
 def _notes(walks: Sequence[Walk]) -> Notes:
     lines = tuple(
-        Note.of(walk.method, method_title(walk.method), (walk.said, loss(walk.nll[0]), loss(walk.nll[walk.chosen])))
+        Note.of(
+            walk.method,
+            method_title(walk.method),
+            (f"{walk.unit} {walk.said}", loss(walk.nll[0]), loss(walk.nll[walk.chosen])),
+        )
         for walk in walks
     )
     grids: dict[str, list[str]] = {}
@@ -170,31 +176,42 @@ def _notes(walks: Sequence[Walk]) -> Notes:
     ends = [method_title(walk.method) for walk in walks if walk.end]
     if ends:
         text += (f"At an end of the grid, so that a better strength may lie beyond: {', '.join(ends)}.",)
-    return Notes(("", "strength", "NLL at 0", "there"), lines, text)
+    return Notes(("", "strength", "NLL at 0, nats", "there, nats"), lines, text)
 
 
 @strengths.draw
 def draw(data: Strengths, theme: Theme) -> go.Figure:
-    picture = Picture("strengths", data, theme, kind="curves")
+    picture = Picture("strengths", data, theme, kind="curves", margin={"r": 16})
     deepest = max(max(walk.gain for walk in data.walks), 1e-3)
+    scale, unit = (1000.0, "10⁻³ nats") if deepest < _SMALL else (1.0, "nats")
+    deepest *= scale
     bounds = [-1.15 * deepest, 1.15 * deepest]
     weakest = min(float(walk.strengths[1:].min()) for walk in data.walks)
     strongest = max(float(walk.strengths.max()) for walk in data.walks)
     window = [np.log10(weakest) - 0.1, np.log10(strongest) + 0.1]
     panel = picture.panel(
-        x={"type": "log", "range": window, "anchor": "y"}, y={"range": bounds, "zeroline": True, "anchor": "x"}
+        x={"type": "log", "range": window, "anchor": "y", **_ticks(window)},
+        y={"range": bounds, "zeroline": True, "anchor": "x"},
     )
-    picture.add(*(trace for walk in data.walks for trace in _traces(walk, theme)))
-    picture.titles(panel, "strength, in each method’s own unit", "NLL less that at strength 0, nats")
-    picture.write(*_labels(data.walks, theme))
+    picture.add(*(trace for walk in data.walks for trace in _traces(walk, scale, theme)))
+    picture.titles(panel, "strength, each in its unit", f"NLL less that at strength 0, {unit}")
+    picture.write(*_labels(data.walks, scale, theme))
     return picture.figure()
 
 
-def _traces(walk: Walk, theme: Theme) -> list[Trace]:
+def _ticks(window: Sequence[float]) -> Json:
+    """1, 2 and 5 of each decade, or powers of ten alone where there are many."""
+    decades = range(math.floor(window[0]), math.ceil(window[1]) + 1)
+    parts = (1, 2, 5) if window[1] - window[0] < 2 else (1,)
+    at = [part * 10.0**decade for decade in decades for part in parts]
+    return {"tickmode": "array", "tickvals": at, "ticktext": [f"{one:g}".removeprefix("0") for one in at]}
+
+
+def _traces(walk: Walk, scale: float, theme: Theme) -> list[Trace]:
     """Beside 0, which a logarithmic axis has no place for: it is the line at height 0."""
     entry = style.look(walk.method)
     ink = entry.colour(theme)
-    place, change = walk.strengths[1:], (walk.nll - walk.nll[0])[1:]
+    place, change = walk.strengths[1:], scale * (walk.nll - walk.nll[0])[1:]
     sizes = [12 if i == walk.chosen else 6 for i in range(1, len(walk.strengths))]
     return [scatter(
         "lines+markers", place, change, hover=[_hover(walk, i) for i in range(1, len(walk.strengths))],
@@ -212,15 +229,17 @@ def _hover(walk: Walk, i: int) -> str:
     )
 
 
-def _labels(walks: Sequence[Walk], theme: Theme) -> list[Json]:
-    """Names beside the chosen strengths, to the left of one that has another close to its right."""
-    chosen = [(float(np.log10(walk.strengths[walk.chosen])), walk) for walk in walks if walk.chosen]
+def _labels(walks: Sequence[Walk], scale: float, theme: Theme) -> list[Json]:
+    """Names beside the chosen strengths, to the left of one that has another close to its right; where averaging gains
+    nothing, beside the weakest."""
+    chosen = [(float(np.log10(walk.strengths[walk.chosen or 1])), walk) for walk in walks]
     chosen.sort(key=lambda pair: pair[0])
     crowded = [i + 1 < len(chosen) and chosen[i + 1][0] - x < 0.4 for i, (x, _) in enumerate(chosen)]
+    heights = [scale * float(walk.nll[walk.chosen or 1] - walk.nll[0]) for _, walk in chosen]
     return [
         style.label(
-            walk.method, theme, x=x, y=-walk.gain, xref="x", yref="y", yanchor="top", yshift=-2,
+            walk.method, theme, x=x, y=height, xref="x", yref="y", yanchor="top", yshift=-2,
             xanchor="right" if left else "left", xshift=-6 if left else 6,
         )
-        for (x, walk), left in zip(chosen, crowded, strict=True)
+        for (x, walk), height, left in zip(chosen, heights, crowded, strict=True)
     ]  # fmt: skip

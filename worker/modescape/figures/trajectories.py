@@ -403,7 +403,8 @@ def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) 
             meta={"run": curve.run}, opacity=1 if bold else style.RUN_OPACITY[theme],
         ))  # fmt: skip
         if not curve.finished:
-            traces.append(_end_mark(curve, panel, x, y, style.run_mark(ink, theme), Group.TRAJECTORY))
+            mark = _end_mark(curve, panel, x, y, style.run_mark(ink, theme), Group.TRAJECTORY)
+            traces.append({**mark, "meta": {"run": curve.run}})
     if data.median is not None:
         line = {"color": run_look.colour(theme), "width": 2, "dash": "dash"}
         traces.append(put(data.median, "median run", Group.TRAJECTORY, line))
@@ -412,6 +413,12 @@ def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) 
         traces.append(put(data.ensemble, f"ensemble of {len(data.finished)}", Group.INDEPENDENT, line))
         traces.append(_end_mark(data.ensemble, panel, x, y, style.marker(ensemble_look, theme), Group.INDEPENDENT))
     return traces
+
+
+def _outermost(data: Trajectories) -> Curve:
+    """The run that ends farthest from the median, whose name is in nobody's way."""
+    middle = float(np.median([curve.accuracy[-1] for curve in data.finished]))
+    return max(data.finished, key=lambda curve: abs(float(curve.accuracy[-1]) - middle))
 
 
 def _end_mark(curve: Curve | Mean, panel: str, x: str, y: str, marker: Json, group: str) -> Trace:
@@ -431,9 +438,15 @@ def _end_labels(data: Trajectories, quantity: str, theme: Theme, panel: Panel, r
     if data.median is not None:
         named.append(("median run", data.median, run_colour, True))
     few = len(data.curves) <= style.MOST_LABELS
+    if data.median is not None and not data.by_run:  # all alike, so one name stands for them
+        named.append(("a run", _outermost(data), run_colour, True))
     for curve in data.curves:
         ink = style.run_ink(curve.run, theme) if data.by_run else run_colour
-        if data.median is None or (few and data.by_run) or (not curve.finished and (few or curve.run in data.moving)):
+        if (
+            (data.median is None and few)
+            or (few and data.by_run)
+            or (not curve.finished and (few or curve.run in data.moving))
+        ):
             named.append((f"run {curve.run}", curve, ink, curve.finished))
     ends = [
         (style.End(name, float(curve.epochs[-1]), float(_values(curve, quantity)[-1]), colour), finished)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from modescape.drawing.overlay import Member, over, overlaid
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES, looks
 from modescape.errors import InvalidInput, NotFound
+from modescape.records import Json
 from modescape.registry import Figure, figures
 from modescape.results import Results
 from modescape.stages import KINDS
@@ -32,6 +33,15 @@ from modescape.testing.contract import (
     module_of,
 )
 from modescape.testing.made import experiments
+from modescape.testing.pictures import (
+    axes_have_units,
+    colours_mean_one_thing,
+    lines_are_named,
+    maps_keep_their_shape,
+    nothing_hides,
+    numbers_have_units,
+    runs_begin_above,
+)
 
 COUNTED = re.compile(r"n = \d|\d[\d\u202f]* (\w+ ){0,3}(images|runs|checkpoints|functions|wedges|nodes)")
 
@@ -89,6 +99,21 @@ class Trial:
             if data is not None:
                 found.append((f" with {words}", data))
         return found
+
+    @cached_property
+    def drawn(self) -> list[tuple[str, FigureData, Any]]:
+        """The pictures of all that are shown, in the light theme."""
+        return [(words, data, self.entry.draw(data, "light")) for words, data in self.shown]
+
+    def right(self, rule: Callable[[Json], Iterable[str]]) -> None:
+        """Every picture, as a dictionary with its arrays, keeps the rule."""
+        for words, _, drawn in self.drawn:
+            self.refuse(words, rule(_of(drawn)))
+
+    @staticmethod
+    def refuse(words: str, wrong: Iterable[str]) -> None:
+        found = list(dict.fromkeys(wrong))
+        expect(not found, f"{'; '.join(found[:5])}{words}.")
 
 
 FIGURE: Contract[Trial] = Contract("figure", *SHARED)
@@ -177,11 +202,50 @@ def _drawn(trial: Trial) -> None:
 @FIGURE.rule
 def _json(trial: Trial) -> None:
     """As JSON it holds finite numbers and gaps, nothing infinite, with each choice of each option."""
-    for words, data in trial.shown:
-        drawn = trial.entry.draw(data, "light")
+    for words, _, drawn in trial.drawn:
         expect(all(map(_no_infinity, _arrays(drawn.to_dict()))), f"It draws infinite numbers{words}.")
         json.loads(encode(drawn), parse_constant=_refuse)
         json.loads(encode(drawn, "list"), parse_constant=_refuse)
+
+
+@FIGURE.rule
+def _coloured(trial: Trial) -> None:
+    """A colour means one thing: of the palette, what the legend or the group of the trace says; an ink of runs, that
+    run (`meta={"run": ...}`, or the solutions in `customdata`)."""
+    for words, data, drawn in trial.drawn:
+        trial.refuse(words, colours_mean_one_thing(_of(drawn), data))
+
+
+@FIGURE.rule
+def _named(trial: Trial) -> None:
+    """Lines have their names beside them while a panel has eight or fewer, and there are four panels or fewer."""
+    trial.right(lines_are_named)
+
+
+@FIGURE.rule
+def _ordered(trial: Trial) -> None:
+    """Run 0 is above and at the left in every map."""
+    trial.right(runs_begin_above)
+
+
+@FIGURE.rule
+def _unhidden(trial: Trial) -> None:
+    """No bar, box or area hides another."""
+    trial.right(nothing_hides)
+
+
+@FIGURE.rule
+def _shaped(trial: Trial) -> None:
+    """Heat maps keep their shape and use their room, with a whole bar for each scale of colours."""
+    trial.right(maps_keep_their_shape)
+
+
+@FIGURE.rule
+def _units(trial: Trial) -> None:
+    """Every number has its unit: on the axes, and in each cell of the small table."""
+    trial.right(axes_have_units)
+    for words, data in trial.shown:
+        trial.refuse(words, numbers_have_units(trial.entry.tell(data).notes))
 
 
 @FIGURE.rule
@@ -244,6 +308,13 @@ def _failed(trial: Trial) -> None:
         words: Words = trial.entry.tell(data)
         expect(not data.lost or data.lost in words.caption, "Its caption does not say which runs failed.")
         trial.entry.draw(data, "light")
+
+
+def _of(drawn: Any) -> Json:
+    """The picture as plain dictionaries, arrays as they are."""
+    return {
+        "data": [trace.to_plotly_json() for trace in drawn.data], "layout": drawn.layout.to_plotly_json(),
+    }  # fmt: skip
 
 
 def _speaks(entry: Figure, data: FigureData, words: str) -> None:

@@ -227,14 +227,14 @@ def _window(data: Instability, panel: str) -> list[float]:
 
 
 def _curve(data: Instability, panel: str, split: str, theme: Theme, x: str, y: str) -> list[Trace]:
-    """Marks of all pairs and the line of their means; training images smaller and dashed."""
+    """Marks of all pairs and the line of their means; training images smaller and dotted, as in every picture."""
     look, at = style.look(Group.TRAJECTORY), data.where(split)
     ink = look.colour(theme)
     epochs, means = data.means(panel, split)
     mark = style.marker(look, theme, size=9 if split == "test" else 6)
     mark |= {"line": {"color": ink, "width": 1.5}}
     put = partial(scatter, axes=(x, y), legendgroup=f"instability-{split}", name=_NAMES[split], cliponaxis=False)
-    line = {"color": ink, "width": 2, "dash": "solid" if split == "test" else "dash"}
+    line = {"color": ink, "width": 2, "dash": "solid" if split == "test" else "dot"}
     return [
         put("lines", epochs, means, silent=True, line=line),
         put(
@@ -263,5 +263,5 @@ def _ends(data: Instability, panel: str, theme: Theme) -> list[style.End]:
         ends.append(style.End(_NAMES[split], float(epochs[-1]), float(means[-1]), ink))
     if panel == "barrier" and data.options.quantity == "error":
         grey = style.look("theory").colour(theme)
-        ends.append(style.End("2 points: stable", float(data.epochs.max()), 100 * STABLE, grey, strong=False))
+        ends.append(style.End("stable below", float(data.epochs.max()), 100 * STABLE, grey, strong=False))
     return ends

@@ -52,13 +52,14 @@ class CutOptions(FigureOptions):
 
 @dataclass(frozen=True)
 class Cut:
-    """One straight line through weight space. at [n]; scores [n, S, 2 + A]."""
+    """One straight line through weight space. at [n]; scores [n, S, 2 + A]; run: whose, None between two."""
 
     kind: Literal["line", "ray", "random"]
     words: str
     at: Floats
     scores: Floats
     splits: tuple[str, ...]
+    run: int | None
 
     @property
     def between(self) -> NDArray[np.bool_]:
@@ -153,21 +154,21 @@ def _cuts_of(results: Results, plane: PlaneData) -> list[Cut]:
     kind = plane.params["kind"]
     if kind == "line":
         words = f"{anchors[0].words} to {anchors[1].words.removeprefix('run ')}"
-        return [Cut("line", words, plane.x / plane.unit, plane.scores[0], splits)]
+        return [Cut("line", words, plane.x / plane.unit, plane.scores[0], splits, None)]
     if kind == "radial" and len(plane.rays):
         steps = radii(plane.rays.shape[1])
-        return [Cut("ray", a.words, steps, ray, splits) for a, ray in zip(anchors, plane.rays, strict=True)]
+        return [Cut("ray", a.words, steps, ray, splits, a.run) for a, ray in zip(anchors, plane.rays, strict=True)]
     if kind == "radial":  # the first solution's ray is a row of the plane
         row = int(np.abs(plane.y).argmin())
         ray = plane.scores[row]
-        first = Cut("ray", anchors[0].words, plane.x / plane.unit, ray, splits)
+        first = Cut("ray", anchors[0].words, plane.x / plane.unit, ray, splits, anchors[0].run)
         return [first] if np.isfinite(ray).any() else []
     if kind == "random":
         row, column = int(np.abs(plane.y).argmin()), int(np.abs(plane.x).argmin())
         lines = ((plane.x, plane.scores[row]), (plane.y, plane.scores[:, column]))
         names = [f"{anchors[0].words}, dir. {i}" for i in (1, 2)]
         return [
-            Cut("random", name, at, scores, splits)
+            Cut("random", name, at, scores, splits, anchors[0].run)
             for name, (at, scores) in zip(names, lines, strict=True)
             if np.isfinite(scores).any()
         ]
@@ -243,7 +244,7 @@ def draw(data: Cuts, theme: Theme) -> go.Figure:
     wide = (
         _PHONE_PIXELS if data.options.size == "card" and len(quantities) == 1 else _PANEL_PIXELS * 2 / len(quantities)
     )
-    room = min(0.4, (7 * longest + 12) / wide)  # at the curves' ends
+    room = min(0.4, (7 * longest + 20) / wide)  # at the curves' ends
     picture = Picture("cuts", data, theme, kind="scatter", panels=("accuracy", "loss"))
     tall = picture.plot_height * 0.66 / len(kinds)  # px of a panel
     for row, kind in enumerate(kinds):
@@ -253,13 +254,14 @@ def draw(data: Cuts, theme: Theme) -> go.Figure:
             top, bottom = 1 - row / len(kinds), 1 - (row + 1) / len(kinds)
             span = [left + 0.06 * column, right - room * (right - left)]
             panel = picture.panel(
-                span, [bottom + 0.22 / len(kinds), top - 0.12 / len(kinds)], y=_upright(cuts, quantity)
+                span, [bottom + 0.22 / len(kinds), top - 0.12 / len(kinds)], x=_along(cuts), y=_upright(cuts, quantity)
             )
             x, y = panel.x, panel.y
-            heights = [_end_height(cut, quantity) for cut in cuts]
-            for place, cut in enumerate(cuts):
-                picture.add(*_curves(cut, quantity, style.run_ink(place, theme), x, y))
-            picture.write(*_ends([names[cut.words] for cut in cuts], heights, panel.bounds, tall, theme, x, y))
+            for cut in cuts:
+                picture.add(*_curves(cut, quantity, theme, x, y))
+            few = cuts if len(cuts) <= style.MOST_LABELS else []
+            ends = [_end(names[cut.words], cut, quantity, theme) for cut in few]
+            picture.ends(panel, ends, room=tall, reach=14)
             picture.titles(panel, y="loss, nats" if quantity == "loss" else "accuracy, %")
             picture.write(style.x_title(_ACROSS[kind], theme, x, y) | {"yshift": -22})
             for at in _SPOTS[kind]:
@@ -286,6 +288,10 @@ def _folded(words: str) -> str:
 _SPOTS = {"line": (0.0, 1.0), "ray": (0.0, 1.0), "random": (0.0,)}  # where the solutions are, and the origin of a ray
 
 
+def _along(cuts: Sequence[Cut]) -> Json:
+    return {"range": [min(float(cut.at[0]) for cut in cuts), max(float(cut.at[-1]) for cut in cuts)]}
+
+
 def _upright(cuts: Sequence[Cut], quantity: str) -> Json:
     """Range and ticks: losses on a logarithmic axis, their range from what is there."""
     if quantity == "accuracy":
@@ -307,7 +313,14 @@ def _upright(cuts: Sequence[Cut], quantity: str) -> Json:
     }
 
 
-def _curves(cut: Cut, quantity: str, ink: str, x: str, y: str) -> list[Trace]:
+def _ink(cut: Cut, theme: Theme) -> str:
+    """A run's own, and grey of what lies between two, as in the pictures of tunnels."""
+    return style.look("theory").colour(theme) if cut.run is None else style.run_ink(cut.run, theme)
+
+
+def _curves(cut: Cut, quantity: str, theme: Theme, x: str, y: str) -> list[Trace]:
+    ink = _ink(cut, theme)
+    whose: Json = {"meta": {"run": cut.run}} if cut.run is not None else {}
     place, unit = (LOSS, "") if quantity == "loss" else (ACCURACY, " %")
     traces = []
     for s, split in enumerate(cut.splits):
@@ -316,32 +329,17 @@ def _curves(cut: Cut, quantity: str, ink: str, x: str, y: str) -> list[Trace]:
         width, dash = (1.5, "dot") if split == "train" else (2, "solid")
         images = SPLIT_WORDS[split]
         traces.append(scatter(
-            "lines", cut.at, shown, axes=(x, y), name=f"{cut.words}, {images}",
+            "lines", cut.at, shown, axes=(x, y), name=cut.words, **whose,
             line={"color": ink, "width": width, "dash": dash},
             hovertemplate=f"<b>{cut.words}</b>, {images}<br>at %{{x:.2f}}: %{{y:.3~g}}{unit}<extra></extra>",
         ))  # fmt: skip
     return traces
 
 
-def _end_height(cut: Cut, quantity: str) -> float:
+def _end(name: str, cut: Cut, quantity: str, theme: Theme) -> style.End:
     """Where the curve of held-out images ends, as the axis counts."""
     values = cut.scores[:, -1, LOSS if quantity == "loss" else ACCURACY]
     values = values[np.isfinite(values) & (values > 0)]
     last = float(values[-1]) if len(values) else 1.0
-    return float(np.log10(last)) if quantity == "loss" else 100 * last
-
-
-def _ends(
-    names: Sequence[str], heights: Sequence[float], span: Sequence[float], pixels: float, theme: Theme, x: str, y: str
-) -> list[Json]:
-    gap = 17 * max(name.count("<br>") + 1 for name in names) * (span[1] - span[0]) / pixels
-    placed = style.apart(heights, gap)
-    up, down = max(0.0, span[0] - min(placed)), max(0.0, max(placed) - span[1])  # names beyond the axis would vanish
-    placed = [at + up - down for at in placed]
-    return [
-        style.label(
-            name, theme, strong=True, xref=f"{x} domain", yref=y, x=1, y=at, xanchor="left", xshift=6,
-            yanchor="middle",
-        )
-        for name, at in zip(names, placed, strict=True)
-    ]  # fmt: skip
+    height = float(np.log10(last)) if quantity == "loss" else 100 * last
+    return style.End(name, float(cut.at[-1]), height, _ink(cut, theme))

@@ -542,7 +542,8 @@ def _paths(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: s
         place = [data.marks[i].x for i in path], [data.marks[i].y for i in path]
         for colour, width in ((card, 4.5), (style.run_ink(run, theme), 2)):  # a rim, seen on any colour
             line = {"color": colour, "width": width}
-            traces.append(scatter("lines", *place, silent=True, legendgroup=Group.TRAJECTORY, line=line, **axes))
+            strand = scatter("lines", *place, silent=True, legendgroup=Group.TRAJECTORY, line=line, **axes)
+            traces.append({**strand, "meta": {"run": run}})
     groups = dict.fromkeys(mark.group for mark in data.marks)
     # samples lie within a few pixels of their optimum: on top
     order: dict[str, int] = {Group.INDEPENDENT: 0, Group.TRAJECTORY: 1}
@@ -669,7 +670,7 @@ def _heights(data: Landscape, panel: Map, scale: Scale, theme: Theme, scene: str
     for run in dict.fromkeys(mark.run for mark in data.marks):
         ink = style.run_ink(run, theme)
         line = {"line": {"color": ink, "width": 4}, "marker": {"size": 2.5, "color": ink}}
-        traces.append(marks(_trajectory(data, run), Group.TRAJECTORY, mode="lines+markers", **line))
+        traces.append(marks(_trajectory(data, run), Group.TRAJECTORY, mode="lines+markers", meta={"run": run}, **line))
     names = {anchor.number: anchor.words for anchor in data.anchors}
     font = {"size": 12, "color": style.token("text", theme)}
     for group in dict.fromkeys(mark.group for mark in data.marks if mark.group != Group.TRAJECTORY):

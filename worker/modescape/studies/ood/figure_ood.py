@@ -389,7 +389,7 @@ def _window(shown: Sequence[Detected]) -> tuple[float, float]:
     ]
     low, high = min(ends), max(ends)
     air = max(0.06 * (high - low), 0.01)
-    return max(0.0, low - air), min(1.0, high + air) + 0.01
+    return low - air, high + air  # a deviation may reach beyond what the number itself can be
 
 
 def _divergence_traces(data: Ood, theme: Theme) -> list[Trace]:

@@ -27,21 +27,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What differs between a pair of trainings: as a label, inside a sentence, and its look."""
+    """What differs between a pair of trainings: as a label, inside a sentence, and the size of its marks."""
 
     label: str
     words: str
-    look: str
     size: int
 
 
 # The pair that differs in both is what two independent runs are; one that differs in nothing is the base itself.
 _KINDS: Mapping[str, _Kind] = {
-    "both": _Kind("both", "both", Group.INDEPENDENT, 10),
-    "weights": _Kind("initial weights", "other initial weights", "spare-2", 8),
-    "batches": _Kind("batch order", "another batch order", "spare-1", 8),
-    "same": _Kind("nothing", "the same seeds", "baseline", 10),
+    "both": _Kind("both", "both", 10),
+    "weights": _Kind("initial weights", "other initial weights", 8),
+    "batches": _Kind("batch order", "another batch order", 8),
+    "same": _Kind("nothing", "the same seeds", 10),
 }
+_USUAL = ("spare-2", "spare-1")  # looks of the two kinds between, where no method has them
+_PATH = "spare-3"  # which the pictures of tunnels have
 BASE = "base"
 _DODGE = 0.016  # of the width, between the marks of two kinds at one learning rate
 
@@ -59,7 +60,7 @@ class SeedOptions(FigureOptions):
 class Seeds(FigureData):
     """One row a training. kinds: what differs from the base, or BASE; distances are NaN for the base and where a
     training diverged. judged: the learning rate that is put into words, asked: that of the spec;
-    epochs of a training; repeated: repetitions at each rate; failed: trainings that diverged."""
+    epochs of a training; repeated: repetitions at each rate; failed: trainings that diverged; looks: of each kind."""
 
     options: SeedOptions
     kinds: tuple[str, ...]
@@ -75,6 +76,7 @@ class Seeds(FigureData):
     images: int
     split: str
     failed: int
+    looks: Mapping[str, str]
 
     columns = ("differs", "learning_rate", "repetition", "disagreement", "diversity", "accuracy")
 
@@ -124,8 +126,10 @@ def seeds(results: Results, options: SeedOptions) -> Seeds:
         return np.array([table[key].get(metric, np.nan) for key in keys])
 
     kinds = tuple(kind for kind, _, _ in keys)
+    looks = _looks(results)
     return Seeds(
         options=options,
+        looks=looks,
         kinds=kinds,
         rates=np.array([learning_rate for _, learning_rate, _ in keys]),
         repetitions=np.array([repetition for _, _, repetition in keys]),
@@ -140,16 +144,28 @@ def seeds(results: Results, options: SeedOptions) -> Seeds:
         split=split,
         failed=failed,
         legend=tuple(
-            Legend(f"seeds-{kind}", look.label, look.look, kinds.count(kind)) for kind, look in _KINDS.items()
+            Legend(f"seeds-{kind}", about.label, looks[kind], kinds.count(kind)) for kind, about in _KINDS.items()
         ),
     )
+
+
+def _looks(results: Results) -> dict[str, str]:
+    """Pairs that differ in one thing have looks that no method of the experiment has, for a colour of a page means one
+    thing."""
+    spec = results.spec
+    taken = {style.look(chosen.method).key for chosen in spec.methods}
+    taken |= {_PATH} if spec.tunnels else set()
+    free = [key for key in (*_USUAL, *style.looks()) if key not in {*taken, *Group, "baseline"}]
+    return {"both": Group.INDEPENDENT, "weights": free[0], "batches": next(k for k in free if k != free[0]),
+            "same": "baseline"}  # fmt: skip
 
 
 @seeds.tell
 def tell(data: Seeds) -> Words:
     found = {kind: finite(data.disagreement[data.where(kind, data.judged)]) for kind in _KINDS}
     same = finite(data.disagreement[data.where("same")])
-    return Words(_caption(data), _summary(found, data.judged, data.split), _notes(found, data.judged, data.asked, same))
+    notes = _notes(found, data.judged, data.asked, same, data.looks)
+    return Words(_caption(data), _summary(found, data.judged, data.split), notes)
 
 
 def _caption(data: Seeds) -> str:
@@ -184,13 +200,15 @@ def _summary(found: Mapping[str, Floats], judged: float, split: str) -> str:
     )
 
 
-def _notes(found: Mapping[str, Floats], judged: float, asked: float, same: Floats) -> Notes:
+def _notes(
+    found: Mapping[str, Floats], judged: float, asked: float, same: Floats, looks: Mapping[str, str]
+) -> Notes:  # fmt: skip
     lines = []
-    for kind, look in _KINDS.items():
+    for kind, about in _KINDS.items():
         values = found[kind]
         mean = "–" if not len(values) else "0" if not values.any() else percent(float(values.mean()))
         deviation = percent(spread(values)) if values.any() else "–"
-        lines.append(Note(look.label, (mean, deviation), look=look.look, strong=kind == "both"))
+        lines.append(Note(about.label, (mean, deviation), look=looks[kind], strong=kind == "both"))
     text = [f"At the learning rate {judged:g}" + ("." if judged == asked else f", the nearest to {asked:g}.")]
     if len(same):
         exact = int((same == 0).sum())
@@ -272,7 +290,7 @@ def _mean_curve(data: Seeds, kind: str) -> tuple[Floats, Floats]:
 def _distances(data: Seeds, theme: Theme, x: str, y: str) -> list[Trace]:
     traces: list[Trace] = []
     for kind, about in reversed(tuple(_KINDS.items())):
-        look, at = style.look(about.look), data.where(kind)
+        look, at = style.look(data.looks[kind]), data.where(kind)
         rates, means = _mean_curve(data, kind)
         put = partial(scatter, axes=(x, y), legendgroup=f"seeds-{kind}", name=about.label, cliponaxis=False)
         line = {"color": look.colour(theme), "width": 2}
@@ -294,7 +312,7 @@ def _accuracies(data: Seeds, theme: Theme, x: str, y: str) -> list[Trace]:
         traces.append(scatter(
             "markers", _dodged(data, kind, data.rates[shown]), 100 * data.accuracy[shown], axes=(x, y),
             hover=[_hover(data, int(i)) for i in shown], customdata=np.full(len(shown), -1, np.int32),
-            marker=style.marker(style.look(about.look), theme, size=about.size), legendgroup=f"seeds-{kind}",
+            marker=style.marker(style.look(data.looks[kind]), theme, size=about.size), legendgroup=f"seeds-{kind}",
             name=about.label, cliponaxis=False,
         ))  # fmt: skip
     return traces
@@ -317,6 +335,6 @@ def _ends(data: Seeds, theme: Theme) -> list[style.End]:
         rates, means = _mean_curve(data, kind)
         if len(rates):
             at = np.log10(_dodged(data, kind, rates[-1:])[0])  # annotations on a logarithmic axis stand at the exponent
-            colour = style.look(_KINDS[kind].look).colour(theme)
+            colour = style.look(data.looks[kind]).colour(theme)
             ends.append(style.End(_KINDS[kind].label, float(at), float(means[-1]), colour))
     return ends

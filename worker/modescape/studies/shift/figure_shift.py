@@ -221,10 +221,10 @@ def _summary(data: Shift) -> str:
             own = {line.group: line.at(last) for line in data.lines if line.metric == metric}
             rest = {group: value for group, value in own.items() if group != Group.INDEPENDENT and math.isfinite(value)}
             if Group.INDEPENDENT in own:
-                parts.append(f"the divergence of independent runs is {rate(own[Group.INDEPENDENT])}")
+                parts.append(f"the divergence of independent runs is {rate(own[Group.INDEPENDENT])} nats")
             if rest:
                 best = max(rest, key=lambda group: rest[group])
-                parts.append(f"the largest inside one run, {group_title(best)}, {rate(rest[best])}")
+                parts.append(f"the largest inside one run, {group_title(best)}, {rate(rest[best])} nats")
         elif one is not None:
             words = f"one run has {_article(WORDS[metric])} of {value_of(metric, one.at(last))}{unit}"
             if many is not None and data.solid > 1:
@@ -312,14 +312,17 @@ def lay(data: Shift) -> Layer:
 def draw(data: Shift, theme: Theme) -> go.Figure:
     picture = Picture("shift", data, theme, kind="curves-values", panels=("accuracy", "brier", "js"))
     metrics, places = data.options.metrics, {"range": [-0.15, 5.15], "dtick": 1}
-    for metric, across in parted(metrics, ([0, 0.27], [0.365, 0.635], [0.73, 1])):
+    named = len(data.groups) <= style.MOST_LABELS  # of more the legend and whoever points tell
+    gaps = ([0, 0.22], [0.39, 0.61], [0.78, 1]) if named else ([0, 0.27], [0.365, 0.635], [0.73, 1])
+    for metric, across in parted(metrics, gaps):
         drawn = [line for line in data.lines if line.metric == metric]
         panel = picture.panel(across, x=places if data.last else PLACES, y={"range": bounds_of(drawn, metric)})
         for line in sorted(drawn, key=lambda line: (line.size not in (0, data.solid), line.group == Group.INDEPENDENT)):
             picture.add(_line_trace(line, data, theme, panel.x, panel.y))
         picture.titles(panel, "intensity" if data.last else "", _panel_title(metric, data, len(metrics)))
-    main = [line for line in drawn if line.size in (0, data.solid) and np.isfinite(line.value[-1])]
-    picture.ends(panel, [_end(line, metric, theme) for line in main])  # colours and symbols say the rest
+        main = [line for line in drawn if line.size in (0, data.solid) and np.isfinite(line.value[-1])]
+        is_last = metric == metrics[-1]  # beside it there is room for a number
+        picture.ends(panel, [_end(line, metric, theme, is_last) for line in main if named], reach=14)
     return picture.figure()
 
 
@@ -345,10 +348,10 @@ def _line_trace(line: Line, data: Shift, theme: Theme, x: str, y: str) -> Trace:
     )  # fmt: skip
 
 
-def _end(line: Line, metric: Metric, theme: Theme) -> style.End:
-    """Value and short name where the line ends."""
+def _end(line: Line, metric: Metric, theme: Theme, with_value: bool) -> style.End:
+    """Short name where the line ends."""
     return style.End(
-        f"{value_of(metric, float(line.value[-1]))} {line.group}",
+        f"{value_of(metric, float(line.value[-1]))} {line.group}" if with_value else line.group,
         int(line.intensities[-1]),
         float(drawn(metric, line.value)[-1]),
         style.look(line.group).colour(theme),

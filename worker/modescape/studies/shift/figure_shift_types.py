@@ -53,6 +53,8 @@ class TypeOptions(ShiftOptions):
 
 
 _ACROSS, _PICTURE = 6, 216  # small pictures in a row, and the least height in px of one on a page
+_NAMED = 4  # small pictures, at most, whose lines are named where they end
+_HEAD = 16  # px above the first row, for what is measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +104,11 @@ class ShiftTypes(ShiftData):
 
     @property
     def card_height(self) -> int:
-        return self.down * 176 + 20 if self.options.panel == "all" else 440
+        return self.down * 176 + 20 + _HEAD if self.options.panel == "all" else 440
 
     @property
     def page_height(self) -> int:
-        small = 20 + self.down * max(_PICTURE, (self.size.page - 20) // self.down)
+        small = 20 + _HEAD + self.down * max(_PICTURE, (self.size.page - 20 - _HEAD) // self.down)
         return small if self.options.panel == "all" else self.size.page
 
     @property
@@ -307,7 +309,10 @@ def draw(data: ShiftTypes, theme: Theme) -> go.Figure:
     every = data.options.panel == "all"
     kind: style.Kind = "multiples" if every else "page"
     revision = "shift-types" if every else "shift-box"
-    picture = Picture("shift-types", data, theme, kind=kind, revision=revision, panels=("types", "intensities"))
+    head = {"t": style.MARGINS[kind]["t"] + _HEAD} if every else None
+    picture = Picture(
+        "shift-types", data, theme, kind=kind, revision=revision, margin=head, panels=("types", "intensities")
+    )
     (_small_pictures if every else _boxes)(data, picture)
     return picture.figure()
 
@@ -321,7 +326,7 @@ def _small_pictures(data: ShiftTypes, picture: Picture) -> None:
     for i, name in enumerate(data.types):
         column, row = i % across, i // across
         panel = picture.panel(
-            [column * width, column * width + 0.84 * width],
+            [column * width, column * width + (0.6 if len(data.types) <= _NAMED else 0.84) * width],
             [1 - (row + 1) * tall + gap / room, 1 - row * tall - 0.02 * tall],
             x=_places(data, name, i),
             y={"range": bounds, **ticks, **({"matches": "y"} if i else {})},
@@ -333,6 +338,33 @@ def _small_pictures(data: ShiftTypes, picture: Picture) -> None:
         if data.options.metric != "js_mean" and name in data.gain:
             said = _signed(data.options.metric, data.gain[name])
             picture.write(style.label(said, theme, x=1, xanchor="right", xshift=16, **head))
+        if i == 0:
+            above = style.y_title(_measured(data), theme, x, y, picture.left)
+            picture.write({**above, "yshift": above["yshift"] + _HEAD + 4})
+        if i == len(data.types) - across if down > 1 else i == 0:
+            picture.titles(panel, "intensity" if data.last else "")
+        if len(data.types) <= _NAMED:
+            picture.ends(panel, _ends(data, name, theme), room=0.8 * tall * room, reach=14)
+
+
+def _measured(data: ShiftTypes) -> str:
+    """What the small pictures show, and what the number beside each type is."""
+    metric, unit = data.options.metric, ", points" * (data.options.metric == "accuracy")
+    gained = f"; +: what {data.solid} runs gain{unit}" if data.gain and metric != "js_mean" else ""
+    return f"{TITLES[metric]}{gained}"
+
+
+def _ends(data: ShiftTypes, name: str, theme: Theme) -> list[style.End]:
+    found = []
+    for group, size in data.drawn:
+        line = data.line(group, name, size)
+        if line is None or not np.isfinite(line.value[-1]):
+            continue
+        runs = "one run" if size == 1 else f"{size} runs"
+        text = runs if size and group == Group.INDEPENDENT else group
+        at = float(drawn(data.options.metric, line.value)[-1])
+        found.append(style.End(text, int(line.intensities[-1]), at, style.look(group).colour(theme)))
+    return found
 
 
 def _picture(data: ShiftTypes, name: str, theme: Theme, x: str, y: str) -> list[Trace]:

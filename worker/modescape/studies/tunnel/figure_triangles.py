@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Words, figure
+from modescape.drawing.figure import Cell, FigureData, Legend, Words, figure
 from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import finite, float32, known
 from modescape.drawing.panels import Panel, Picture, Trace, beside, heat
@@ -151,6 +151,7 @@ def triangles(results: Results, options: TriangleOptions) -> Triangles:
         spans=np.array(kept["spans"]),
         offsets=np.array(kept["offsets"]),
         lengths=np.array(kept["lengths"]),
+        legend=(Legend("tunnel-path", "optimised path", PATH),),
         partial=partial_of(np.isfinite(surface[:, ACCURACY])),
     )
 
@@ -208,6 +209,7 @@ def draw(data: Triangles, theme: Theme) -> go.Figure:
         end, width = place[0] + (places[0][1] - places[0][0]), places[0][1] - places[0][0]
         picture.add(_map(name, across, up, values, theme, panel, end, width))
         picture.add(*_path(data, theme, panel.x, panel.y))
+        picture.write(*_ends(data, theme, panel.x, panel.y))
         picture.head(panel, _TRIANGLES[name])
     picture.write(style.x_title("distance in weight space", theme, "x", "y"))
     return picture.figure()
@@ -236,13 +238,13 @@ def _path(data: Triangles, theme: Theme, x: str, y: str) -> list[Trace]:
         [at for angle in data.drawn for at in (0.0, reach * float(turn(angle)), None)] for turn in (np.cos, np.sin)
     )
     corners_x, corners_y = data.lengths * np.cos(data.drawn), data.lengths * np.sin(data.drawn)
-    yellow = style.look("random").colour("dark")  # the paper's yellow; it must show on the map, not on the page
     shared: Json = {"type": "scatter", "xaxis": x, "yaxis": y, "showlegend": False}
     path, red = style.look(PATH).colour(theme), style.look(Group.INDEPENDENT).colour(theme)
     inner, card = len(corners_x) - 2, style.token("card", theme)
+    ends_x, ends_y = (float32(corners[[0, -1]]) for corners in (corners_x, corners_y))
     return [
         {
-            **shared, "mode": "lines", "x": rays_x, "y": rays_y, "line": {"color": yellow, "width": 1},
+            **shared, "mode": "lines", "x": rays_x, "y": rays_y, "line": {"color": card, "width": 1},
             "hoverinfo": "skip",
         },
         {  # a seam, for on the map any colour may be near it
@@ -251,9 +253,26 @@ def _path(data: Triangles, theme: Theme, x: str, y: str) -> list[Trace]:
         },
         {
             **shared, "mode": "lines+markers", "x": float32(corners_x), "y": float32(corners_y),
-            "line": {"color": path, "width": 2.5},
-            "marker": {"symbol": ["star", *["circle"] * inner, "star"], "size": [11, *[6] * inner, 11],
-                       "color": [red, *[path] * inner, red], "line": {"color": card, "width": 1}},
+            "line": {"color": path, "width": 2.5}, "name": "optimised path", "legendgroup": "tunnel-path",
+            "marker": {"symbol": "circle", "size": 6, "color": path, "line": {"color": card, "width": 1}},
             "hovertext": ["A", *(f"point {i + 1} of the path" for i in range(inner)), "B"], "hoverinfo": "text",
         },
+        {
+            **shared, "mode": "markers", "x": ends_x, "y": ends_y, "hoverinfo": "skip",
+            "legendgroup": Group.INDEPENDENT,
+            "marker": {"symbol": "star", "size": 11, "color": red, "line": {"color": card, "width": 1}},
+        },
+    ]  # fmt: skip
+
+
+def _ends(data: Triangles, theme: Theme, x: str, y: str) -> list[Json]:
+    """A and B beside the path's ends, on a ground that lets the map through."""
+    ground = style.faint("card", theme, 0.8)
+    return [
+        style.label(
+            name, theme, strong=True, xref=x, yref=y, x=float(data.lengths[i] * np.cos(data.drawn[i])),
+            y=float(data.lengths[i] * np.sin(data.drawn[i])), xanchor="right", yanchor="bottom", xshift=-8, yshift=4,
+            bgcolor=ground,
+        )
+        for name, i in (("A", 0), ("B", -1))
     ]  # fmt: skip

@@ -14,10 +14,11 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import finite, known
 from modescape.drawing.options import shown_panels
-from modescape.drawing.panels import Picture, Trace, beside, scatter
+from modescape.drawing.panels import Panel, Picture, Trace, beside, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, thousands
+from modescape.records import Json
 from modescape.results import Results
 from modescape.science.barriers import barrier
 from modescape.studies.tunnel.reading import (
@@ -196,13 +197,16 @@ _PANELS = {"loss": "loss, nats", "accuracy": "accuracy, %", "agreement": "agreem
 @tunnel.draw
 def draw(data: Tunnel, theme: Theme) -> go.Figure:
     panels = tuple(_PANELS) if data.options.panel == "all" else (data.options.panel,)
-    picture = Picture("tunnel", data, theme, kind="curves", margin={"r": 24}, panels=("accuracy", "agreement", "loss"))
+    picture = Picture("tunnel", data, theme, kind="curves", margin={"r": 56}, panels=("accuracy", "agreement", "loss"))
     for name, across in zip(panels, beside(len(panels), 0.09), strict=True):
         lines = _lines(name)
         scale = 1.0 if name == "loss" else 100.0
         panel = picture.panel(across, x=_FROM_A_TO_B, y={"range": _window(data, name, lines, scale)})
         picture.add(*(_curve(data, *line, scale, theme, panel.x, panel.y) for line in lines))
         picture.titles(panel, "along the path", _PANELS[name], left=28 if panel.number else None)
+        if name == "agreement":
+            picture.ends(panel, _ends(data, theme), reach=14)
+        picture.write(*_names(data, lines[-1][1], scale, theme, panel))
     return picture.figure()
 
 
@@ -239,3 +243,28 @@ def _curve(data: Tunnel, line: str, name: str, dash: str, scale: float, theme: T
         line={"color": style.look(look).colour(theme), "width": width, "dash": dash},
         hovertemplate=f"<b>{title}</b><br>at %{{x:.2f}}<br>{value}<extra></extra>",
     )  # fmt: skip
+
+
+def _ends(data: Tunnel, theme: Theme) -> list[style.End]:
+    """Which end the path's two agreements are with."""
+    colour = style.look(PATH).colour(theme)
+    last = {end: float(100 * data.curve("path", f"agreement_{end.lower()}")[-1]) for end in "AB"}
+    return [style.End(f"with {end}", 1.0, at, colour) for end, at in last.items() if np.isfinite(at)]
+
+
+def _names(data: Tunnel, name: str, scale: float, theme: Theme, panel: Panel) -> list[Json]:
+    """The two lines meet at both ends, so their names stand where they are farthest apart, each on its own side."""
+    path, straight = (data.curve(line, name) * scale for line in ("path", "straight"))
+    apart = np.abs(path - straight)
+    apart = np.where((data.t > 0.2) & (data.t < 0.8), apart, np.nan)  # the words are centred there
+    if not np.isfinite(apart).any():
+        return []
+    at = int(np.nanargmax(apart))
+    ground = style.faint("card", theme, 0.8)
+    return [
+        style.label(
+            words, theme, xref=panel.x, yref=panel.y, x=float(data.t[at]), y=float(own[at]), bgcolor=ground,
+            yanchor="bottom" if own[at] > other[at] else "top", yshift=3 if own[at] > other[at] else -3,
+        )
+        for words, own, other in (("optimised path", path, straight), ("straight line", straight, path))
+    ]  # fmt: skip
