@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -538,6 +538,69 @@ def test_embedding_counts_who_lies_with_their_own_run() -> None:
     assert "Perplexity 5, seed 0" in told(data).caption
     assert "8 test images" in told(data).caption
     assert data.rows()[6][:6] == (100, 0, "random", 0, None, 2.5)
+
+
+def test_runs_have_a_map_until_all_are_embedded_together() -> None:
+    results = lab()
+    data = collect("tsne-trajectories", results)
+    assert (data.options.layout, len(data.numbers)) == ("pca", 6)
+    assert "until all are embedded" in data.partial
+    assert told(data).caption.startswith("Joint PCA of predictions")
+    odds = np.exp(np.stack([results.logits_[number].astype(float) for number in data.numbers]))
+    rows = (odds / odds.sum(-1, keepdims=True)).reshape(6, -1)
+    left, scale, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    assert np.abs(data.position) == pytest.approx(np.abs(left[:, :2] * scale[:2]), abs=1e-5)
+    with pytest.raises(FigureNotReady, match="comes after all"):
+        collect("tsne-samples", results)
+    results.failed = {0: "diverged"}
+    results.points_ = [point for point in results.points_ if point.run == 0]
+    results.points_ = results.points_[:1]
+    with pytest.raises(FigureNotReady):
+        collect("tsne-trajectories", results)  # nobody has come to an end
+
+
+def test_pictures_say_at_which_step_a_point_comes() -> None:
+    drawn = figures["tsne-trajectories"].draw(collect("tsne-trajectories", embedded()), "light")
+    assert drawn.layout.meta["along"] == {"label": "Epoch", "texts": ["0", "1", "2"], "plays": True}
+    strands = {trace.name: trace.meta["at"] for trace in drawn.data}
+    assert strands == {"run 0": [0, 1, 2], "run 1": [0, 1, 2], "optima": [2, 2]}
+    samples = figures["tsne-samples"].draw(collect("tsne-samples", embedded()), "light")
+    assert {tuple(trace.meta["at"]) for trace in samples.data if trace.legendgroup == "random"} == {(2, 2, 2)}
+
+
+def crowded(samples: int) -> Any:
+    """The plane with so many samples, each a little farther than the one before."""
+    plane = collect("plane", embedded())
+    index = np.concatenate([
+        np.flatnonzero(np.array(plane.groups) != "random"), np.resize(plane.where("random"), samples),
+    ])  # fmt: skip
+    columns = ("numbers", "runs", "indices", "strength", "relative", "accuracy", "distance", "height")
+    wide = replace(
+        plane, groups=tuple(plane.groups[i] for i in index), **{name: getattr(plane, name)[index] for name in columns}
+    )
+    return replace(wide, relative=np.arange(len(index)) / 100)
+
+
+def test_samples_are_shown_by_how_far_they_are_in_equal_steps() -> None:
+    drawn = figures["plane"].draw(crowded(96), "light")
+    at = {trace.legendgroup: trace.meta["at"] for trace in drawn.data if trace.mode == "markers"}
+    assert at["random"] == sorted(at["random"])
+    assert np.bincount(at["random"]).tolist() == [4] * 24
+    assert {*at["independent"], *at["baseline"]} == {0}  # they are no samples
+    along = drawn.layout.meta["along"]
+    farthest = rate((96 + len(at["independent"]) + len(at["baseline"]) - 1) / 100, 2)
+    assert (along["plays"], along["texts"][-1]) == (False, f"{farthest} of the optimum’s norm")
+    few = figures["plane"].draw(collect("plane", embedded()), "light")
+    assert "along" not in few.layout.meta  # two samples need no slider
+
+
+def test_very_many_points_are_given_to_browsers_with_webgl() -> None:
+    wide, counts = crowded(3000), []
+    for points in ("some", "all"):
+        asked = replace(wide, options=wide.options.model_copy(update={"points": points}))
+        drawn = figures["plane"].draw(asked, "light")
+        counts.append(sum(len(trace.x) for trace in drawn.data if trace.mode == "markers"))
+    assert counts[0] <= 2000 < counts[1] == len(wide.numbers)
 
 
 def test_chains_are_no_samples_of_the_run_whose_number_they_share() -> None:

@@ -3,10 +3,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { apart, fitted, rangeAsked, sharedRanges, sharedScales, zoomed } from "../../frontend/static/figure/axes.js";
+import { apart, fitted, inward, rangeAsked, sharedRanges, sharedScales, zoomed } from "../../frontend/static/figure/axes.js";
 import { absentWords } from "../../frontend/static/figure/caption.js";
 import { compose, runs, standIns } from "../../frontend/static/figure/compose.js";
 import { decodeArrays, indexOf, indicesAt, indicesIn, solutionMarks } from "../../frontend/static/figure/decode.js";
+import { many, turned } from "../../frontend/static/figure/webgl.js";
 
 const encoded = (array, more = {}) => ({ bdata: Buffer.from(array.buffer).toString("base64"), ...more });
 const ink = name => `ink of ${name}`;
@@ -152,4 +153,39 @@ test("maps are no higher than their width fills, and never higher than was reser
   assert.equal(fitted(layout, 832), 44 + 28 + 0.48 * 800);
   assert.equal(fitted(layout, 5000), 552);
   assert.equal(fitted({ ...layout, meta: {} }, 832), 552, "curves keep their height");
+});
+
+test("up to a step, points of later ones are not there, and keys leave them out; the others keep their places", () => {
+  const figure = { ...map(), until: 1 };
+  figure.data[0].meta = { at: [0, 2] };
+  figure.data[1].meta = { at: [1, 1] };
+  const { data } = compose(figure, [], all);
+  assert.deepEqual(data.map(trace => trace.y), [[1, null], [0, 1], [0, 1]]);
+  assert.deepEqual(solutionMarks(figure, new Set()).map(mark => mark.index), [4]);
+  figure.until = null;
+  assert.deepEqual(compose(figure, [], all).data[0].y, [1, 2]);
+  assert.equal(solutionMarks(figure, new Set()).length, 2);
+});
+
+test("marks are drawn with WebGL where there are very many of them, and lines never are", () => {
+  const cloud = points => ({ type: "scatter", mode: "markers", x: Array(points).fill(0), marker: { symbol: "star" } });
+  const line = { type: "scatter", mode: "lines+markers", x: Array(5000).fill(0) };
+  assert.deepEqual(many([cloud(1500), cloud(500), line]).map(trace => trace.type), ["scatter", "scatter", "scatter"]);
+  const traces = many([cloud(1500), cloud(501), line]);
+  assert.deepEqual(traces.map(trace => trace.type), ["scattergl", "scattergl", "scatter"]);
+  assert.deepEqual(traces[0].marker, { symbol: "star" });
+});
+
+test("arrows turn a surface around its upright, a whole turn in 42 steps, and raise the eye", () => {
+  const eye = { x: 1, y: 0, z: 0.5 };
+  const once = turned(eye, "ArrowLeft");
+  assert.ok(Math.abs(Math.hypot(once.x, once.y) - 1) < 1e-12 && Math.abs(once.y - Math.sin(0.15)) < 1e-12);
+  const back = turned(once, "ArrowRight");
+  assert.ok(Math.abs(back.x - 1) < 1e-12 && Math.abs(back.y) < 1e-12);
+  assert.ok(turned(eye, "ArrowUp").z > 0.6);
+  assert.equal(turned({ x: 1, y: 0, z: 0.1 }, "ArrowDown").z, 0.05, "never from below");
+});
+
+test("what would be cut at a side is moved in; what is too wide begins at the left", () => {
+  assert.deepEqual([inward(-12, 80, 300), inward(250, 310, 300), inward(0, 300, 300), inward(4, 320, 300)], [12, -10, 0, -4]);
 });

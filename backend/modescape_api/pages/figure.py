@@ -27,6 +27,7 @@ from modescape_api.resources import figures as figures_api
 router = APIRouter()
 
 TABLE_ROWS = 500
+_UNASKED = (".size", ".method", ".points", ".surface")  # options that the page sets by itself
 
 
 @router.get("/experiments/{experiment}/figures/{name}")
@@ -77,11 +78,12 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         has_networks=spec.imported is None,
         controls=[
             _with_choices(control, choices[control.name]) if control.name in choices else control
-            for control in (_with_value(c, given) for c in controls if not c.name.endswith((".size", ".method")))
+            for control in (_with_value(c, given) for c in controls if not c.name.endswith(_UNASKED))
             if choices.get(control.name, True)
         ],
         all_controls=[_with_value(c, given) for c in controls],
         options=options_of(figure),
+        surface=collected is not None and given.get("surface") == "flat",
         data=collected,
         told=figure.tell(collected) if collected is not None else None,
         reason=reason,

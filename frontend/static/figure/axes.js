@@ -137,6 +137,28 @@ export function partNames(plot) {
   if (Object.keys(change).length) window.Plotly.relayout(plot, change);
 }
 
+/** Names that would be cut at a side of a narrow picture are moved in, as far as they must be. */
+export function keepInside(plot) {
+  const box = plot.getBoundingClientRect();
+  const change = {};
+  for (const label of plot.querySelectorAll(".annotation")) {
+    const own = label.querySelector(".annotation-text-g").getBoundingClientRect();
+    const over = inward(own.left - box.left, own.right - box.left, plot.clientWidth);
+    const { index } = label.dataset;
+    const now = plot._fullLayout.annotations[index];
+    const key = now.showarrow ? "ax" : "xshift";
+    if (over) change[`annotations[${index}].${key}`] = now[key] + over;
+  }
+  if (Object.keys(change).length) return window.Plotly.relayout(plot, change);
+}
+
+/** px by which what lies between left and right must be moved to lie between 0 and width; by its left end if it is wider.
+ * @param {number} left @param {number} right @param {number} width */
+export function inward(left, right, width) {
+  if (left < 0) return -left;
+  return right > width ? Math.max(width - right, -left) : 0;
+}
+
 /** The positions moved as little as needed to be `gap` apart: runs of meeting ones share their mean place.
  * @param {number[]} positions @param {number} gap @returns {number[]} */
 export function apart(positions, gap) {

@@ -3,7 +3,7 @@
 
 import { theme } from "../app.js";
 import { current, solutionsHere } from "../chosen.js";
-import { alignAxes, alignColours, fitted, partNames, zoomed } from "./axes.js";
+import { alignAxes, alignColours, fitted, keepInside, partNames, zoomed } from "./axes.js";
 import { showAbsent, showCaption, showPanels, showRefusal, showState } from "./caption.js";
 import { ask, askAtOnce, comparing, library, seen } from "./cards.js";
 import { compose, standIns } from "./compose.js";
@@ -11,6 +11,8 @@ import { decode } from "./decode.js";
 import { listenToKeys, listenToPlot } from "./linked.js";
 import { listenToTools, nameTools } from "./tools.js";
 import { saveImage } from "./image.js";
+import { showSteps } from "./steps.js";
+import { hasWebGL, many, turnByKeys } from "./webgl.js";
 
 const NARROW = 560; // px: a card less wide shows one panel at a time
 const PAPER = 656; // px: A4 and Letter without their margins, and those of a card
@@ -29,8 +31,11 @@ export class Card {
     this.failures = 0;
     this.panel = null;
     this.dragMode = null; // what its buttons chose
+    this.until = null; // the step up to which it is shown, null for all of it
+    this.playing = 0;
     if (!comparing) listenToKeys(this);
     listenToTools(this.plot);
+    if ("webgl" in element.dataset) turnByKeys(this);
   }
 
   part(name) {
@@ -55,6 +60,7 @@ export class Card {
       if (this.options.includes(key) && !(comparing && ["e", "method"].includes(key))) asked.set(key, value);
     }
     if (this.options.includes("size") && this.element.dataset.size) asked.set("size", this.element.dataset.size);
+    if (this.options.includes("points") && hasWebGL()) asked.set("points", "all");
     if (this.options.includes("panel") && this.panel) asked.set("panel", this.panel);
     return `${this.element.dataset.src}.json?${asked}`;
   }
@@ -94,8 +100,9 @@ export class Card {
   }
 
   show(figure) {
-    this.figure = figure;
+    this.figure = { ...figure, data: many(figure.data), until: this.until };
     showCaption(this, figure.words);
+    showSteps(this);
   }
 
   async draw() {
@@ -128,6 +135,7 @@ export class Card {
     alignAxes(this.name);
     alignColours(this.name);
     partNames(this.plot);
+    keepInside(this.plot);
     if (this.plot.dataset.live) return;
     this.plot.dataset.live = "1";
     listenToPlot(this);
@@ -143,6 +151,7 @@ export class Card {
     this.panel = panel;
     if (status !== 200) return showRefusal(this, status, document_);
     this.show(decode(document_));
+    this.figure.until = null; // all of it
     this.render(window.Plotly, { width: PAPER, autosize: false });
   }
 }

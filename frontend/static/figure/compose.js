@@ -20,7 +20,7 @@ export function standIns(figure, chosen, known) {
  * hidden: groups of the legend that are off; only: nothing but the chosen is shown; ink: a colour by its name */
 export function compose(figure, chosen, seen) {
   const picked = new Set(chosen);
-  const data = figure.data.map(trace => ({ ...trace, visible: isOn(trace, seen), ...accent(trace, picked, seen) }));
+  const data = figure.data.map(trace => ({ ...trace, visible: isOn(trace, seen), ...upTo(trace, figure.until), ...accent(trace, picked, seen) }));
   // Plotly writes into the axes and labels it was given; the figure's own must stay as the server sent them.
   const annotations = (figure.layout.annotations ?? []).map(label => ({ ...label }));
   const layout = { ...figure.layout, annotations, shapes: [...(figure.layout.shapes ?? []), ...bands(figure, picked, seen.ink)] };
@@ -30,6 +30,12 @@ export function compose(figure, chosen, seen) {
 
 /** Whether the legend shows its group, and where several experiments lie over each other its experiment. */
 const isOn = (trace, { hidden }) => !hidden.has(trace.legendgroup) && !hidden.has(trace.meta?.experiment);
+
+/** Without the points that come at a later step; those that stay keep their places among the others. */
+function upTo(trace, until) {
+  const at = trace.meta?.at;
+  return until == null || !at ? {} : { y: Array.from(trace.y, (value, i) => (at[i] > until ? null : value)) };
+}
 
 /** What a selection changes of a trace. Heat maps are never faded: they get bands. */
 function accent(trace, picked, { only, ink }) {

@@ -47,7 +47,8 @@ export function indicesIn(figure) {
 export function solutionMarks(figure, hidden) {
   const found = figure.data.flatMap((trace, number) => {
     if (!trace.customdata || hidden.has(trace.legendgroup) || !String(trace.mode).includes("markers")) return [];
-    return Array.from(trace.customdata, (custom, point) => ({ trace: number, point, index: indexOf(custom), x: trace.x[point] }));
+    const marks = Array.from(trace.customdata, (custom, point) => ({ trace: number, point, index: indexOf(custom), x: trace.x[point] }));
+    return marks.filter(({ point }) => figure.until == null || !(trace.meta?.at?.[point] > figure.until)); // those there are at this step
   });
   return found.sort((a, b) => a.trace - b.trace || a.x - b.x);
 }

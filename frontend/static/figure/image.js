@@ -20,7 +20,7 @@ export async function saveImage(card, name, format, px = 0) {
   const url = card?.url() ?? `${page.dataset.api}/figures/${name}.json?theme=${theme()}`;
   const { status, document_ } = await ask(`${url}&frame=${frame}`);
   if (status !== 200) return notify(document_.detail);
-  const figure = decode(document_);
+  const figure = { ...decode(document_), until: card?.until ?? null };
   const { data, layout } = compose(figure, standIns(figure, current(), solutionsHere()).marked, seen);
   if (card) Object.assign(layout, zoomed(name, layout, new URL(location.href).searchParams));
   const { width, height } = layout;

@@ -7,6 +7,7 @@ import { cards, changeAddress, comparing, page, redraw, seen } from "./cards.js"
 import { saveImage } from "./image.js";
 import { readLegend, toggleGroup } from "./legend.js";
 import { preparePrinting, print } from "./print.js";
+import { hasWebGL } from "./webgl.js";
 import { foldSections, markSections } from "./sections.js";
 
 const first = () => [...cards.values()][0];
@@ -20,6 +21,7 @@ function observeCards() {
     observer.unobserve(card.element);
     cards.delete(name);
   }
+  for (const element of document.querySelectorAll("[data-webgl]")) element.hidden = !hasWebGL();
   for (const element of document.querySelectorAll("[data-figure]:has(.plot)")) {
     if (cards.has(element.id)) continue;
     cards.set(element.id, new Card(element));

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from modescape.drawing.reading import Floats, Ints
 
 MAX_POINTS = 2000  # SVG marks in one plot that a browser still brushes within 150 ms
+MOST_POINTS = 20_000  # of one that a browser draws with WebGL
 MAX_ROWS = 128  # rows of a heat map; the whole matrix is a download
 
 

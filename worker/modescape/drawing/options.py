@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from modescape.drawing.groups import GROUNDS, all_groups
+from modescape.drawing.numbers import MAX_POINTS, MOST_POINTS
 from modescape.errors import InvalidInput
 from modescape.records import group_name
 from modescape.registry import Options
@@ -106,4 +107,12 @@ class FilterOptions(SplitOptions):
 class MethodOptions(FilterOptions):
     """For figures of single subspace samples."""
 
+    points: Literal["some", "all"] = Field(
+        "some", description="some: 2,000 at most, evenly, which every browser draws; all: 20,000 at most, for WebGL."
+    )
     color: Literal["method", "run"] = Field("method", description="What colour means; shape is always the method.")
+
+    @property
+    def most_points(self) -> int:
+        """Of one plot."""
+        return MAX_POINTS if self.points == "some" else MOST_POINTS

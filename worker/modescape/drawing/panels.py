@@ -126,6 +126,12 @@ class Picture:
     def add(self, *traces: Trace) -> None:
         self._traces += traces
 
+    def steps(self, label: str, texts: Sequence[str], *, plays: bool = False) -> None:
+        """Pages show it step by step: those points of which `meta={"at": ...}` of their trace names a later step are
+        not there yet. texts: each step in words, the last with all; plays: by itself, as time goes."""
+        if len(texts) > 1:
+            self.layout["meta"]["along"] = {"label": label, "texts": list(texts), "plays": plays}
+
     def write(self, *labels: Json) -> None:
         self.layout["annotations"] += labels
 

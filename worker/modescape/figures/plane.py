@@ -194,7 +194,7 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
         curves=_theory(options, base_accuracy, classes, fit),
         partial=_partial(results, methods, len(optima), len(samples), reference, options),
         missing="" if samples or not methods else "No samples around this run yet.",
-        thinned=_thinned(groups),
+        thinned=_thinned(groups, options.most_points),
         claim=results.claim("d1"),
         images=len(results.true_labels(options.split)),
         legend=_legend(options, groups, reference),
@@ -315,9 +315,9 @@ def _planned(results: Results, chosen: MethodSpec) -> int:
     return entry.count(entry.options.model_validate(chosen.options))
 
 
-def _thinned(groups: tuple[str, ...]) -> str:
+def _thinned(groups: tuple[str, ...], most: int) -> str:
     counts = {group: groups.count(group) for group in dict.fromkeys(groups)}
-    shown, total = sum(share_points(counts).values()), sum(counts.values())
+    shown, total = sum(share_points(counts, most).values()), sum(counts.values())
     return f"{thousands(shown)} of {thousands(total)} points drawn, evenly." if shown < total else ""
 
 
@@ -460,11 +460,13 @@ def draw(data: Plane, theme: Theme) -> go.Figure:
     across, up = _window(data)
     panel = picture.panel(x={"range": across}, y={"range": up})
     counts = {group: data.groups.count(group) for group in dict.fromkeys(data.groups)}
-    shares = share_points(counts)
+    shares = share_points(counts, data.options.most_points)
+    steps, ends = _strengths(data)
     picture.add(*(_theory_trace(curve, theme) for curve in data.curves))
     last = (Group.INDEPENDENT, REFERENCE)  # drawn on top of the samples
     for group in sorted(counts, key=lambda name: last.index(name) + 1 if name in last else 0):
-        picture.add(_cloud(data, group, theme, shares[group]))
+        picture.add(_cloud(data, group, theme, shares[group], steps))
+    picture.steps("Samples within", [f"{rate(end, 2)} of the optimum’s norm" for end in ends])
     picture.titles(panel, "accuracy, %", _y_title(data))
     picture.write(*_labels(data, theme, across, up, data.is_large))
     return picture.figure()
@@ -503,7 +505,23 @@ def _theory_trace(curve: Curve, theme: Theme) -> Trace:
     )  # fmt: skip
 
 
-def _cloud(data: Plane, group: str, theme: Theme, limit: int) -> Trace:
+_STRENGTHS = 24  # steps, with equally many samples in each
+
+
+def _strengths(data: Plane) -> tuple[Ints, Floats]:
+    """By how far from its optimum a sample lies in weights, over the optimum's norm, which is one measure for all
+    methods: the step of each point [S], 0 of what is no sample; and the distance at which each step ends."""
+    is_sample = np.array([group not in (Group.INDEPENDENT, REFERENCE) for group in data.groups], dtype=bool)
+    far = np.where(is_sample, data.relative, np.nan)
+    seen = finite(far)
+    if len(np.unique(seen)) < 3:
+        return np.zeros(len(far), np.int64), np.empty(0)
+    ends = np.unique(np.quantile(seen, np.linspace(0, 1, min(_STRENGTHS, len(seen)) + 1)[1:]))
+    # what has no weights has no distance, and is there from the first step on
+    return np.where(np.isfinite(far), np.searchsorted(ends, far - 1e-12), 0), ends
+
+
+def _cloud(data: Plane, group: str, theme: Theme, limit: int, steps: Ints) -> Trace:
     at = data.where(group)
     at = at[thin(len(at), limit)]
     marker = style.marker(style.look(group), theme)
@@ -512,7 +530,7 @@ def _cloud(data: Plane, group: str, theme: Theme, limit: int) -> Trace:
     return scatter(
         "markers", 100 * data.accuracy[at], data.height[at], hover=[_hover(data, int(i)) for i in at],
         customdata=data.numbers[at].astype(np.int32), name="reference" if group == REFERENCE else group_title(group),
-        legendgroup=group, meta={"method": group}, marker=marker, cliponaxis=False,
+        legendgroup=group, meta={"method": group, "at": steps[at].tolist()}, marker=marker, cliponaxis=False,
     )  # fmt: skip
 
 

@@ -319,14 +319,7 @@ def embed(products: Floats, *, seed: int, perplexity: float | None = None) -> Em
     Classical scaling of Euclidean distances *is* PCA, so the third map is metric scaling (SMACOF, de Leeuw 1977).
     """
     count = len(products)
-    eigenvalues, vectors = np.linalg.eigh((products + products.T) / 2)
-    eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0.0), vectors[:, ::-1]
-    vectors = vectors * np.where(vectors[np.abs(vectors).argmax(axis=0), np.arange(count)] < 0, -1.0, 1.0)
-    points = vectors * np.sqrt(eigenvalues)
-    pca = np.zeros((count, 2))
-    pca[:, : min(2, count)] = points[:, :2]
-    total = float(eigenvalues.sum())
-    share = float(eigenvalues[:2].sum()) / total if total > 0 else 1.0
+    pca, share = principal(products)
     squares = _squares(products)
     mds, stress = metric_scaling(squares, pca)
     if count < FEWEST_EMBEDDED:
@@ -335,6 +328,19 @@ def embed(products: Floats, *, seed: int, perplexity: float | None = None) -> Em
     spread = float(pca.std(axis=0).max())
     start = pca / spread if spread > _SAME else np.zeros_like(pca)
     return Embedding(tsne(squares, start, perplexity=used), pca, mds, seed, used, share, stress)
+
+
+def principal(products: Floats) -> tuple[Floats, float]:
+    """PCA [n, 2] from a centred Gram matrix [n, n] (`gram`), and the share of the spread that its two axes hold."""
+    count = len(products)
+    eigenvalues, vectors = np.linalg.eigh((products + products.T) / 2)
+    eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0.0), vectors[:, ::-1]
+    vectors = vectors * np.where(vectors[np.abs(vectors).argmax(axis=0), np.arange(count)] < 0, -1.0, 1.0)
+    points = vectors * np.sqrt(eigenvalues)
+    pca = np.zeros((count, 2))
+    pca[:, : min(2, count)] = points[:, :2]
+    total = float(eigenvalues.sum())
+    return pca, float(eigenvalues[:2].sum()) / total if total > 0 else 1.0
 
 
 def _squares(products: Floats) -> Floats:

@@ -12,18 +12,18 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words
-from modescape.drawing.groups import refuse_skipped
-from modescape.drawing.numbers import lines, share_points, thin
+from modescape.drawing.groups import after_runs, refuse_skipped
+from modescape.drawing.numbers import MAX_POINTS, lines, share_points, thin
 from modescape.drawing.options import MethodOptions, SplitOptions
 from modescape.drawing.panels import Picture, Trace, scatter
-from modescape.drawing.reading import FigureNotReady, Floats, Ints
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, thousands
 from modescape.records import Group, Json
 from modescape.registry import method_title
 from modescape.registry import methods as all_methods
 from modescape.results import MatrixData, Results
-from modescape.science.similarity import FEWEST_EMBEDDED
+from modescape.science.similarity import FEWEST_EMBEDDED, gram, principal
 from modescape.tables import Solution
 
 if TYPE_CHECKING:
@@ -86,6 +86,25 @@ class Embedding(FigureData):
     def where(self, group: str) -> Ints:
         return np.flatnonzero([name == group for name in self.groups])
 
+    @property
+    def steps(self) -> Floats:
+        """Epochs at which some run has a checkpoint; their places where nobody told epochs."""
+        at = self.where(Group.TRAJECTORY)
+        known = np.unique(self.epochs[at][np.isfinite(self.epochs[at])])
+        return known if len(known) > 1 else np.unique(self.indices[at]).astype(np.float64)
+
+    def step_of(self, at: Ints | list[int]) -> list[int]:
+        """When each of these functions is there: samples, and points that no epoch is known of, with the last."""
+        steps, last = self.steps, max(0, len(self.steps) - 1)
+        told = self.epochs[at] if np.isfinite(self.epochs).any() else self.indices[at].astype(np.float64)
+        is_point = np.array([self.groups[i] == Group.TRAJECTORY for i in at], dtype=bool)
+        places = np.clip(np.searchsorted(steps, np.nan_to_num(told)), 0, last)
+        return [int(place) for place in np.where(is_point & np.isfinite(told), places, last)]
+
+
+def _most(options: EmbeddingOptions | SampleOptions) -> int:
+    return options.most_points if isinstance(options, SampleOptions) else MAX_POINTS
+
 
 def embedding(
     results: Results,
@@ -97,13 +116,18 @@ def embedding(
     if matrix is None and options.layout == "tsne":  # which so few functions do not have
         matrix = results.matrix(f"pca-{what}", options.split)
         options = options if matrix is None else options.model_copy(update={"layout": "pca"})
+    is_so_far = False
     if matrix is None:
         if options.split not in results.spec.evaluation.splits:
             raise FigureNotReady(f"no predictions on {options.split} images in this spec")
         if options.split != results.spec.evaluation.splits[0]:
             raise FigureNotReady(f"functions are embedded by {results.spec.evaluation.splits[0]} images only")
         refuse_skipped(results, "embed", what)
-        raise FigureNotReady("the joint embedding comes after all its predictions", waits_for=("predict", "embed"))
+        matrix = _so_far(results, options.split) if what == "trajectories" else None
+        if matrix is None:
+            raise FigureNotReady("the joint embedding comes after all its predictions", waits_for=("predict", "embed"))
+        is_so_far = True
+        options = options.model_copy(update={"layout": "pca"})
     if len(matrix.rows) < 2:
         raise FigureNotReady("a map needs two functions, and there is one", closed=True)
     place = {number: np.asarray(matrix.values[i, :2], dtype=np.float64) for i, number in enumerate(matrix.rows)}
@@ -117,7 +141,7 @@ def embedding(
     runs = np.array([solution.run for solution in shown])
     position = np.array([place[solution.number] for solution in shown]).reshape(-1, 2)
     counts = {group: groups.count(group) for group in (Group.TRAJECTORY, *methods) if group in groups}
-    shares = share_points(counts)
+    shares = share_points(counts, _most(options))
     thinned = ", ".join(
         f"{shares[group]} of {count} {_words(group)} drawn" for group, count in counts.items() if shares[group] < count
     )
@@ -141,7 +165,25 @@ def embedding(
             for group, count in counts.items()
         ),
         thinned=thinned,
+        partial=f"PCA {after_runs(len(set(runs.tolist())), results)}".rstrip() + ", until all are embedded"
+        if is_so_far
+        else "",
     )
+
+
+_SO_FAR = 200  # functions whose PCA comes while a page waits
+
+
+def _so_far(results: Results, split: str) -> MatrixData | None:
+    """PCA of the checkpoints of the runs that have predicted, until all are embedded; None of fewer than two."""
+    done = dict(list(trajectories(results).items())[: results.spec.evaluation.embed_runs])
+    shown = [points[i] for points in done.values() for i in thin(len(points), max(2, _SO_FAR // len(done)))]
+    if len(shown) < 2:
+        return None
+    images = min(results.spec.evaluation.embed_images, len(results.true_labels(split)))
+    places, share = principal(gram([np.asarray(results.logits(point, split)[:images]) for point in shown]))
+    details = {"images": images, "share": share}
+    return MatrixData("pca-trajectories", split, places, [point.number for point in shown], ["x", "y"], details, "")
 
 
 def _words(group: str) -> str:
@@ -207,7 +249,9 @@ def islands(data: Embedding, theme: Theme, name: str, panels: list[list[str]]) -
         name, data, theme, kind="embedding", drag="select", panels=("method", "joint") if name == "tsne-samples" else ()
     )
     picture.layout["height"] = data.pixels if down == 1 else 300 * down
-    shares = share_points({group: len(data.where(group)) for group in dict.fromkeys(data.groups)})
+    counts = {group: len(data.where(group)) for group in dict.fromkeys(data.groups)}
+    shares = share_points(counts, _most(data.options))
+    picture.steps("Epoch", [f"{epoch:.4g}" for epoch in data.steps], plays=True)
     low, high = _square_window(data.position)
     for i, methods in enumerate(panels):
         column, row = i % across, i // across
@@ -301,6 +345,7 @@ def _inked(data: Embedding, look: style.Look, at: Ints | list[int], theme: Theme
 
 def _points(data: Embedding, at: Ints | list[int], x: str, y: str, *, mode: str = "markers", **more: Any) -> Trace:
     """Some of the functions, by their places in the data."""
+    more["meta"] = {**more.get("meta", {}), "at": data.step_of(at)}
     return scatter(
         mode, data.position[at, 0], data.position[at, 1], axes=(x, y),
         hover=[_embedded_hover(data, int(i)) for i in at], customdata=data.numbers[at].astype(np.int32), **more,

@@ -719,6 +719,7 @@ def _scene(data: Landscape, panel: Map, scale: Scale, theme: Theme, columns: int
         "xaxis": axis,
         "yaxis": axis,
         "zaxis": upright,
+        "dragmode": "turntable",
         "aspectmode": "manual",
         "aspectratio": {"x": 1, "y": len(data.cut.y) / len(data.cut.x), "z": 0.6},
         "camera": {"eye": {"x": -1.15 * back, "y": -1.3 * back, "z": 0.95 * back}},
