@@ -57,10 +57,10 @@ def test_runs_are_played_epoch_by_epoch_and_stop_where_one_says(site: Served, br
     assert everything == 14 + 2  # seven checkpoints of two runs, and a star on the last of each
     slider.press("Home")
     expect(said).to_have_text("Epoch 0")
-    page.wait_for_function(f"({POINTS})() === 2")
+    page.wait_for_function(f"() => ({POINTS})() === 2")
     assert slider.get_attribute("aria-valuetext") == "Epoch 0"
     slider.press("ArrowRight")
-    page.wait_for_function(f"({POINTS})() === 4")
+    page.wait_for_function(f"() => ({POINTS})() === 4")
     play.press("Space")
     expect(play).to_have_text("Stop")
     expect(said).not_to_have_text("Epoch 1")
@@ -108,7 +108,7 @@ def test_a_surface_stands_beside_the_map_and_turns_by_keys(site: Served, browser
     where = "document.querySelector('#landscape-surface .plot')._fullLayout.scene.camera.eye.x"
     before = page.evaluate(where)
     surface.press("ArrowLeft")
-    page.wait_for_function(f"{where} !== {before}")
+    page.wait_for_function(f"() => {where} !== {before}")
     page.context.close()
 
 

@@ -15,6 +15,7 @@ import { showSteps } from "./steps.js";
 import { hasWebGL, many, turnByKeys } from "./webgl.js";
 
 const NARROW = 560; // px: a card less wide shows one panel at a time
+const REST = 150; // ms without scrolling, after which drawing goes on
 const PAPER = 656; // px: A4 and Letter without their margins, and those of a card
 const coarse = matchMedia("(pointer: coarse)").matches; // a finger scrolls; a switch in the legend lets it select
 
@@ -74,6 +75,7 @@ export class Card {
     if (!this.near || !this.dirty || this.element.classList.contains("folded")) return;
     this.dirty = false;
     const isNarrow = this.element.clientWidth < NARROW;
+    library().catch(() => {}); // comes meanwhile; who draws hears of it
     let answer;
     try {
       answer = await ask(this.url());
@@ -86,7 +88,6 @@ export class Card {
     }
     this.failures = 0;
     if (answer.status !== 200) return showRefusal(this, answer.status, answer.document_);
-    const isFirst = !this.figure;
     const figure = decode(answer.document_);
     const panels = figure.layout.meta?.panels ?? [];
     if (isNarrow && panels.length && !this.panel) {
@@ -95,8 +96,7 @@ export class Card {
       return this.reload();
     }
     this.show(figure);
-    if (isFirst) drawNextFrame(this);
-    else this.draw();
+    drawNextFrame(this);
   }
 
   show(figure) {
@@ -156,15 +156,27 @@ export class Card {
   }
 }
 
-// One drawing a frame, so that the page answers while figures come in.
+// One drawing a frame, so that the page answers while figures come in, and none while it is scrolled: a drawing takes longer
+// than a frame may.
 const waiting = [];
+let isDrawing = false;
+let scrolled = -REST;
+globalThis.addEventListener?.("scroll", () => (scrolled = performance.now()), { passive: true, capture: true });
+
 function drawNextFrame(card) {
-  waiting.push(card);
-  if (waiting.length === 1) requestAnimationFrame(drawWaiting);
+  if (!waiting.includes(card)) waiting.push(card); // it is drawn with what it has by then
+  if (isDrawing) return;
+  isDrawing = true;
+  requestAnimationFrame(drawWaiting);
 }
 
 async function drawWaiting() {
-  await waiting[0].draw();
-  waiting.shift();
-  if (waiting.length) requestAnimationFrame(drawWaiting);
+  const rest = REST - (performance.now() - scrolled);
+  if (rest > 0) return setTimeout(drawWaiting, rest);
+  try {
+    await waiting.shift().draw();
+  } finally {
+    isDrawing = waiting.length > 0;
+    if (isDrawing) requestAnimationFrame(drawWaiting);
+  }
 }
