@@ -27,7 +27,7 @@ from typing import Any, get_args
 import httpx
 import numpy as np
 from serving import served
-from sqlalchemy import create_engine, select
+from sqlalchemy import URL, create_engine, select
 
 from modescape.database import upgrade
 from modescape.executor import Executor, Machine
@@ -161,7 +161,7 @@ def opened(folder: Path, home: Path, database: str = "") -> Settings:
     return settings
 
 
-def _copy(source: str, target: str) -> None:
+def _copy(source: URL | str, target: URL | str) -> None:
     """Every row, table by table, as it is."""
     with create_engine(source).connect() as old, create_engine(target).begin() as new:
         for table in Base.metadata.sorted_tables:
@@ -188,7 +188,7 @@ def tell(settings: Settings) -> dict[str, Any]:
     return told
 
 
-def _rows(database: str) -> Iterator[tuple[str, Any]]:
+def _rows(database: URL | str) -> Iterator[tuple[str, Any]]:
     with create_engine(database).connect() as connection:
         for table in Base.metadata.sorted_tables:
             rows = connection.execute(select(table).order_by(*table.primary_key.columns))
