@@ -38,7 +38,7 @@ def test_a_facet_is_counted_labelled_and_marked_as_its_entry_says(
         site.laboratory.create(SPEC, name="one", preset="fig-3-short")
         site.laboratory.create(SPEC, name="two", preset="fig-3-short")
         page = client.get("/").text
-    found = re.search(r"<h3>Origins</h3>\s*<a id=\"facet-preset-1\"\s+href=\"([^\"]*)\">(.*?)</a>", page)
+    found = re.search(r"<h2>Origins</h2>\s*<a id=\"facet-preset-1\"\s+href=\"([^\"]*)\">(.*?)</a>", page)
     assert found
     assert found[1] == "/?preset=fig-3-short"
     assert re.findall(r"<span(?: class=\"(\w+)[^>]*)?>([^<]+)</span>", found[2]) == [

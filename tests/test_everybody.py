@@ -115,6 +115,9 @@ def test_what_has_the_focus_is_ringed_and_under_nothing(site: Served, browser: B
         if at is None:
             break
         stops += 1
+        if not at["seen"]:  # a figure above it came in this moment
+            page.wait_for_timeout(500)
+            at = page.evaluate(_FOCUSED)
         if not (at["seen"] and at["ringed"]):
             hidden.append(at)
     assert stops > 40

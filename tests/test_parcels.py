@@ -21,6 +21,7 @@ from modescape import parcels
 from modescape.acting import Actor, UserRole, acting
 from modescape.errors import Busy, InvalidInput, NoRoom, NotFound
 from modescape.laboratory import Laboratory, export
+from modescape.records import Role
 from modescape.settings import Settings
 from modescape.store import Store
 from modescape.store.parcels import KEPT, ParcelState
@@ -175,9 +176,11 @@ def test_files_that_are_lost_are_left_out_and_told(sqlite_url: str, tmp_path: Pa
     finished(laboratory)
     stages = laboratory.store.stages.of(laboratory.store.experiments.get("small-one").id)
     named = {one["digest"]: one["kind"] for stage in stages for one in stage.result.get("artifacts", [])}
-    lost = next(digest for digest, kind in named.items() if kind == "weights")
+    optimum = laboratory.store.results.solutions(stages[0].experiment_id, role=Role.OPTIMUM).items[0]
+    lost = str(optimum.weights)
     laboratory.artifacts.path(lost).unlink()
-    count = parcels.pack(laboratory, "small-one", [parcels.Part.WEIGHTS], tmp_path / "x.zip", lambda *_: None)
+    asked = [parcels.Part.WEIGHTS, parcels.Part.ENSEMBLE]
+    count = parcels.pack(laboratory, "small-one", asked, tmp_path / "x.zip", lambda *_: None)
     export(laboratory, "small-one", tmp_path / "folder")
     weights = {digest for digest, kind in named.items() if kind == "weights"}
     with zipfile.ZipFile(tmp_path / "x.zip") as archive:
@@ -185,6 +188,7 @@ def test_files_that_are_lost_are_left_out_and_told(sqlite_url: str, tmp_path: Pa
         packed = {Path(name).stem for name in archive.namelist() if name.startswith("artifacts/")}
         assert packed == weights - {lost}
         assert lost in archive.read("README.md").decode()
+        assert "ensemble.zip" not in archive.namelist()
     assert {path.stem for path in (tmp_path / "folder" / "artifacts").iterdir()} == named.keys() - {lost}
     assert lost in (tmp_path / "folder" / "README.md").read_text()
     laboratory.store.close()

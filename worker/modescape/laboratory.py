@@ -449,7 +449,7 @@ def export(laboratory: Laboratory, reference: str, target: Path) -> int:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(content)
     names = [*files, *_copied(laboratory.artifacts, artifacts, target)]
-    with contextlib.suppress(NotFound):  # no predictions yet
+    with contextlib.suppress(NotFound, *[InvalidInput] * bool(lost)):  # no predictions yet, or it lacks what is lost
         names += put_into(ensemble_of(results), target)
     sums = (f"{_digest(target / name)}  {name}\n" for name in names)
     (target / "SHA256SUMS").write_text("".join(sums))
@@ -567,7 +567,7 @@ def _readme(results: Results, skipped: Sequence[str], lost: Sequence[str]) -> st
         "class and, of your own data, its file or row. `SHA256SUMS` checks all. `ensemble.json` and the arrays beside\n"
         "it are the same outputs in the format that `modescape import` reads.\n"
         + (f"\nFigures without data:\n{absent}" if skipped else "")
-        + (f"\nFiles that were not kept any more, and are not in here:\n{gone}" if lost else "")
+        + (f"\nFiles that were not kept any more; what needs them is not in here:\n{gone}" if lost else "")
     )
 
 

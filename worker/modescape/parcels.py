@@ -123,7 +123,7 @@ class _Packing:
                 path = self.laboratory.artifacts.path(digest)
                 self._put(archive, f"artifacts/{path.name}", _blocks(path), zipfile.ZIP_STORED)
         if Part.ENSEMBLE in self.parts:
-            with suppress(NotFound):  # no predictions yet
+            with suppress(NotFound, *[InvalidInput] * bool(lost)):  # no predictions yet, or it lacks what is lost
                 self._put(archive, "ensemble.zip", stream(ensemble_of(self.results)), zipfile.ZIP_STORED)
         lines = "".join(f"{digest}  {name}\n" for name, digest in self.sums.items())
         archive.writestr(zipfile.ZipInfo("SHA256SUMS", _OLD), lines)
