@@ -175,3 +175,16 @@ def test_nothing_of_a_large_picture_is_cut_on_a_phone(name: str, site: Served, b
     page.wait_for_timeout(500)
     assert page.evaluate(CUT) == []
     page.context.close()
+
+
+def test_a_library_that_did_not_come_is_asked_for_again(site: Served, browser: Browser) -> None:
+    """A server that is started again while somebody reads: pictures come by themselves once it answers."""
+    page = browser.new_page()
+    asked: list[str] = []
+    page.route("**/plotly*", lambda route: (asked.append(route.request.url), route.abort())[1])
+    page.goto(f"{site.url}/experiments/every-method/figures/plane")
+    expect(page.get_by_text("trying again").first).to_be_visible(timeout=20_000)
+    page.unroute("**/plotly*")
+    expect(page.locator(".main-svg").first).to_be_visible(timeout=20_000)
+    assert asked
+    page.close()

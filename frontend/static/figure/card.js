@@ -80,11 +80,7 @@ export class Card {
     try {
       answer = await ask(this.url());
     } catch {
-      const seconds = Math.min(32, 2 ** ++this.failures);
-      showState(this, `Connection lost, trying again in ${seconds} s`);
-      this.dirty = true;
-      setTimeout(() => this.load(), seconds * 1000);
-      return;
+      return this.again();
     }
     this.failures = 0;
     if (answer.status !== 200) return showRefusal(this, answer.status, answer.document_);
@@ -99,6 +95,13 @@ export class Card {
     drawNextFrame(this);
   }
 
+  again() {
+    const seconds = Math.min(32, 2 ** ++this.failures);
+    showState(this, `Connection lost, trying again in ${seconds} s`);
+    this.dirty = true;
+    setTimeout(() => this.load(), seconds * 1000);
+  }
+
   show(figure) {
     this.figure = { ...figure, data: many(figure.data), until: this.until };
     showCaption(this, figure.words);
@@ -106,7 +109,14 @@ export class Card {
   }
 
   async draw() {
-    if (this.figure) await this.render(await library());
+    if (!this.figure) return;
+    let Plotly;
+    try {
+      Plotly = await library();
+    } catch {
+      return this.again();
+    }
+    await this.render(Plotly);
   }
 
   /** What is seen of the figure now, with its zoom. */

@@ -37,7 +37,11 @@ export function library() {
   plotly ??= new Promise((resolve, reject) => {
     const script = Object.assign(document.createElement("script"), { src: page.dataset.plotly });
     script.onload = () => resolve(window.Plotly);
-    script.onerror = () => reject(new Error("Plotly could not be loaded"));
+    script.onerror = () => {
+      plotly = undefined; // a server that was away then may be there now
+      script.remove();
+      reject(new Error("Plotly could not be loaded"));
+    };
     document.head.append(script);
   });
   return plotly;
