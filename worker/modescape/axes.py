@@ -23,6 +23,7 @@ from typing import Any
 from modescape import names
 from modescape.askable import Values
 from modescape.columns import EXPERIMENTS, Field, Kind
+from modescape.drawing.ticks import even
 from modescape.drawing.words import duration, percent
 from modescape.errors import InvalidInput
 from modescape.listing import AllOf, AnyOf, Clause, Condition
@@ -239,7 +240,7 @@ def _ticks(field: Field, kind: Scale, low: float, high: float, *, is_log: bool) 
         step = next((one for one in _STEPS if (high - low) / one <= _TICKS), _STEPS[-1])
         return [float(i * step) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
     if not is_log:
-        return _even(low, high, whole=field.kind == Kind.WHOLE)
+        return even(low, high, _TICKS, whole=field.kind == Kind.WHOLE)
     if field.name == "seconds" and (found := [one for one in _DURATIONS if low <= one <= high]):
         return found[:: -(-len(found) // (_TICKS + 2))]
     return _factors(low, high)
@@ -250,15 +251,6 @@ def _tick(field: Field, kind: Scale, value: float, wide: float) -> str:
         moment = _EPOCH + timedelta(seconds=value)
         return f"{moment:%H:%M}" if wide < 4 * 86400 and moment.hour + moment.minute else f"{moment:%-d %b %Y}"
     return f"{100 * value:.4g} %" if _is_share(field) else told(field, value)
-
-
-def _even(low: float, high: float, *, whole: bool) -> list[float]:
-    raw = (high - low) / _TICKS
-    size = 10.0 ** math.floor(math.log10(raw))
-    step = next(size * one for one in (1, 2, 5, 10) if size * one >= raw * 0.999)
-    step = max(1.0, step) if whole else step
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def _factors(low: float, high: float) -> list[float]:

@@ -11,7 +11,6 @@ plane's own figure, which is the large one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -27,6 +26,7 @@ from modescape.drawing.numbers import spread, thin
 from modescape.drawing.progress import progress
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import look
+from modescape.drawing.ticks import even
 from modescape.drawing.words import listed, percent, thousands
 from modescape.figures.plane import Plane as PlaneData
 from modescape.finding import Finding
@@ -323,8 +323,8 @@ def plane_of(results: Results, stages: Sequence[Stage]) -> Plane | None:
     return Plane(
         clouds=clouds,
         paths=paths,
-        xs=[Tick(x=float(across(np.array(v))), text=f"{100 * v:g}") for v in _round(left, right, 5)],
-        ys=[Tick(x=float(down(np.array(v))), text=f"{v:g}".replace("0.", ".", 1)) for v in _round(0.0, top, 4)],
+        xs=[Tick(x=float(across(np.array(v))), text=f"{100 * v:g}") for v in even(left, right, 5)],
+        ys=[Tick(x=float(down(np.array(v))), text=f"{v:g}".replace("0.", ".", 1)) for v in even(0.0, top, 4)],
         summary=figures["plane"].tell(data).summary,
         caption=results.voice(_caption(data, int((seen & ~inside).sum()), low)),
     )
@@ -345,15 +345,6 @@ def _caption(data: PlaneData, left_out: int, low: float) -> str:
     if left_out:
         text += f" {left_out} under {percent(low)} % are in the large one."
     return f"{text} {data.partial[:1].upper()}{data.partial[1:]}{'.' * bool(data.partial)}".rstrip()
-
-
-def _round(low: float, high: float, most: int) -> list[float]:
-    """Round numbers within a range, at most that many."""
-    raw = max(high - low, 1e-9) / most
-    unit = 10.0 ** math.floor(math.log10(raw))
-    step = next(unit * n for n in (1, 2, 5, 10) if unit * n >= raw)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def strip_of(results: Results, spec: ExperimentSpec, found: Finding) -> Strip | None:
