@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from playwright.sync_api import Browser, expect
 from saved_home import opened
 from scipy.special import softmax
 from scipy.stats import entropy
@@ -426,68 +426,78 @@ def until(page: Any, holds: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_browser_links_plot_and_table_both_ways(site: Served) -> None:
-    from playwright.sync_api import expect, sync_playwright
+@pytest.mark.parametrize("lost", ["**/plotly*", "**/api/**"])
+def test_points_that_did_not_come_are_asked_for_again(site: Served, browser: Browser, lost: str) -> None:
+    """A server that is started again while somebody reads."""
+    page = browser.new_page()
+    asked: list[str] = []
+    page.route(lost, lambda route: (asked.append(route.request.url), route.abort())[1])
+    page.goto(f"{site.url}/experiments/members/examples")
+    page.wait_for_timeout(1000)
+    assert asked
+    expect(page.locator(".main-svg")).to_have_count(0)
+    page.unroute(lost)
+    expect(page.locator(".main-svg").first).to_be_visible(timeout=20_000)
+    page.close()
 
+
+@pytest.mark.slow
+def test_a_browser_links_plot_and_table_both_ways(site: Served, browser: Browser) -> None:
     kept = ExampleSet.of(site.laboratory.results("members"))
     across, up = kept.column("mutual_information"), kept.column("loss")
-    program = shutil.which("chromium")
-    assert program is not None, "sudo apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
-        wrong: list[str] = []
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto(f"{site.url}/experiments/members/examples")
-        plot = page.locator("[data-points]")
-        expect(plot).to_have_attribute("data-live", "1", timeout=30_000)
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(f"{site.url}/experiments/members/examples")
+    plot = page.locator("[data-points]")
+    expect(plot).to_have_attribute("data-live", "1", timeout=30_000)
 
-        # rows to points: a ticked row is a point of the last trace, and in the address
-        first = page.locator("#found [data-index]").first
-        number = int(first.get_attribute("data-index") or -1)
-        first.locator("input").check()
-        ringed = "document.querySelector('[data-points]').data?.at(-1).customdata"
-        until(page, f"{ringed}?.length === 1 && {ringed}[0] === {number}")
-        assert f"marked={number}" in page.url
+    # rows to points: a ticked row is a point of the last trace, and in the address
+    first = page.locator("#found [data-index]").first
+    number = int(first.get_attribute("data-index") or -1)
+    first.locator("input").check()
+    ringed = "document.querySelector('[data-points]').data?.at(-1).customdata"
+    until(page, f"{ringed}?.length === 1 && {ringed}[0] === {number}")
+    assert f"marked={number}" in page.url
 
-        page.wait_for_timeout(1000)  # the legend has a line more now, and the axes are set anew
-        # points to rows: a box is a condition on both numbers
-        ends = page.evaluate(
-            """() => {
-                const plot = document.querySelector('[data-points]'), { xaxis, yaxis } = plot._fullLayout;
-                const frame = plot.getBoundingClientRect(), at = (x, y) =>
-                    [frame.left + xaxis._offset + xaxis.d2p(x), frame.top + yaxis._offset + yaxis.d2p(y)];
-                return [at(0.1, 0.5), at(0.2, 3)];
-            }"""
-        )
-        page.mouse.move(*ends[0])
-        page.mouse.down()
-        page.mouse.move(*ends[1], steps=6)
-        page.wait_for_timeout(300)  # Plotly looks at the pointer a few times a second
-        page.mouse.move(*ends[1])
-        page.wait_for_timeout(300)
-        page.mouse.up()
-        page.wait_for_url("**mutual_information__gte**")
-        bounds = {key: float(value[0]) for key, value in parse_qs(urlsplit(page.url).query).items() if "__" in key}
-        inside = (
-            (across >= bounds["mutual_information__gte"])
-            & (across <= bounds["mutual_information__lte"])
-            & (up >= bounds["loss__gte"])
-            & (up <= bounds["loss__lte"])
-        )
-        assert 0.08 < bounds["mutual_information__gte"] < 0.12 < 0.18 < bounds["mutual_information__lte"] < 0.22
-        assert inside.sum() > 0
-        expect(page.locator("#found [data-total]")).to_have_attribute("data-total", f"{inside.sum()}")
-        shown = {int(row.get_attribute("data-index") or -1) for row in page.locator("#found [data-index]").all()}
-        assert shown <= {*np.flatnonzero(inside).tolist()}
+    page.wait_for_timeout(1000)  # the legend has a line more now, and the axes are set anew
+    # points to rows: a box is a condition on both numbers
+    ends = page.evaluate(
+        """() => {
+            const plot = document.querySelector('[data-points]'), { xaxis, yaxis } = plot._fullLayout;
+            const frame = plot.getBoundingClientRect(), at = (x, y) =>
+                [frame.left + xaxis._offset + xaxis.d2p(x), frame.top + yaxis._offset + yaxis.d2p(y)];
+            return [at(0.1, 0.5), at(0.2, 3)];
+        }"""
+    )
+    page.mouse.move(*ends[0])
+    page.mouse.down()
+    page.mouse.move(*ends[1], steps=6)
+    page.wait_for_timeout(300)  # Plotly looks at the pointer a few times a second
+    page.mouse.move(*ends[1])
+    page.wait_for_timeout(300)
+    page.mouse.up()
+    page.wait_for_url("**mutual_information__gte**")
+    bounds = {key: float(value[0]) for key, value in parse_qs(urlsplit(page.url).query).items() if "__" in key}
+    inside = (
+        (across >= bounds["mutual_information__gte"])
+        & (across <= bounds["mutual_information__lte"])
+        & (up >= bounds["loss__gte"])
+        & (up <= bounds["loss__lte"])
+    )
+    assert 0.08 < bounds["mutual_information__gte"] < 0.12 < 0.18 < bounds["mutual_information__lte"] < 0.22
+    assert inside.sum() > 0
+    expect(page.locator("#found [data-total]")).to_have_attribute("data-total", f"{inside.sum()}")
+    shown = {int(row.get_attribute("data-index") or -1) for row in page.locator("#found [data-index]").all()}
+    assert shown <= {*np.flatnonzero(inside).tolist()}
 
-        # the address says it all: the same page again has the same rows and the ring
-        page.reload()
-        expect(page.locator("#found [data-total]")).to_have_attribute("data-total", f"{inside.sum()}")
-        until(page, f"{ringed}?.includes({number}) === true")
-        assert not wrong
-        browser.close()
+    # the address says it all: the same page again has the same rows and the ring
+    page.reload()
+    expect(page.locator("#found [data-total]")).to_have_attribute("data-total", f"{inside.sum()}")
+    until(page, f"{ringed}?.includes({number}) === true")
+    assert not wrong
+    page.close()
 
 
 # -- experiments from before -------------------------------------------------------------------------------------------

@@ -177,14 +177,24 @@ def test_nothing_of_a_large_picture_is_cut_on_a_phone(name: str, site: Served, b
     page.context.close()
 
 
-def test_a_library_that_did_not_come_is_asked_for_again(site: Served, browser: Browser) -> None:
+@pytest.mark.parametrize("lost", ["**/plotly*", "**/api/**"])
+def test_what_did_not_come_is_asked_for_again(site: Served, browser: Browser, lost: str) -> None:
     """A server that is started again while somebody reads: pictures come by themselves once it answers."""
     page = browser.new_page()
     asked: list[str] = []
-    page.route("**/plotly*", lambda route: (asked.append(route.request.url), route.abort())[1])
+    page.route(lost, lambda route: (asked.append(route.request.url), route.abort())[1])
     page.goto(f"{site.url}/experiments/every-method/figures/plane")
-    expect(page.get_by_text("trying again").first).to_be_visible(timeout=20_000)
-    page.unroute("**/plotly*")
-    expect(page.locator(".main-svg").first).to_be_visible(timeout=20_000)
+    page.wait_for_timeout(1000)
     assert asked
+    expect(page.locator(".main-svg")).to_have_count(0)
+    page.unroute(lost)
+    expect(page.locator(".main-svg").first).to_be_visible(timeout=20_000)
     page.close()
+
+
+def test_a_picture_that_cannot_be_made_says_so(site: Served, browser: Browser) -> None:
+    page = shown(site, browser, "every-method/figures/plane")
+    page.route("**/api/**", lambda route: route.abort())
+    page.locator("[data-image=svg]").first.click()
+    expect(page.locator("#toast")).to_contain_text("No picture was made")
+    page.context.close()

@@ -8,6 +8,7 @@ const plot = document.querySelector("[data-points]");
 const { x: X, y: Y } = plot?.dataset ?? {};
 const BOUNDS = [`${X}__gte`, `${X}__lte`, `${Y}__gte`, `${Y}__lte`];
 const NOT_OF_POINTS = [...BOUNDS, "sel", "sort", "cursor", "limit", "marked"];
+const AGAIN = 4000; // ms until a server that did not answer is asked again
 let points = null;
 let drawn = 0;
 let marked = decode(new URL(location.href).searchParams.get("marked"));
@@ -22,7 +23,9 @@ async function load() {
   asked.set("x", X);
   asked.set("y", Y);
   asked.set("with", encode([...rows(), ...marked].slice(0, 400)));
-  const { status, document_ } = await ask(`${plot.dataset.points}?${asked}`);
+  const answer = await ask(`${plot.dataset.points}?${asked}`).catch(() => {});
+  if (!answer) return setTimeout(load, AGAIN);
+  const { status, document_ } = answer;
   const wait = plot.querySelector("[data-points-wait]");
   if (status !== 200) return void (wait && (wait.textContent = document_.detail ?? "The points could not be loaded"));
   wait?.remove();
@@ -61,7 +64,8 @@ function axis(title) {
 
 async function draw() {
   if (!points) return;
-  const Plotly = await library();
+  const Plotly = await library().catch(() => {});
+  if (!Plotly) return setTimeout(draw, AGAIN);
   const layout = {
     height: 360, margin: { l: 48, r: 12, t: 8, b: 44 }, dragmode: "select", hovermode: "closest", uirevision: `${X} ${Y}`, selectionrevision: ++drawn,
     hoverlabel: { bgcolor: seen.ink("card"), bordercolor: seen.ink("control"), font: { color: seen.ink("text") } },

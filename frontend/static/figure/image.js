@@ -14,7 +14,10 @@ const USUAL = 960; // of a figure that is not drawn here
 /** In the theme seen, the figure's words around it.
  * @param {import("./card.js").Card | undefined} card @param {string} name of the figure @param {"svg" | "png"} format
  * @param {number} px of a PNG's width; 0: twice as wide as seen */
-export async function saveImage(card, name, format, px = 0) {
+export const saveImage = (card, name, format, px = 0) =>
+  save(card, name, format, px).catch(error => notify(`No picture was made (${error.message}); try again`));
+
+async function save(card, name, format, px) {
   const Plotly = await library();
   const frame = Math.max(LEAST, px ? Math.ceil(px / 2) : card?.plot?.clientWidth || USUAL);
   const url = card?.url() ?? `${page.dataset.api}/figures/${name}.json?theme=${theme()}`;

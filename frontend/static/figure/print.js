@@ -29,7 +29,7 @@ function dressForScreen() {
 }
 
 export async function print() {
-  await library();
+  await library().catch(() => {}); // then without pictures
   window.print();
 }
 
