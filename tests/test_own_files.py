@@ -540,6 +540,33 @@ def waited_for(find: Callable[[], list[psutil.Process]], count: int) -> list[psu
     return found
 
 
+def test_who_asks_at_the_moment_it_ends_for_want_of_questions_is_answered_to_the_end(tmp_path: Path) -> None:
+    """The question lies there when it looks for the last time, and what answers it takes longer than its ending."""
+    (tmp_path / "brief.py").write_text(
+        "import select, time\n"
+        "from modescape.forks import answer_in_forks\n"
+        "waited = select.select\n"
+        "def late(*given):\n"
+        "    select.select = waited\n"
+        "    time.sleep(1)\n"
+        "    return [], [], []\n"
+        "select.select = late\n"
+        "answer_in_forks(lambda asked: time.sleep(0.3) or asked, idle=0.05)\n"
+    )
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+        from modescape.forks import Readers
+
+        readers = Readers("brief")
+        try:
+            assert readers.ask({"number": 1}, seconds=30) == {"number": 1}
+            first = readers._process
+            assert readers.ask({"number": 2}, seconds=30) == {"number": 2}, "the next process answers"
+            assert first is not readers._process
+        finally:
+            readers.end()
+
+
 def test_the_process_that_forks_ends_when_nobody_asks_for_long_and_begins_again(tmp_path: Path) -> None:
     """Who asks while it ends is answered: by it, or by the next."""
     (tmp_path / "brief.py").write_text(

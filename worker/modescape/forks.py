@@ -168,17 +168,23 @@ def answer_in_forks(answer: Callable[[Json], Json], *, idle: float = IDLE_SECOND
     signal.set_wakeup_fd(woken)
     gc.freeze()
     lines: dict[int, socket.socket] = {}
-    while True:
-        ready, _, _ = select.select([control.fileno(), waking], [], [], None if lines else idle)
+    asker, ending, asked = os.getppid(), False, True  # asked: questions can still come
+    while asked or (lines and os.getppid() == asker):
+        wait = (None if lines else idle) if asked else 1.0
+        ready, _, _ = select.select([control.fileno(), waking] if asked else [waking], [], [], wait)
         if waking in ready:
             os.read(waking, 4096)
             _say_ends(lines)
-        if not ready:  # who asks from now on is told so by the system, and who has asked already is answered
+        if asked and not ready:  # who asks from now on is told so by the system, and who has asked already is answered
             control.shutdown(socket.SHUT_RD)
-        if control.fileno() in ready or not ready:
+            ending = True
+        if asked and (control.fileno() in ready or not ready):
             _, received, _, _ = socket.recv_fds(control, 1, 1)
             if not received:
-                return
+                if not ending:  # nobody is there who could be answered
+                    return
+                asked = False
+                continue
             line = socket.socket(fileno=received[0])
             process = os.fork()
             if process == 0:
