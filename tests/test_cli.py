@@ -142,7 +142,7 @@ def test_verify_finds_a_changed_file_and_purge_frees_bytes(home: Path, tmp_path:
     assert modescape(home, "purge", "short-lived", given="no\n").returncode == 1
     purged = modescape(home, "purge", "short-lived", "--yes")
     assert purged.returncode == 0, purged.stderr
-    assert float(purged.stdout.split()[1]) > 0
+    assert float(purged.stdout.partition("freed ")[2].split()[0]) > 0
     assert modescape(home, "verify").returncode == 0, "what the other experiment uses is still there"
     victim = next(path for path in sorted((home / "artifacts").glob("??/*.npy")))
     content = victim.read_bytes()
@@ -155,6 +155,27 @@ def test_verify_finds_a_changed_file_and_purge_frees_bytes(home: Path, tmp_path:
         Executor(laboratory.store, laboratory.artifacts, laboratory.settings).run_experiment(row.id)
     assert victim.read_bytes() == content, "made again, to the bit"
     assert modescape(home, "verify").returncode == 0
+
+
+@pytest.mark.slow
+def test_many_are_changed_put_away_and_counted_in_groups(home: Path) -> None:
+    """By a line of the search box; what is left of it afterwards is what was there."""
+    slug = Laboratory(Settings(home=home)).store.experiments.page().items[0].slug
+    assert modescape(home, "views", "keep", "The best", "q=accuracy>0.1&sort=-accuracy").stdout == "the-best\n"
+    changed = modescape(home, "change", "--search", "accuracy>0.1", "--tag", "good", "--project", "Modes")
+    assert changed.stdout.endswith(": changed\n"), changed.stderr
+    assert f"{slug} " in modescape(home, "list", "tag=good", "--view", "the-best").stdout
+    counted = json.loads(modescape(home, "list", "--by", "project", "--json").stdout)["items"]
+    assert counted[0]["project"] == "Modes"
+    assert counted[0]["n"] == len(json.loads(modescape(home, "list", "tag=good", "--json").stdout)["items"])
+    refused = modescape(home, "change", slug, "--archive", "--tag", "x")
+    assert (refused.returncode, "--archive" in refused.stderr) == (1, True)
+    assert modescape(home, "change", slug, "nowhere", "--archive").returncode == 1, "one of them is not there"
+    assert slug not in modescape(home, "list").stdout
+    assert modescape(home, "change", slug, "--restore").returncode == 0
+    assert modescape(home, "change", "--search", "tag:good", "--untag", "good", "--project", "").returncode == 0
+    assert modescape(home, "views", "remove", "the-best").returncode == 0
+    assert modescape(home, "views").stdout == ""
 
 
 LATER = ("torch", "scipy", "sklearn", "plotly", "alembic", "httpx", "modescape.plan", "modescape.exporting",

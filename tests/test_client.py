@@ -119,6 +119,32 @@ def test_the_same_lists_records_and_numbers_come_from_a_home_and_from_a_server(
     assert here.sweeps() == there.sweeps()
 
 
+def test_groups_and_views_are_the_same_from_both(both: tuple[Workspace, Workspace]) -> None:
+    home, server = both
+    for by, text in (("dataset", ""), ("spec.ensemble.runs", ""), ("tag", "dataset:digits")):
+        mine, theirs = home.groups(by, text), server.groups(by, text)
+        assert mine.columns[:2] == (by, "n")
+        assert (mine.title, list(mine)) == (theirs.title, list(theirs))
+    (digits,) = home.groups("dataset", numbers=("accuracy", "spec.ensemble.runs"))
+    accuracies = [row["accuracy"] for row in home.experiments() if row["accuracy"] is not None]
+    assert digits["n"] == 3
+    assert digits["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert digits["accuracy sd"] == pytest.approx(np.std(accuracies, ddof=1))
+    for one in both:
+        with pytest.raises(InvalidInput, match="no number"):
+            one.groups("dataset", numbers=("name",))
+    kept = server.keep_view("Kept ones", "q=tag:kept&sort=-accuracy&columns=name")
+    assert home.views() == server.views() == (kept,)
+    for one in both:
+        assert one.experiments(view="kept-ones").column("slug") == ["one"]
+        assert one.experiments("waiting", view="kept-ones").column("slug") == ["waiting"], "the line instead of its own"
+        assert one.groups("status", view="kept-ones").column("n") == [1]
+        with pytest.raises(NotFound, match="kept-ones"):
+            one.experiments(view="kept")
+    home.remove_view("kept-ones")
+    assert server.views() == ()
+
+
 def test_matrices_are_numbers_with_what_their_rows_are(both: tuple[Workspace, Workspace], site: Served) -> None:
     kept = site.laboratory.results("one").matrix("disagreement", "test")
     assert kept is not None
@@ -306,6 +332,35 @@ def test_what_is_launched_can_be_watched_to_its_end_and_is_what_the_spec_says(fr
             launched.cancel()
         with pytest.raises(InvalidInput, match=r"ensemble\.runs"):
             lab.launch({**SPEC, "ensemble": {"runs": 0}})
+
+
+def test_the_same_is_done_to_many_and_what_could_not_be_is_told(fresh: Served) -> None:
+    for number, workspace in enumerate(home_and_server(fresh)):
+        names = [f"of-{number}-{letter}" for letter in "abc"]
+        for name in names:
+            finished(fresh.laboratory, name)
+        done = workspace.change(names[0], names[1], "nowhere", tag="paper", project="Modes")
+        assert (done.done, list(done.failed)) == (names[:2], ["nowhere"])
+        line = f"tag:paper of-{number}"
+        assert sorted(workspace.experiments(line).column("slug")) == names[:2]
+        assert workspace.experiment(names[0]).row["project"] == "Modes"
+        workspace.change(search=line, untag=["paper"], project="")
+        assert workspace.experiments("tag:paper").rows == ()
+        with pytest.raises(InvalidInput, match="nothing to change"):
+            workspace.change(names[0])
+        with pytest.raises(InvalidInput, match="which"):
+            workspace.archive()
+        with pytest.raises(InvalidInput, match="which"):
+            workspace.archive(names[0], search="tag:paper")
+        with pytest.raises(InvalidInput):
+            workspace.change(names[0], tag="a,b")
+        assert sorted(workspace.archive(*names).done) == names
+        assert workspace.restore(search=f"archived:true of-{number}-c").done == [names[2]]
+        meant = workspace.purge(search=f"archived:true of-{number}", dry=True)
+        assert (sorted(meant.done), len(workspace.experiments(archived=True))) == (names[:2], 2)
+        refused = workspace.purge(names[0], names[2])
+        assert (refused.done, list(refused.failed)) == (names[:1], [names[2]]), "one is not archived"
+        assert workspace.purge(names[1]).done == names[1:2]
 
 
 def test_cancelling_ends_a_watch(fresh: Served) -> None:

@@ -184,9 +184,6 @@ def parser() -> argparse.ArgumentParser:
     back.add_argument(
         "--keep-tokens", action="store_true", help="tokens hold again, also those that were revoked since"
     )
-    purge = command("purge", _purge, "delete an archived experiment for good")
-    purge.add_argument("experiment", help="slug or id")
-    purge.add_argument("--yes", action="store_true", help="do not ask")
     asked = command("plugins", _plugins, "list plug-ins and what went wrong, or check what modules declare")
     asked.add_argument("action", nargs="?", default="list", choices=("list", "check"))
     asked.add_argument("module", nargs="*", help="to check: a file, a folder of a package, or a module's name")
@@ -770,21 +767,6 @@ def _restore(settings: Settings, parsed: argparse.Namespace) -> int:
     return 0 if report.sound else 1
 
 
-def _purge(settings: Settings, parsed: argparse.Namespace) -> int:
-    from modescape.database import check_schema
-    from modescape.laboratory import Laboratory, purge
-
-    check_schema(settings.database)
-    laboratory = Laboratory(settings)
-    experiment = laboratory.store.experiments.get(parsed.experiment)
-    if not parsed.yes:
-        answer = input(f"Delete {experiment.name} ({experiment.slug}) and its files for good? Type its slug: ")
-        if answer.strip() != experiment.slug:
-            raise ConfigurationError("nothing was deleted")
-    print(f"freed {purge(laboratory, experiment.id) / 1e6:,.1f} MB")
-    return 0
-
-
 def _plugins(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape import plugins
 
@@ -824,7 +806,7 @@ def _settings(settings: Settings, _: argparse.Namespace) -> int:
 
 # What may make a home, or something in it.
 _KEEPING = frozenset({
-    _up, _serve, _worker, _migrate, _run, _import, _launch, _data, _verify, _purge, _restore,
+    _up, _serve, _worker, _migrate, _run, _import, _launch, _data, _verify, _restore,
     user_commands.change_users,
 })  # fmt: skip
 

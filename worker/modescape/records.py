@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 
 import orjson
 
+from modescape.errors import InvalidInput
 from modescape.prices import Work
 
 Json = dict[str, Any]
@@ -486,3 +487,47 @@ class Sizes:
     validation: int
     test: int
     held_out: int
+
+
+class BulkAction(StrEnum):
+    """What can be done to many experiments at once."""
+
+    CHANGE = "change"  # tags and project
+    ARCHIVE = "archive"
+    RESTORE = "restore"
+    PURGE = "purge"
+
+
+@dataclass(frozen=True)
+class BulkDeed:
+    """What is done to many. tag, untag: to add and to take away; project: to put them into, "" takes them out of
+    theirs, None leaves it."""
+
+    action: BulkAction
+    tag: tuple[str, ...] = ()
+    untag: tuple[str, ...] = ()
+    project: str | None = None
+
+    def check(self) -> None:
+        """Raises InvalidInput for a change that changes nothing."""
+        if self.action is BulkAction.CHANGE and not (self.tag or self.untag or self.project is not None):
+            raise InvalidInput("nothing to change is named", field="tag", allowed="tag, untag or project")
+
+
+@dataclass
+class BulkDone:
+    """What was done to many. done: slugs; failed: why not, by slug; forbidden: how many of these are somebody else's;
+    freed: bytes."""
+
+    done: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    forbidden: int = 0
+    freed: int = 0
+
+    def document(self) -> Json:
+        failed = [{"slug": slug, "why": why} for slug, why in self.failed.items()]
+        return {"done": self.done, "failed": failed, "freed_bytes": self.freed}
+
+    @classmethod
+    def from_json(cls, told: Json) -> BulkDone:
+        return cls(list(told["done"]), {one["slug"]: one["why"] for one in told["failed"]}, 0, told["freed_bytes"])

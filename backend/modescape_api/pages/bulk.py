@@ -10,12 +10,14 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import FormData
 
 from modescape.acting import UserRole
+from modescape.bulk import MOST, act, matching
 from modescape.errors import InvalidInput
+from modescape.records import BulkAction, BulkDeed
 from modescape_api.http import bodies
 from modescape_api.http.identity import needs
 from modescape_api.http.site import Here, Site
 from modescape_api.pages.rendering import Posted, back, render
-from modescape_api.resources.bulk import MOST, Bulk, BulkAction, act, matching
+from modescape_api.resources.bulk import Bulk
 
 router = APIRouter()
 
@@ -26,13 +28,13 @@ def _chosen(here: Site, form: FormData) -> list[str]:
     """Slugs of what is ticked; of all that the list finds where that is asked for. Raises InvalidInput."""
     if form.get("all"):
         address = str(form.get("next", "/"))
-        return matching(here, parse_qsl(address.partition("?")[2]))
+        return matching(here.store, parse_qsl(address.partition("?")[2]))
     return list(dict.fromkeys(str(reference) for reference in form.getlist("ref")[:MOST]))
 
 
-def _told(request: Request, here: Site, form: FormData, asked: Bulk, slugs: list[str]) -> Response:
+def _told(request: Request, here: Site, form: FormData, asked: BulkDeed, slugs: list[str]) -> Response:
     """Back to the list, or what could not be done."""
-    done = act(here, asked, slugs)
+    done = act(here.laboratory, asked, slugs)
     way_back = str(form.get("next", "/"))
     if not done.failed and asked.action is not BulkAction.PURGE:
         return back(way_back)
@@ -43,31 +45,31 @@ def _told(request: Request, here: Site, form: FormData, asked: Bulk, slugs: list
     )  # fmt: skip
 
 
-def _bulk(action: BulkAction, form: FormData) -> Bulk:
+def _change(form: FormData) -> BulkDeed:
     """Raises InvalidInput."""
-    asked: dict[str, Any] = {"action": action.value}
+    asked: dict[str, Any] = {"action": BulkAction.CHANGE.value}
     for name in ("tag", "untag"):
         asked[name] = [part.strip() for part in str(form.get(name, "")).split(",") if part.strip()]
     project = str(form.get("project", "")).strip()
     if project or form.get("no-project"):
         asked["project"] = "" if form.get("no-project") else project
-    return bodies.validate(Bulk, asked)
+    return bodies.validate(Bulk, asked).deed
 
 
 @router.post("/archive")
 def archive_many(request: Request, here: Here, form: Posted) -> Response:
-    return _told(request, here, form, Bulk(action=BulkAction.ARCHIVE), _chosen(here, form))
+    return _told(request, here, form, BulkDeed(BulkAction.ARCHIVE), _chosen(here, form))
 
 
 @router.post("/restore")
 def restore_many(request: Request, here: Here, form: Posted) -> Response:
-    return _told(request, here, form, Bulk(action=BulkAction.RESTORE), _chosen(here, form))
+    return _told(request, here, form, BulkDeed(BulkAction.RESTORE), _chosen(here, form))
 
 
 @router.post("/change")
 def change_many(request: Request, here: Here, form: Posted) -> Response:
     """Tags and project."""
-    asked, slugs = _bulk(BulkAction.CHANGE, form), _chosen(here, form)
+    asked, slugs = _change(form), _chosen(here, form)
     return _told(request, here, form, asked, slugs) if slugs else back(str(form.get("next", "/")))
 
 
@@ -78,7 +80,7 @@ def purge_many(request: Request, here: Here, form: Posted) -> Response:
     if not slugs:
         return back(way_back)
     if form.get("sure"):
-        return _told(request, here, form, Bulk(action=BulkAction.PURGE), slugs)
+        return _told(request, here, form, BulkDeed(BulkAction.PURGE), slugs)
     rows = [here.store.experiments.get(slug) for slug in slugs]
     return render(
         request, here, "bulk.html", section="/", action="purge", rows=rows, way_back=way_back, sure=False,

@@ -31,6 +31,7 @@ from modescape.axes import (
     words_of,
     written,
 )
+from modescape.bulk import MOST as MOST_AT_ONCE
 from modescape.columns import EXPERIMENTS, Field, Kind
 from modescape.comparing import MOST as MOST_COMPARED
 from modescape.drawing.overlay import MOST_COLOURS
@@ -43,7 +44,6 @@ from modescape_api.pages.columns import shown
 from modescape_api.pages.display import dotted
 from modescape_api.pages.rendering import render
 from modescape_api.resources.axes import MOST, MOST_AXES, OF_COMPARISON, USUAL, Laid, field_of, laid
-from modescape_api.resources.bulk import MOST as MOST_AT_ONCE
 from modescape_api.resources.compare import chosen
 
 router = APIRouter()

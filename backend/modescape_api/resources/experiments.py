@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import Field
 
 from modescape import names, own_sets
-from modescape.columns import EXPERIMENTS, STAGES, Kind
+from modescape.columns import EXPERIMENTS, STAGES
 from modescape.errors import DataMissing, InvalidInput, NotFound
 from modescape.finding import Finding
 from modescape.laboratory import purge as purge_experiment
@@ -21,6 +21,7 @@ from modescape.plan import departures, differences
 from modescape.records import Json
 from modescape.registry import presets
 from modescape.spec import stored, unknown
+from modescape.store.groups import GROUP_NUMBERS
 from modescape.tables import Experiment, Stage
 from modescape_api.http import bodies, problems, query, replies
 from modescape_api.http.bodies import Body, Name, Notes, Priority, Project, Tag, body
@@ -227,9 +228,6 @@ def list_experiments(request: Request, here: Here) -> Response:
     return query.answer(request, EXPERIMENTS, here.store.experiments.page, "experiments")
 
 
-GROUP_NUMBERS = ("accuracy", "ensemble_accuracy", "disagreement", "seconds")
-
-
 @router.get(
     "/api/groups",
     summary="Experiments in groups",
@@ -249,9 +247,6 @@ def groups(
 ) -> Response:
     asked = query.read(EXPERIMENTS, request.query_params, but=("by", "numbers"))
     wanted = [name.strip() for name in numbers.split(",") if name.strip()][: query.MOST_COMPUTED]
-    for name in wanted:
-        if (field := EXPERIMENTS.find(name)) is None or field.kind not in (Kind.NUMBER, Kind.WHOLE):
-            raise InvalidInput(f"{name[:60]!r} is no number", field="numbers", allowed=", ".join(GROUP_NUMBERS))
     found = here.store.experiments.groups(asked.query, by, wanted)
     return replies.json({"by": by, "words": asked.words, "items": [asdict(one) for one in found]})
 

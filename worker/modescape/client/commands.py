@@ -1,4 +1,5 @@
-"""The commands that ask a home or a server: list, show, estimate, launch, watch, cancel, compare, export, figures.
+"""The commands that ask a home or a server: list, views, show, estimate, launch, watch, cancel, change, purge, compare,
+export, figures, reports.
 
 Each takes `--server URL` and `--token`, without them it asks the home of the settings, and with `--json` it prints what
 the REST interface's documents say, for programs.
@@ -16,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from modescape.errors import Conflict, InvalidInput
+from modescape.errors import ConfigurationError, Conflict, InvalidInput
 from modescape.records import PRIORITIES
 
 if TYPE_CHECKING:
     from modescape.client.source import Form
     from modescape.client.tables import Table
     from modescape.client.workspace import Workspace
-    from modescape.records import Json
+    from modescape.records import BulkDone, Json
     from modescape.settings import Settings
 
 Add = Callable[[str, Callable[["Settings", argparse.Namespace], int], str], argparse.ArgumentParser]
@@ -46,7 +47,15 @@ def add_to(command: Add) -> None:
     listed.add_argument("--sort", default=None, help="a column, - before it for largest first (--sort=-accuracy)")
     listed.add_argument("--limit", type=int, default=50, help="how many at most")
     listed.add_argument("--columns", default=None, help="separated by commas; also spec.<path> and result.<path>")
+    listed.add_argument("--view", default=None, metavar="SLUG", help="begin with a kept one; see `modescape views`")
+    listed.add_argument(
+        "--by", default=None, metavar="FIELD", help="how many have each value of it, with mean and spread of numbers"
+    )
     listed.add_argument("--sweeps", action="store_true", help="sweeps instead")
+    views = command("views", _views, "list the named views of the list, keep one, or remove one")
+    views.add_argument("action", nargs="?", default="list", choices=("list", "keep", "remove"))
+    views.add_argument("name", nargs="?", help="of what is kept; the slug of what is removed")
+    views.add_argument("query", nargs="?", help="what stands behind the question mark of the list's address")
     show = command("show", _show, "say what one experiment is, how far, and what it says of each claim")
     show.add_argument("experiment", help="slug or id")
     show.add_argument("--solutions", action="store_true", help="its solutions as a table")
@@ -58,6 +67,17 @@ def add_to(command: Add) -> None:
     watch.add_argument("experiment", help="slug or id, of a sweep too")
     cancel = command("cancel", _cancel, "stop an experiment, or all of a sweep, for good")
     cancel.add_argument("experiment", help="slug or id, of a sweep too")
+    change = command("change", _change, "give experiments tags or a project, archive them, or bring them back")
+    _which(change)
+    change.add_argument("--tag", action="append", default=[], help="to add; once for each")
+    change.add_argument("--untag", action="append", default=[], help="to take away; once for each")
+    change.add_argument("--project", default=None, help="to put them into; empty takes them out of theirs")
+    stored = change.add_mutually_exclusive_group()
+    stored.add_argument("--archive", action="store_true", help="take them out of the lists; nothing is deleted")
+    stored.add_argument("--restore", action="store_true", help="bring them back from the archive")
+    purge = command("purge", _purge, "delete archived experiments for good")
+    _which(purge)
+    purge.add_argument("--yes", action="store_true", help="do not ask")
     priority = command("priority", _priority, "have an experiment done before or after others that wait")
     priority.add_argument("experiment", help="slug or id")
     priority.add_argument("priority", choices=tuple(PRIORITIES))
@@ -77,8 +97,17 @@ def add_to(command: Add) -> None:
     reports = command("reports", _reports, "list the reports, or write one into a file")
     reports.add_argument("report", nargs="?", help="slug or id")
     reports.add_argument("--to", type=Path, default=None, help="a new .html, .ipynb, .md.zip or .tex.zip")
-    for one in (reports, listed, show, estimate, watch, cancel, priority, compare, export, figures):
+    asking = (listed, views, show, estimate, watch, cancel, change, purge, priority, compare, export, figures, reports)
+    for one in asking:
         asks_a_server(one)
+
+
+def _which(command: argparse.ArgumentParser) -> None:
+    """Experiments by name, or a line of the search box."""
+    command.add_argument("experiment", nargs="*", help="slugs or ids")
+    command.add_argument(
+        "--search", default=None, metavar="LINE", help="instead: all that the search box finds by it, 1,000 at most"
+    )
 
 
 def asks_a_server(command: argparse.ArgumentParser) -> None:
@@ -117,6 +146,8 @@ def launch(settings: Settings, parsed: argparse.Namespace, document: Any, name: 
 
 
 def _list(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape.store.groups import GROUP_NUMBERS
+
     lab = workspace(settings, parsed)
     columns = tuple(filter(None, parsed.columns.split(","))) if parsed.columns else ()
     if parsed.sweeps:
@@ -124,12 +155,40 @@ def _list(settings: Settings, parsed: argparse.Namespace) -> int:
         shown = columns or found.columns
     else:
         filters = dict(_pair("filter", one) for one in parsed.filter)
-        found = lab.experiments(parsed.text, sort=parsed.sort, limit=parsed.limit, columns=columns, **filters)
-        shown = columns or _LISTED
+        if parsed.by is not None:
+            found = lab.groups(parsed.by, parsed.text, numbers=columns or GROUP_NUMBERS, view=parsed.view, **filters)
+            shown = found.columns
+        else:
+            found = lab.experiments(
+                parsed.text, sort=parsed.sort, limit=parsed.limit, columns=columns, view=parsed.view, **filters
+            )
+            shown = columns or _LISTED
     if parsed.json:
         print_json({"query": found.title, "total": found.total, "items": found.rows})
     else:
         _print(found, shown)
+    return 0
+
+
+def _views(settings: Settings, parsed: argparse.Namespace) -> int:
+    lab = workspace(settings, parsed)
+    if parsed.action == "list":
+        found = lab.views()
+        if parsed.json:
+            print_json([asdict(one) for one in found])
+        for one in () if parsed.json else found:
+            print(f"{one.slug:32} {one.query}")
+        return 0
+    if not parsed.name or (parsed.action == "keep" and parsed.query is None):
+        raise InvalidInput("which?", field="name", allowed="keep NAME QUERY, or remove SLUG")
+    if parsed.action == "remove":
+        lab.remove_view(parsed.name)
+        return 0
+    kept = lab.keep_view(parsed.name, parsed.query)
+    if parsed.json:
+        print_json(asdict(kept))
+    else:
+        print(kept.slug)
     return 0
 
 
@@ -197,6 +256,43 @@ def _cancel(settings: Settings, parsed: argparse.Namespace) -> int:
     else:
         print(progress)
     return 0
+
+
+def _change(settings: Settings, parsed: argparse.Namespace) -> int:
+    lab, which = workspace(settings, parsed), parsed.experiment
+    is_changed = bool(parsed.tag or parsed.untag or parsed.project is not None)
+    if parsed.archive or parsed.restore:
+        if is_changed:
+            raise InvalidInput("is a deed of its own", field="--archive", allowed="without --tag, --untag, --project")
+        do = lab.archive if parsed.archive else lab.restore
+        return _did(do(*which, search=parsed.search), "archived" if parsed.archive else "restored", parsed)
+    done = lab.change(*which, search=parsed.search, tag=parsed.tag, untag=parsed.untag, project=parsed.project)
+    return _did(done, "changed", parsed)
+
+
+def _purge(settings: Settings, parsed: argparse.Namespace) -> int:
+    lab, which = workspace(settings, parsed), parsed.experiment
+    meant = lab.purge(*which, search=parsed.search, dry=True)
+    if not parsed.yes and meant.done:
+        one = meant.done[0] if len(meant.done) == 1 else str(len(meant.done))
+        of_what = "its slug" if len(meant.done) == 1 else "how many"
+        print("\n".join(meant.done), file=sys.stderr)
+        freed = f"{meant.freed / 1e6:,.1f} MB"
+        if input(f"Delete these and their files ({freed}) for good? Type {of_what}, {one}: ").strip() != one:
+            raise ConfigurationError("nothing was deleted")
+    done = lab.purge(*meant.done) if meant.done else meant
+    return _did(done, f"freed {done.freed / 1e6:,.1f} MB", parsed)
+
+
+def _did(done: BulkDone, said: str, parsed: argparse.Namespace) -> int:
+    """What was done, and what could not be; status 1 where something could not."""
+    if parsed.json:
+        print_json(done.document())
+    else:
+        print(f"{len(done.done)} experiment{'' if len(done.done) == 1 else 's'}: {said}")
+        for slug, why in done.failed.items():
+            print(f"modescape: {slug}: {why}", file=sys.stderr)
+    return 1 if done.failed else 0
 
 
 def _priority(settings: Settings, parsed: argparse.Namespace) -> int:

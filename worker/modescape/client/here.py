@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
-from modescape import asking, pydantic_errors
+from modescape import asking, bulk, pydantic_errors
 from modescape.client.nearest import raise_unknown
 from modescape.client.records import (
     Detail,
@@ -26,6 +26,7 @@ from modescape.client.records import (
     MatrixEntry,
     ReportEntry,
     SweepCell,
+    ViewEntry,
 )
 from modescape.client.source import Listed, Pairs
 from modescape.client.tables import Table
@@ -34,10 +35,11 @@ from modescape.errors import InvalidInput
 from modescape.finding import Finding
 from modescape.laboratory import Laboratory, export
 from modescape.listing import MAX_LIMIT, ListQuery, Page
-from modescape.records import Json
+from modescape.records import BulkDeed, BulkDone, Json
 from modescape.registry import Figure, figures, presets
 from modescape.spec import stored
-from modescape.tables import Report
+from modescape.store.groups import Group
+from modescape.tables import Report, SavedView
 
 if TYPE_CHECKING:
     from modescape.comparing import Comparison
@@ -60,6 +62,23 @@ class Here:
 
     def experiments(self, asked: Pairs) -> Table:
         return _listed(EXPERIMENTS, asked, self._store.experiments.page)
+
+    def groups(self, asked: Pairs, by: str, numbers: Sequence[str]) -> tuple[str, list[Group]]:
+        words = asking.read(EXPERIMENTS, asked)
+        return words.words, self._store.experiments.groups(words.query, by, numbers)
+
+    def views(self) -> list[ViewEntry]:
+        return [_view(row) for row in self._store.views.all()]
+
+    def keep_view(self, name: str, query: str) -> ViewEntry:
+        return _view(self._store.views.add(name, query))
+
+    def remove_view(self, slug: str) -> None:
+        self._store.views.remove(slug)
+
+    def act(self, deed: BulkDeed, slugs: Sequence[str], line: str | None, *, dry: bool) -> BulkDone:
+        found = list(slugs) if line is None else bulk.matching(self._store, [("q", line)])
+        return bulk.would(self._laboratory, found) if dry else bulk.act(self._laboratory, deed, found)
 
     def sweeps(self) -> Table:
         columns = ("slug", "name", "created_at", "fields", "cells", "ended")
@@ -270,6 +289,10 @@ def _asked(draft: Draft) -> Json:
     if draft.document is None and draft.preset is not None:
         return dict(presets[draft.preset].call())
     return draft.document or {}
+
+
+def _view(row: SavedView) -> ViewEntry:
+    return ViewEntry(row.slug, row.name, row.query, row.created_by, row.created_at)
 
 
 def _report(row: Report) -> ReportEntry:

@@ -10,6 +10,7 @@ import time
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,13 +32,15 @@ from modescape.client.records import (
     MatrixEntry,
     ReportEntry,
     SweepCell,
+    ViewEntry,
 )
 from modescape.client.source import Form, Listed, Pairs
 from modescape.client.tables import Table
 from modescape.columns import EXPERIMENTS, MEASUREMENTS, SOLUTIONS, Fields
 from modescape.errors import Conflict, InvalidInput
-from modescape.records import Json
+from modescape.records import BulkDeed, BulkDone, Json
 from modescape.sending import Server, ServerDoor, ServerRefused, file_of_labels, files_below, refusal, with_labels
+from modescape.store.groups import Group, Spread
 from modescape.sweeps.asked import is_sweep
 
 if TYPE_CHECKING:
@@ -64,6 +67,29 @@ class There:
 
     def experiments(self, asked: Pairs) -> Table:
         return self._listed(EXPERIMENTS, "/api/experiments", asked)
+
+    def groups(self, asked: Pairs, by: str, numbers: Sequence[str]) -> tuple[str, list[Group]]:
+        asking.read(EXPERIMENTS, asked)  # refuses here what the server would refuse, and says it as a sentence
+        query = urlencode([*asked, ("by", by), ("numbers", ",".join(numbers))])
+        told = self._server.json("GET", f"/api/groups?{query}")
+        found = [
+            Group(one["value"], one["n"], {name: Spread(**spread) for name, spread in one["numbers"].items()})
+            for one in told["items"]
+        ]
+        return told["words"], found
+
+    def views(self) -> list[ViewEntry]:
+        return [ViewEntry.from_json(one) for one in self._server.json("GET", "/api/views")["items"]]
+
+    def keep_view(self, name: str, query: str) -> ViewEntry:
+        return ViewEntry.from_json(self._server.json("POST", "/api/views", {"name": name, "query": query}))
+
+    def remove_view(self, slug: str) -> None:
+        self._server.json("DELETE", _of(slug, "views"))
+
+    def act(self, deed: BulkDeed, slugs: Sequence[str], line: str | None, *, dry: bool) -> BulkDone:
+        which: Json = {"experiments": list(slugs)} if line is None else {"q": line}
+        return BulkDone.from_json(self._server.json("POST", "/api/bulk", {**which, **asdict(deed), "dry": dry}))
 
     def sweeps(self) -> Table:
         columns = ("slug", "name", "created_at", "fields", "cells", "ended")
@@ -256,7 +282,7 @@ class There:
                 part.unlink()
 
 
-def _of(slug: str, kind: Literal["experiments", "sweeps", "reports"] = "experiments") -> str:
+def _of(slug: str, kind: Literal["experiments", "sweeps", "reports", "views"] = "experiments") -> str:
     if not slug or "/" in slug:
         raise InvalidInput(f"is {slug!r}", field=kind.removesuffix("s"), allowed="a slug or an id")
     return f"/api/{kind}/{quote(slug)}"

@@ -360,6 +360,23 @@ class Launched:
 
 
 @dataclass(frozen=True)
+class ViewEntry:
+    """A way to look at the list of experiments that has a name. query: what stands behind the question mark of the
+    list's address."""
+
+    slug: str
+    name: str
+    query: str
+    created_by: str
+    created_at: datetime
+
+    @classmethod
+    def from_json(cls, found: Json) -> ViewEntry:
+        created = datetime.fromisoformat(found["created_at"])
+        return cls(found["slug"], found["name"], found["query"], found["created_by"], created)
+
+
+@dataclass(frozen=True)
 class ReportEntry:
     """A report. blocks: as the API gives them; () in a list of all."""
 

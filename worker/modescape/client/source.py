@@ -17,9 +17,11 @@ from modescape.client.records import (
     MatrixEntry,
     ReportEntry,
     SweepCell,
+    ViewEntry,
 )
 from modescape.client.tables import Table
-from modescape.records import Json
+from modescape.records import BulkDeed, BulkDone, Json
+from modescape.store.groups import Group
 
 if TYPE_CHECKING:
     from modescape.comparing import Comparison
@@ -40,6 +42,19 @@ class Source(Protocol):
 
     def experiments(self, asked: Pairs) -> Table:
         """The rows that a query string of the list asks for, all of them without a `limit`."""
+
+    def groups(self, asked: Pairs, by: str, numbers: Sequence[str]) -> tuple[str, list[Group]]:
+        """Those that a query string finds, by the values of a field; and that as a sentence."""
+
+    def views(self) -> list[ViewEntry]:
+        """By their names."""
+
+    def keep_view(self, name: str, query: str) -> ViewEntry: ...
+
+    def remove_view(self, slug: str) -> None: ...
+
+    def act(self, deed: BulkDeed, slugs: Sequence[str], line: str | None, *, dry: bool) -> BulkDone:
+        """Do it to those that are named, or that a line of the search box finds; dry: say which, and what it frees."""
 
     def sweeps(self) -> Table:
         """Newest first."""

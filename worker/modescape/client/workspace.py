@@ -20,6 +20,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qsl
 
 from modescape import stored_values
 from modescape.claims.telling import star
@@ -38,12 +39,14 @@ from modescape.client.records import (
     Stage,
     SweepCell,
     SweepProgress,
+    ViewEntry,
 )
 from modescape.client.source import Form, Pairs, Source
 from modescape.client.tables import Row, Table
 from modescape.columns import EXPERIMENTS, MEASUREMENTS, Fields
 from modescape.errors import Conflict, InvalidInput, NotFound
-from modescape.records import PRIORITIES, EventKind, Json, Role, Status
+from modescape.records import PRIORITIES, BulkAction, BulkDeed, BulkDone, EventKind, Json, Role, Status
+from modescape.store.groups import GROUP_NUMBERS
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -66,7 +69,7 @@ class Workspace(Suggesting):
 
     def experiments(
         self, text: str = "", *, sort: str | None = None, limit: int | None = None, columns: Sequence[str] = (),
-        **filters: Any,
+        view: str | None = None, **filters: Any,
     ) -> Table:  # fmt: skip
         """The list, as page and REST interface filter and sort it: `dataset="digits"`, `runs__gte=10`,
         `method=["dropout", "swag"]`, `archived=True`, and by any field of the spec or result with its path as in
@@ -74,7 +77,8 @@ class Workspace(Suggesting):
 
         text: the line of the search box, such as `accuracy>0.9 tag:paper or claim:b=holds`; sort: a column, `-` before
         it for largest first; limit: None gives all; columns: those wanted, or one, also `spec.<path>` and
-        `result.<path>`. Raises InvalidInput, and NotFound for an unknown column.
+        `result.<path>`; view: a kept one to begin with, by slug. Raises InvalidInput, and NotFound for an unknown
+        column or view.
         """
         columns = (columns,) if columns and isinstance(columns, str) else tuple(columns)  # letters are no columns
         for name in columns:
@@ -82,7 +86,7 @@ class Workspace(Suggesting):
                 computed = stored_values.known() if "." in name else ()
                 raise_unknown("column", name, (*EXPERIMENTS.keys, *computed))
         fields = list(dict.fromkeys([*EXPERIMENTS.keys, *columns])) if columns else []
-        asked = [("q", text)] if text else []
+        asked = self._asked(text, view)
         asked += [("sort", sort)] if sort else []
         asked += [("limit", str(limit))] if limit is not None else []
         asked += [("fields", ",".join(fields))] if fields else []
@@ -92,6 +96,76 @@ class Workspace(Suggesting):
     def experiment(self, slug: str) -> Experiment:
         """One of them, by slug or id. Raises NotFound with the nearest slugs."""
         return Experiment(self, self._source, self._known(slug, lambda: self._source.detail(slug)).slug)
+
+    def groups(
+        self,
+        by: str,
+        text: str = "",
+        *,
+        numbers: Sequence[str] = GROUP_NUMBERS,
+        view: str | None = None,
+        **filters: Any,
+    ) -> Table:
+        """How many experiments have each value of a field, with mean and standard deviation (over n - 1) of numbers:
+        `groups("dataset", method="swag")`. One with several values (methods, tags) counts in the group of each. text,
+        view, filters: as of `experiments`. Raises InvalidInput, NotFound for an unknown view."""
+        words, found = self._source.groups([*self._asked(text, view), *_query(filters, EXPERIMENTS)], by, numbers)
+        columns = [by, "n", *(column for name in numbers for column in (name, f"{name} sd"))]
+        rows = [
+            {by: one.value, "n": one.n} | {name: one.numbers[name].mean for name in numbers}
+            | {f"{name} sd": one.numbers[name].sd for name in numbers}
+            for one in found
+        ]  # fmt: skip
+        return Table(tuple(columns), tuple(rows), words, len(rows))
+
+    def _asked(self, text: str, view: str | None) -> list[tuple[str, str]]:
+        """Of a view, with the line of the search box instead of its own where there is one. Raises NotFound."""
+        asked: list[tuple[str, str]] = []
+        if view is not None:
+            kept = {one.slug: one for one in self._source.views()}
+            if view not in kept:
+                raise_unknown("view", view, kept)
+            asked = [(key, value) for key, value in parse_qsl(kept[view].query) if not (text and key == "q")]
+        return [*asked, ("q", text)] if text else asked
+
+    def views(self) -> tuple[ViewEntry, ...]:
+        """Ways to look at the list that have a name, by their names."""
+        return tuple(self._source.views())
+
+    def keep_view(self, name: str, query: str) -> ViewEntry:
+        """query: what stands behind the question mark of the list's address. Raises InvalidInput, Forbidden."""
+        return self._source.keep_view(name, query)
+
+    def remove_view(self, slug: str) -> None:
+        """The experiments stay. Raises NotFound, Forbidden."""
+        self._source.remove_view(slug)
+
+    def change(
+        self, *slugs: str, search: str | None = None, tag: Sequence[str] = (), untag: Sequence[str] = (),
+        project: str | None = None,
+    ) -> BulkDone:  # fmt: skip
+        """Tags and project of the experiments that are named, or that a line of the search box finds. tag, untag: to
+        add and to take away; project: "" takes them out of theirs. What cannot be done to one is told in `failed`.
+        Raises InvalidInput where nothing, or more than a thousand, are meant."""
+        return self._act(BulkDeed(BulkAction.CHANGE, _several(tag), _several(untag), project), slugs, search)
+
+    def archive(self, *slugs: str, search: str | None = None) -> BulkDone:
+        """As `change`: out of the lists, with everything kept."""
+        return self._act(BulkDeed(BulkAction.ARCHIVE), slugs, search)
+
+    def restore(self, *slugs: str, search: str | None = None) -> BulkDone:
+        """As `change`: back from the archive; a line finds archived ones by `archived:true`."""
+        return self._act(BulkDeed(BulkAction.RESTORE), slugs, search)
+
+    def purge(self, *slugs: str, search: str | None = None, dry: bool = False) -> BulkDone:
+        """As `change`: archived ones, for good. dry: only which, and the bytes that it would free."""
+        return self._act(BulkDeed(BulkAction.PURGE), slugs, search, dry=dry)
+
+    def _act(self, deed: BulkDeed, slugs: Sequence[str], search: str | None, *, dry: bool = False) -> BulkDone:
+        if (search is None) == (not slugs):
+            raise InvalidInput("which?", field="experiments", allowed="either slugs and ids, or search")
+        deed.check()
+        return self._source.act(deed, slugs, search, dry=dry)
 
     def sweeps(self) -> Table:
         """All sweeps, newest first."""
@@ -473,6 +547,10 @@ def _draft(spec: ExperimentSpec | Json | Path | str, name: str | None, preset: s
     if isinstance(spec, str):
         return Draft(None, spec, name, fresh)
     return Draft(spec if isinstance(spec, dict) else spec.model_dump(mode="json"), preset, name, fresh)
+
+
+def _several(texts: Sequence[str]) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
 def _priority(word: str) -> int:

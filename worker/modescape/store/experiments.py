@@ -33,7 +33,7 @@ from modescape.store.creating import (
     having_trainings,
     known_request,
 )
-from modescape.store.groups import Columns, Group, grouped, number_of
+from modescape.store.groups import GROUP_NUMBERS, Columns, Group, grouped, number_of
 from modescape.store.lookup import batches, find_experiment
 from modescape.store.outputs import forget_files, name_files
 from modescape.store.quotas import Used, afford, used
@@ -44,7 +44,8 @@ from modescape.tables import Artifact, ArtifactUse, Event, Experiment, Idempoten
 Counts = dict[str, list[tuple[str, int]]]
 
 EXPERIMENTS = Listing(columns.EXPERIMENTS)
-GROUPED = (columns.Kind.TEXT, columns.Kind.LIST, columns.Kind.NUMBER, columns.Kind.WHOLE)  # kinds of fields
+_NUMBERS = (columns.Kind.NUMBER, columns.Kind.WHOLE)
+GROUPED = (columns.Kind.TEXT, columns.Kind.LIST, *_NUMBERS)  # kinds of fields
 _HEAVY = (Experiment.spec, Experiment.notes, Experiment.folded)  # never read for lists
 
 
@@ -243,6 +244,9 @@ class Experiments(Subject):
             raise InvalidInput(
                 f"nothing is grouped by {by[:60]!r}", field="group", allowed="a text, a list or a number"
             )
+        for name in numbers:
+            if (one := columns.EXPERIMENTS.find(name)) is None or one.kind not in _NUMBERS:
+                raise InvalidInput(f"{name[:60]!r} is no number", field="numbers", allowed=", ".join(GROUP_NUMBERS))
         with self.database.reading() as session:
             held = self._held.columns(session, query, field, numbers)
             if held is None:

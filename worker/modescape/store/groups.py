@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Value = str | float | None
+GROUP_NUMBERS = ("accuracy", "ensemble_accuracy", "disagreement", "seconds")  # where nobody says which
 
 
 @dataclass(frozen=True)
