@@ -536,6 +536,16 @@ def test_a_clone_that_is_slower_has_a_lower_rate_where_it_diverged() -> None:
     assert with_more(milestones, "slower")["training"]["milestones"][0]["learning_rate"] == pytest.approx(0.0017)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "lower"),
+    [("adam", 20.0, 1.6e-3), ("adam", 0.03, 0.01), ("adamw", 0.5, 1e-3), ("sgd", 20.0, 0.1), ("sgd", 0.9, 0.3)],
+)
+def test_a_rate_far_from_all_that_learn_gives_way_to_the_usual_one(optimizer: str, rate: float, lower: float) -> None:
+    spec = prepare(SPEC, ()).spec.model_dump(mode="json")
+    training = {**spec["training"], "optimizer": optimizer, "learning_rate": rate}
+    assert with_more({**spec, "training": training}, "slower")["training"]["learning_rate"] == pytest.approx(lower)
+
+
 def test_keys_of_stages_without_failures_are_as_before() -> None:
     """Which versions stages have, and which of their needs are in their keys, decides what is found again."""
     versions = {name: kind.version for name, kind in real.KINDS.items()}

@@ -190,6 +190,17 @@ def test_a_view_is_kept_opened_by_its_name_changed_and_removed(client: httpx.Cli
     assert "changed</small>" in page(client, f"{view['page']}&runs=3"), "another look than the kept one"
     ok(client.patch("/api/views/die-ol-felder", json={"query": "runs=2"}))
     assert client.get("/?view=die-ol-felder").headers["location"] == "/?runs=2&view=die-ol-felder"
+    launch(client, "three of them", spec={**SPEC, "ensemble": {"runs": 3, "seed": 1}})
+    assert ok(client.get("/api/views/die-ol-felder"))["page"] == "/?runs=2&view=die-ol-felder"
+    for given, wanted in {
+        "view=die-ol-felder": ["one"],
+        "view=die-ol-felder&limit=5&fields=slug": ["one"],
+        "view=die-ol-felder&runs=3": ["three-of-them"],  # its address with another filter says all that it shows
+    }.items():
+        assert [row["slug"] for row in ok(client.get(f"/api/experiments?{given}"))["items"]] == wanted, given
+    assert [one["n"] for one in ok(client.get("/api/groups?by=dataset&view=die-ol-felder"))["items"]] == [1]
+    assert client.get("/api/experiments?view=nothing").status_code == 404
+    assert client.get("/api/views/nothing").status_code == 404
     assert client.post("/api/views", json={"name": "x", "query": "q=" + "a" * 5000}).status_code == 422
     assert client.get("/?view=nothing", headers=HTML).status_code == 404
     client.post("/views/die-ol-felder/remove", data={"next": "/"})

@@ -237,6 +237,9 @@ def test_a_line_finds_what_a_plain_loop_finds(store: Store, way: str) -> None:
         ("has:colour", (0, 10), "no field 'colour'"),
         ("accuracy:..", (0, 11), "no end"),
         ("tag:", (0, 4), "compared with nothing"),
+        ("runs:3 accuracy>=90", (7, 19), "never more than 1: '90'"),
+        ("disagreement:0.2..20", (0, 20), "never more than 1: '20'"),
+        ("ensemble_accuracy>120%", (0, 22), "never more than 1: '120%'"),
     ],
 )
 def test_faults_have_the_place_of_what_is_wrong(line: str, at: tuple[int, int], says: str) -> None:
@@ -246,6 +249,12 @@ def test_faults_have_the_place_of_what_is_wrong(line: str, at: tuple[int, int], 
     assert says in fault.message
     assert fault.allowed
     assert asked.notices == ()
+
+
+def test_a_share_that_is_written_in_percent_is_answered_with_how_it_is_meant() -> None:
+    [fault] = asking.read(EXPERIMENTS, [("q", "accuracy>=90")], lenient=True).faults
+    assert fault.allowed == "90%, which is 0.9"
+    assert asking.read(EXPERIMENTS, [("q", "accuracy>=90% accuracy<=1")]).faults == ()
 
 
 def test_the_api_takes_the_line_of_the_page_and_says_where_it_is_wrong(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class Field:
     none; reads: how its value is read off the column, of_row: off the row, when it is not the column itself; now: a
     text that is asked for in the spelling of now, where it may be an old name; folded: the column that holds it as it
     is compared and put in order, of what people write as they like (`names.folded`); prose: a part of it is asked for
-    more often than the whole."""
+    more often than the whole; most: no value is larger."""
 
     name: str
     kind: Kind
@@ -113,6 +113,7 @@ class Field:
     now: Callable[[str], str] = str
     folded: Any = None
     prose: bool = False
+    most: float | None = None
     cell: Cell | None = None
     facet: Facet | None = None
 
@@ -273,11 +274,11 @@ EXPERIMENTS = Fields[Experiment](
         Field("stages_done", Kind.WHOLE, Experiment.stages_done),
         Field("seconds", Kind.NUMBER, Experiment.seconds, "cost in seconds", also="cost", place=3,
               cell=Cell("Cost", Shows.DURATION, "num opt", place=2)),
-        Field("accuracy", Kind.NUMBER, Experiment.accuracy, "accuracy", place=2,
+        Field("accuracy", Kind.NUMBER, Experiment.accuracy, "accuracy", place=2, most=1.0,
               description="Mean test accuracy of the runs, 0 to 1.",
               cell=Cell("Accuracy, % single → ensemble", Shows.ENSEMBLE, "num", place=1)),
-        Field("ensemble_accuracy", Kind.NUMBER, Experiment.ensemble_accuracy, "ensemble accuracy", place=2),
-        Field("disagreement", Kind.NUMBER, Experiment.disagreement, "disagreement", place=2,
+        Field("ensemble_accuracy", Kind.NUMBER, Experiment.ensemble_accuracy, "ensemble accuracy", place=2, most=1.0),
+        Field("disagreement", Kind.NUMBER, Experiment.disagreement, "disagreement", place=2, most=1.0,
               description="Mean over pairs of independent runs, 0 to 1.",
               cell=Cell("Disagreement independent, best subspace", Shows.BARS, "", place=1)),
         Field("finding", Kind.DOCUMENT, Experiment.finding, of_row=_newest_finding),

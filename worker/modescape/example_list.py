@@ -53,6 +53,7 @@ class ExampleField:
     heading: str = ""
     choices: tuple[str, ...] = ()
     prose: bool = False
+    most: float | None = None
     sortable: bool = True
     description: str = ""
 

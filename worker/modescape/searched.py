@@ -189,21 +189,30 @@ class Line:
                 self._fault(part, f"a range has no {operator}", f"{field.name}:low..high")
                 return None
             ends = [("gte", low), ("lte", high)]
-            limits = [(how, self._amount(field, one)) for how, one in ends if one]
+            limits = [(how, self._amount(part, field, one)) for how, one in ends if one]
             if not limits or any(one is None for _, one in limits):
                 if not limits:
                     self._fault(part, "a range has no end", f"{field.name}:low..high")
                 return None
             clauses = tuple(Condition(field.name, how, one) for how, one in limits)
             return AllOf(clauses), f"{low or 'anything'} to {high or 'anything'}"
-        value = self._amount(field, text)
+        value = self._amount(part, field, text)
         if value is None:
             return None
         how = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}.get(operator, "eq")
         return Condition(field.name, how, value), say(value)
 
-    def _amount(self, field: Asking, text: str) -> int | float | None:
-        """A number: "0.9", "90%", and of seconds "2h"."""
+    def _amount(self, part: searching.Compared, field: Asking, text: str) -> int | float | None:
+        """A number: "0.9", "90%", and of seconds "2h". What no value can reach is none: 90 of an accuracy is 90%."""
+        value = self._number(field, text)
+        if value is None or field.most is None or value <= field.most:
+            return value
+        percent = f"{text}%, which is {value / 100:g}" if field.most == 1 and value <= 100 and "%" not in text else ""
+        self._fault(part, f"{field.name} is never more than {field.most:g}: {text[:40]!r}",
+                    percent or f"0 to {field.most:g}")  # fmt: skip
+        return None
+
+    def _number(self, field: Asking, text: str) -> int | float | None:
         for unit, factor in (_DURATIONS if field.name == "seconds" else {"%": 0.01}).items():
             if text.endswith(unit) and field.kind == Kind.NUMBER:
                 number = self._values.number(field, "q", text.removesuffix(unit))

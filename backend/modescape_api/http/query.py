@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
 from starlette.datastructures import ImmutableMultiDict
@@ -16,6 +17,7 @@ from modescape.columns import Fields, Kind
 from modescape.listing import MAX_LIMIT, ListQuery, Page
 from modescape.records import Json
 from modescape_api.http import replies
+from modescape_api.http.site import Site
 
 MOST_COMPUTED = 20  # columns of one answer
 
@@ -29,9 +31,24 @@ def read(
     return asking.read(fields, asked, lenient=lenient)
 
 
-def answer(request: Request, fields: Fields[Any], find: Callable[[ListQuery], Page[Any]], name: str) -> Response:
-    """The rows that the query string asks for, as `find` has them, in the form asked for; name: of the file."""
-    asked = read(fields, request.query_params)
+def of_a_view(here: Site, parameters: ImmutableMultiDict[str, str], *beside: str) -> ImmutableMultiDict[str, str]:
+    """A view by its name alone, or with what says how much of it is wanted, asks for what its address asks for. With
+    anything else it only says where an address comes from, which names all that it shows. beside: more that may stand
+    with it. Raises NotFound."""
+    view = parameters.get("view")
+    if not view or set(parameters) - {"view", "limit", "cursor", "fields", "format", *beside}:
+        return parameters
+    own = [(key, value) for key, value in parse_qsl(here.store.views.get(view).query) if key not in parameters]
+    return ImmutableMultiDict([*own, *parameters.multi_items()])
+
+
+def answer(
+    request: Request, fields: Fields[Any], find: Callable[[ListQuery], Page[Any]], name: str,
+    parameters: ImmutableMultiDict[str, str] | None = None,
+) -> Response:  # fmt: skip
+    """The rows that the query string asks for, as `find` has them, in the form asked for; name: of the file;
+    parameters: instead of those that stand in the address."""
+    asked = read(fields, request.query_params if parameters is None else parameters)
     named = (name.strip() for name in request.query_params.get("fields", "").split(","))
     computed = tuple(dict.fromkeys(name for name in named if fields.beside(name) is not None))[:MOST_COMPUTED]
     asked = replace(asked, query=replace(asked.query, show=computed))
@@ -87,6 +104,13 @@ def parameters(fields: Askable, *, paged: bool = True) -> Iterator[Json]:
     yield _parameter("cursor", {"type": "string"}, "The `next` of the page before.")
     yield _parameter("fields", {"type": "string"}, "Columns to give, separated by commas; empty means all.")
     yield _parameter("format", {"type": "string", "enum": ["json", "csv", "ndjson"]}, "Instead of the Accept header.")
+
+
+def view_parameter() -> Json:
+    return _parameter(
+        "view", {"type": "string"}, "A named view by its slug, alone or with `limit`, `cursor`, `fields` and `format`: "
+        "its filters and order. Beside filters it is not asked.",
+    )  # fmt: skip
 
 
 def _parameter(name: str, schema: Json, description: str) -> Json:

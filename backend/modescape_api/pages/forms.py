@@ -882,6 +882,8 @@ def with_more(document: Json, add: str) -> Json:
 
 
 SLOWER = 3  # times: at the border of divergence a rate is too high by less than that
+_USUAL = {"adam": 1.6e-3, "adamw": 1e-3, "sgd": 0.1}  # rates to begin with, by optimiser
+_FAR = 10  # times the usual rate: no border is near, and a third of it would diverge again
 
 
 def _slow_down(document: Json, what: str) -> None:
@@ -894,7 +896,8 @@ def _slow_down(document: Json, what: str) -> None:
     elif own := [m["options"] for m in document.get("methods", ()) if m["method"] == what and m.get("options")]:
         own[0]["learning_rate"] = _lower(own[0].get("learning_rate") or training["learning_rate"] / 2)
     elif "learning_rate" in training:
-        training["learning_rate"] = _lower(training["learning_rate"])
+        lower, usual = _lower(training["learning_rate"]), _USUAL.get(training.get("optimizer", "adam"))
+        training["learning_rate"] = usual if usual and lower > _FAR * usual else lower
         for later in training.get("milestones", ()):
             later["learning_rate"] = min(later["learning_rate"], training["learning_rate"])
 

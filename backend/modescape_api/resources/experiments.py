@@ -221,11 +221,12 @@ _UNFIT = problems.documented("malformed", "too-large", "wrong-media-type", "inva
     "/api/experiments",
     summary="List experiments",
     description="Filters are joined by *and*. As CSV or newline JSON, without a limit, the whole list is sent.",
-    openapi_extra={"parameters": list(query.parameters(EXPERIMENTS))},
-    responses=listing("experiments", "not-acceptable", "invalid-input"),
+    openapi_extra={"parameters": [*query.parameters(EXPERIMENTS), query.view_parameter()]},
+    responses=listing("experiments", "not-acceptable", "not-found", "invalid-input"),
 )
 def list_experiments(request: Request, here: Here) -> Response:
-    return query.answer(request, EXPERIMENTS, here.store.experiments.page, "experiments")
+    parameters = query.of_a_view(here, request.query_params)
+    return query.answer(request, EXPERIMENTS, here.store.experiments.page, "experiments", parameters)
 
 
 @router.get(
@@ -234,8 +235,8 @@ def list_experiments(request: Request, here: Here) -> Response:
     description="How many of the experiments that the filters find have each value of a field, with mean and spread "
     "(standard deviation, over n - 1) of their numbers. One without a value is in the group null, one with several "
     "(methods, tags) in the group of each. Filters are those of the list of experiments.",
-    openapi_extra={"parameters": list(query.parameters(EXPERIMENTS, paged=False))},
-    responses=answers("The groups, the largest first", "groups", "invalid-input"),
+    openapi_extra={"parameters": [*query.parameters(EXPERIMENTS, paged=False), query.view_parameter()]},
+    responses=answers("The groups, the largest first", "groups", "not-found", "invalid-input"),
 )
 def groups(
     request: Request,
@@ -245,7 +246,7 @@ def groups(
         GROUP_NUMBERS
     ),
 ) -> Response:
-    asked = query.read(EXPERIMENTS, request.query_params, but=("by", "numbers"))
+    asked = query.read(EXPERIMENTS, query.of_a_view(here, request.query_params, "by", "numbers"), but=("by", "numbers"))
     wanted = [name.strip() for name in numbers.split(",") if name.strip()][: query.MOST_COMPUTED]
     found = here.store.experiments.groups(asked.query, by, wanted)
     return replies.json({"by": by, "words": asked.words, "items": [asdict(one) for one in found]})

@@ -62,6 +62,16 @@ def add(here: Here, asked: Annotated[NewView, body(NewView)]) -> Response:
     return replies.json(as_view(here.store.views.add(asked.name, asked.query)), status=201)
 
 
+@router.get(
+    "/api/views/{view}",
+    summary="One view",
+    description="`GET /api/experiments?view=` with its slug gives the experiments that it shows.",
+    responses={200: answer("The view", "view"), **problems.documented("not-found")},
+)
+def read(here: Here, view: str) -> Response:
+    return replies.json(as_view(here.store.views.get(view)))
+
+
 @router.patch(
     "/api/views/{view}",
     summary="Change a view",
