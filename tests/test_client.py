@@ -371,6 +371,31 @@ def test_cancelling_ends_a_watch(fresh: Served) -> None:
         assert [one.status for one in seen] == [Status.QUEUED, Status.CANCELLED]
 
 
+def test_what_is_held_goes_on_and_what_was_cancelled_is_taken_up_again(fresh: Served) -> None:
+    for lab in home_and_server(fresh):
+        one = lab.launch({**SPEC, "ensemble": {"runs": 2, "seed": 31}}, name="to be held")
+        assert isinstance(one, Experiment)
+        one.pause()
+        assert one.status is Status.PAUSED
+        one.resume()
+        assert one.status is Status.QUEUED
+        one.cancel()
+        assert {stage.state for stage in one.stages} == {StageState.CANCELLED}
+        with pytest.raises(Conflict):
+            one.resume()
+        lab.retry(one.slug)
+        assert one.status is Status.QUEUED
+        work(fresh.laboratory, fresh.laboratory.store.experiments.get(one.slug).id)
+        assert one.status is Status.SUCCEEDED
+        with pytest.raises(Conflict):
+            one.retry()
+        sweep = lab.launch({"base": SPEC, "over": {"training.epochs": [4, 5]}}, name="to be held too")
+        for verb, status in (("pause", Status.PAUSED), ("resume", Status.QUEUED), ("cancel", Status.CANCELLED),
+                             ("retry", Status.QUEUED)):  # fmt: skip
+            getattr(lab, verb)(sweep.slug)
+            assert {cell.status for cell in sweep.cells} == {status}, verb
+
+
 def test_a_sweep_is_launched_by_the_same_call(fresh: Served) -> None:
     here, there = home_and_server(fresh)
     for lab in (here, there):

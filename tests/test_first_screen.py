@@ -119,7 +119,7 @@ def test_no_answer_stands_twice_on_the_first_screen(pages: httpx.Client, learned
     ("how", "says", "follows"),
     [
         ("cancel", "Cancelled before all runs were compared.", "Take it up again"),
-        ("pause", "The first comparison comes when all runs are trained and predicted.", "Resume it"),
+        ("pause", "The first claims come when all runs are trained and predicted.", "Resume it"),
     ],
 )
 def test_what_was_stopped_says_what_is_known_and_what_is_not(
@@ -231,7 +231,7 @@ def test_the_clock_and_machine_time_have_their_names(pages: httpx.Client, learne
     status = words(
         re.search(r'id="live-status".*?</span>\s*</div>', pages.get(f"/experiments/{learned.slug}").text, re.S)[0]
     )  # type: ignore[index]
-    assert re.search(r"\d+ s, \d+ s of machine time", status)
+    assert re.search(r"\d+ s from start to end, \d+ s of machine time", status)
     assert re.search(r"made \d+ s ago", status)
 
 

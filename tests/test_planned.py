@@ -209,6 +209,10 @@ def test_a_claim_whose_stage_is_to_come_is_not_said_to_need_it() -> None:
     assert {one.letter: one.needs for one in found.unanswered(spec, failed)}["g"] == (
         "the stage seeds has not succeeded; retry it"
     )
+    stopped = unfinished("seeds", state=StageState.CANCELLED)
+    assert {one.letter: one.needs for one in found.unanswered(spec, stopped)}["g"] == (
+        "the stage seeds was cancelled; take the experiment up again"
+    )
 
 
 @pytest.mark.parametrize(

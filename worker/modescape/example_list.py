@@ -24,7 +24,7 @@ from modescape.columns import Kind
 from modescape.drawing.words import thousands
 from modescape.errors import InvalidInput, NotFound
 from modescape.listing import MAX_LIMIT, AllOf, AnyOf, Clause, ListQuery, Not, Page
-from modescape.records import Json
+from modescape.records import Json, StageState
 from modescape.results import Results
 from modescape.science.examples import ExampleNumber, OfClass, OfEach, by_class
 
@@ -177,13 +177,18 @@ def _left(results: Results) -> Json:
     left = results.extra("examples", "all")
     if left is not None and "sets" in left:
         return left
-    planned = any(stage.kind == "examples" for stage in results.planned)
+    mine = [stage for stage in results.planned if stage.kind == "examples"]
+    ended = "" if not mine or any(not stage.state.has_ended for stage in mine) else (
+        "what makes them was cancelled; take the experiment up again" if mine[0].state is StageState.CANCELLED
+        else "what makes them has failed; retry it"
+    )  # fmt: skip
     skipped = results.skipped("examples", "all")
     alone = "" if results.spec.ensemble.runs > 1 else "one run alone makes no ensemble"
-    reason = skipped or alone or ("they are being worked out" if planned else "they have not been worked out")
+    coming = "they are being worked out" if mine else "they have not been worked out"
+    reason = skipped or alone or ended or coming
     raise ExamplesNotReady(
         f"there are no numbers of single images of {results.experiment.slug}: {reason}",
-        is_planned=planned, is_closed=bool(skipped or alone),
+        is_planned=bool(mine), is_closed=bool(skipped or alone or ended),
     )  # fmt: skip
 
 

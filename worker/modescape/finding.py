@@ -297,6 +297,7 @@ class Finding:
         paper's order."""
         found, left = [], {one.kind for one in stages if one.state != StageState.SUCCEEDED}
         is_alive = any(not one.state.has_ended for one in stages)
+        stopped = {stage.kind for stage in stages if stage.state is StageState.CANCELLED}
         is_lost = any(NO_RUN in (one.error or {}).get("message", "") for one in stages)
         awaits_all = spec.imported is not None and spec.imported.planned and not spec.imported.images
         for letter, claim in CLAIMS.items():
@@ -317,6 +318,8 @@ class Finding:
                 needs = (
                     f"comes with the stage {stage}" if is_alive
                     else "needs runs that learn: every one has failed, which a retry does not change" if is_lost
+                    else f"the stage {stage} was cancelled; take the experiment up again"
+                    if stopped & set(needed.stages)
                     else f"the stage {stage} has not succeeded; retry it"
                 )  # fmt: skip
             if letter not in self.claims:

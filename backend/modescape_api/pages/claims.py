@@ -248,6 +248,7 @@ def undecided(
     """
     waiting = {kind.kind for kind in kinds if kind.done < kind.total}
     unanswered = {one.letter: one for one in found.unanswered(spec)}
+    stopped = {kind.kind for kind in kinds if kind.cancelled}
     rows = []
     for letter, claim in CLAIMS.items():
         if letter in found.claims:
@@ -262,7 +263,10 @@ def undecided(
             needs, is_asked = "no run learned", True
         elif comes:
             stage = " or ".join(needed.stages)
-            needs = f"comes with the stage {stage}" if is_alive else f"the stage {stage} has not succeeded; retry it"
+            needs = f"comes with the stage {stage}" if is_alive else (
+                f"the stage {stage} was cancelled; take the experiment up again" if stopped & set(needed.stages)
+                else f"the stage {stage} has not succeeded; retry it"
+            )  # fmt: skip
         elif spec.imported is not None or spec.weights is not None:  # the form launches trainings
             is_asked = True
         elif is_asked:

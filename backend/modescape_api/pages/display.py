@@ -109,30 +109,40 @@ FILTERS: dict[str, Callable[..., str]] = {
 
 @dataclass(frozen=True)
 class KindProgress:
-    """All stages of one kind. value: done plus the shares of running ones; estimate: seconds as planned, in all;
-    seconds: of machine time, of those that are done."""
+    """All stages of one kind. skipped: of the done ones those that had nothing to do; value: done plus the shares of
+    running ones; estimate: seconds as planned, in all; seconds: of machine time, of those that are done; ended: whether
+    none of them will do any more."""
 
     kind: str
     total: int
     done: int
     running: int
     failed: int
+    cancelled: int
     skipped: int
     value: float
     estimate: float
     seconds: float
     waits_for: str
+    ended: bool
 
     @property
     def note(self) -> str:
-        if self.failed or self.skipped:
-            counts = ((self.failed, "failed"), (self.skipped, "skipped"))
+        counts = ((self.failed, "failed"), (self.cancelled, "cancelled"), (self.skipped, "skipped"))
+        if any(count for count, _ in counts):
             return ", ".join(f"{count} {word}" for count, word in counts if count)
         if self.running:
             return f"{self.running} running"
         if self.done < self.total and self.waits_for:
             return f"waits for {self.waits_for}"
         return ""
+
+    @property
+    def lacks(self) -> str:
+        """What a figure that needs one of them waits for, or why it never comes."""
+        if not self.ended:
+            return f"Waits for {self.kind}: {self.words}"
+        return f"Not made: {self.kind} {'has failed' if self.failed else 'was cancelled'}"
 
     @property
     def words(self) -> str:
@@ -146,14 +156,17 @@ class KindProgress:
         return f"≈ {duration(self.estimate)} planned"
 
     @property
-    def state(self) -> Status:
+    def state(self) -> Status | None:
+        """None of those that all had nothing to do."""
         if self.done == self.total:
-            return Status.SUCCEEDED
-        return Status.FAILED if self.failed else Status.RUNNING if self.running or self.done else Status.QUEUED
+            return None if self.skipped == self.total else Status.SUCCEEDED
+        if self.failed or (self.cancelled and self.ended):
+            return Status.FAILED if self.failed else Status.CANCELLED
+        return Status.RUNNING if self.running or self.done else Status.QUEUED
 
     @property
     def glyph(self) -> str:
-        return GLYPHS.get(self.state, "○")
+        return "–" if self.state is None else GLYPHS.get(self.state, "○")
 
     @property
     def weight(self) -> float:
@@ -196,8 +209,12 @@ def by_kind(stages: Sequence[Stage]) -> list[KindProgress]:
         waits = before[0] if blocked and before and list(kinds).index(before[0]) < list(kinds).index(kind) else ""
         estimate = sum(stage.estimate for stage in mine)
         took = sum(stage.seconds for stage in mine if stage.state == StageState.SUCCEEDED and stage.reused_from is None)
-        failed, skipped = states.count(StageState.FAILED), sum("skipped" in stage.progress for stage in mine)
-        found.append(KindProgress(kind, len(mine), done, len(running), failed, skipped, value, estimate, took, waits))
+        failed, cancelled = states.count(StageState.FAILED), states.count(StageState.CANCELLED)
+        skipped = sum(stage.state == StageState.SUCCEEDED and "skipped" in stage.progress for stage in mine)
+        found.append(KindProgress(
+            kind, len(mine), done, len(running), failed, cancelled, skipped, value, estimate, took, waits,
+            ended=all(state.has_ended for state in states),
+        ))  # fmt: skip
     return found
 
 
@@ -211,7 +228,12 @@ def stages_in_words(kinds: Sequence[KindProgress]) -> str:
     """What runs now, else how many stages are done: "train 2 of 5, predict 1 of 5; 3 of 99 stages done" """
     running = ", ".join(f"{kind.kind} {kind.done} of {kind.total}" for kind in kinds if kind.running)
     done = f"{sum(kind.done for kind in kinds)} of {sum(kind.total for kind in kinds)} stages done"
+    if skipped := sum(kind.skipped for kind in kinds):
+        done += f", {skipped} of them skipped"
     return f"{running}; {done}" if running else done
+
+
+_OVERDUE = 0.25  # of the time that a stage has taken beyond what it should: as long will it take at least
 
 
 def seconds_left(stages: Sequence[Stage], workers: int) -> float | None:
@@ -233,7 +255,8 @@ def seconds_left(stages: Sequence[Stage], workers: int) -> float | None:
         elif is_running and stage.steps:
             mine = whole * (1 - min(1.0, stage.step / stage.steps))
         elif is_running and stage.claimed_at is not None:  # it tells no steps: what is left of what it should take
-            mine = max(0.1 * whole, whole - (now - stage.claimed_at).total_seconds())
+            spent = (now - stage.claimed_at).total_seconds()
+            mine = max(0.1 * whole, whole - spent, _OVERDUE * (spent - whole))
         else:
             mine = whole
         left += mine

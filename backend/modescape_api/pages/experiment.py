@@ -205,7 +205,7 @@ def _took(row: Experiment) -> str:
     if row.started_at is None or row.finished_at is None:
         return ""
     wall = duration((row.finished_at - row.started_at).total_seconds())
-    return f"{wall}, {duration(row.seconds)} of machine time" if row.seconds else wall
+    return f"{wall} from start to end, {duration(row.seconds)} of machine time" if row.seconds else wall
 
 
 def _nothing(row: Experiment, grows: Growing | None, failed: Sequence[failures.Cause]) -> str:
@@ -217,11 +217,11 @@ def _nothing(row: Experiment, grows: Growing | None, failed: Sequence[failures.C
         how = {Status.CANCELLED: "Cancelled", Status.FAILED: "It failed"}.get(row.status, "It ended")
         return f"{how} before all runs were compared." if row.runs > 1 else "One run alone is compared with nothing."
     if grows is not None and grows.awaits_first:
-        return "The first comparison comes when two members are here."
+        return "The first claims come when two members are here."
     if row.runs < 2:
         return "One run alone is compared with nothing."
     all_ = "members are read" if elsewhere else "runs are trained and predicted"
-    return f"The first comparison comes when all {all_}."
+    return f"The first claims come when all {all_}."
 
 
 def _headline(row: Experiment, words: str) -> str:
@@ -390,8 +390,8 @@ def _absent(kind: str) -> Absent | None:
 class Card:
     """A figure on the page of an experiment.
 
-    planned: whether its stages are; lacks: which are not, and what adds them; waits: for the stage that has done
-    nothing yet; full: as wide as the page.
+    planned: whether its stages are; lacks: which are not, and what adds them; waits: for which stage that has done
+    nothing yet, or why it never will; full: as wide as the page.
     """
 
     entry: Figure
@@ -410,12 +410,14 @@ def card_of(number: int, figure: Figure, kinds: Sequence[KindProgress]) -> Card:
     unknown = Absent(f"It has no {' and no '.join(absent)} stages.", "")
     mine = [kind for kind in kinds if kind.kind in figure.needs]
     waiting = [kind for kind in mine if kind.done < kind.total]
+    if all(kind.ended for kind in waiting):  # none waits for another any more: what has begun may not be what lacks
+        waiting.sort(key=lambda kind: kind.done > 0)
     return Card(
         figure,
         number,
         planned=not absent,
         lacks=next(filter(None, map(_absent, absent)), unknown),
-        waits=f"{waiting[0].kind}: {waiting[0].words}" if waiting and waiting[0].done == 0 else "",
+        waits=waiting[0].lacks if waiting and waiting[0].done == 0 else "",
         stages=mine,
         options=options_of(figure),
         full=figure.full,

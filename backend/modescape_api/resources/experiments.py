@@ -330,8 +330,8 @@ def purge(here: Here, experiment: str) -> Response:
 
 @router.post(
     "/api/experiments/{experiment}/cancel",
-    summary="Stop for good",
-    description="Running stages stop at their next step. `retry` takes it up again.",
+    summary="Stop",
+    description="Running stages stop at their next step, and what is done is kept. `retry` takes it up again.",
     responses={**_ONE, **problems.documented("not-found", "conflict")},
 )
 def cancel(here: Here, experiment: str) -> Response:

@@ -1,5 +1,5 @@
-"""The commands that ask a home or a server: list, views, show, estimate, launch, watch, cancel, change, purge, compare,
-export, figures, reports.
+"""The commands that ask a home or a server: list, views, show, estimate, launch, watch, cancel, pause, resume, retry,
+change, purge, priority, compare, export, figures, reports.
 
 Each takes `--server URL` and `--token`, without them it asks the home of the settings, and with `--json` it prints what
 the REST interface's documents say, for programs.
@@ -33,6 +33,12 @@ _FORMS: Mapping[str, Form] = {
     ".html": "html", ".json": "json", ".csv": "csv", ".svg": "svg", ".png": "png", ".pdf": "pdf",
     ".parquet": "parquet", ".tex": "tex", ".py": "py",
 }  # fmt: skip
+_HOLDS = {
+    "cancel": "stop an experiment, or all of a sweep; what is done is kept, and `retry` takes it up again",
+    "pause": "stop an experiment, or all of a sweep, for now: what runs is saved",
+    "resume": "go on after a pause",
+    "retry": "do again what failed or was cancelled, from what is saved",
+}
 _LISTED = ("slug", "name", "status", "dataset", "architecture", "runs", "accuracy", "disagreement", "created_at")
 
 
@@ -65,8 +71,11 @@ def add_to(command: Add) -> None:
     estimate.add_argument("--fresh", action="store_true", help="compute everything, even what is here already")
     watch = command("watch", _watch, "follow an experiment or a sweep until it has ended; status 0 when it succeeded")
     watch.add_argument("experiment", help="slug or id, of a sweep too")
-    cancel = command("cancel", _cancel, "stop an experiment, or all of a sweep, for good")
-    cancel.add_argument("experiment", help="slug or id, of a sweep too")
+    holds = []
+    for verb, does in _HOLDS.items():
+        holds.append(held := command(verb, _hold, does))
+        held.add_argument("experiment", help="slug or id, of a sweep too")
+        held.set_defaults(hold=verb)
     change = command("change", _change, "give experiments tags or a project, archive them, or bring them back")
     _which(change)
     change.add_argument("--tag", action="append", default=[], help="to add; once for each")
@@ -97,8 +106,8 @@ def add_to(command: Add) -> None:
     reports = command("reports", _reports, "list the reports, or write one into a file")
     reports.add_argument("report", nargs="?", help="slug or id")
     reports.add_argument("--to", type=Path, default=None, help="a new .html, .ipynb, .md.zip or .tex.zip")
-    asking = (listed, views, show, estimate, watch, cancel, change, purge, priority, compare, export, figures, reports)
-    for one in asking:
+    asking = (listed, views, show, estimate, watch, change, purge, priority, compare, export, figures, reports)
+    for one in (*asking, *holds):
         asks_a_server(one)
 
 
@@ -247,9 +256,9 @@ def _watch(settings: Settings, parsed: argparse.Namespace) -> int:
     return 0 if went_well else 1
 
 
-def _cancel(settings: Settings, parsed: argparse.Namespace) -> int:
+def _hold(settings: Settings, parsed: argparse.Namespace) -> int:
     lab = workspace(settings, parsed)
-    lab.cancel(parsed.experiment)
+    getattr(lab, parsed.hold)(parsed.experiment)
     progress = next(iter(lab.watch(parsed.experiment)))
     if parsed.json:
         print_json(asdict(progress))

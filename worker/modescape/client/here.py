@@ -28,7 +28,7 @@ from modescape.client.records import (
     SweepCell,
     ViewEntry,
 )
-from modescape.client.source import Listed, Pairs
+from modescape.client.source import Hold, Listed, Pairs
 from modescape.client.tables import Table
 from modescape.columns import EXPERIMENTS, MEASUREMENTS, SOLUTIONS, STAGES, Fields
 from modescape.errors import InvalidInput
@@ -210,8 +210,12 @@ class Here:
             yield None
             time.sleep(_POLL_SECONDS)
 
-    def cancel(self, slug: str) -> None:
-        self._store.experiments.cancel(slug)
+    def hold(self, slug: str, how: Hold) -> None:
+        from modescape import celery_queue
+
+        row = getattr(self._store.experiments, how)(slug)
+        if how in ("resume", "retry"):
+            celery_queue.dispatch(self._laboratory.settings, self._store, row.id)
 
     def prioritise(self, slug: str, priority: int) -> None:
         self._store.experiments.patch(slug, priority=priority)
@@ -223,10 +227,13 @@ class Here:
             for one in self._store.sweeps.get(sweep).cells
         )  # fmt: skip
 
-    def cancel_sweep(self, sweep: str) -> None:
+    def hold_sweep(self, sweep: str, how: Hold) -> None:
+        from modescape import celery_queue
         from modescape.sweeps import launching
 
-        launching.act(self._laboratory, sweep, launching.Verb.CANCEL)
+        launching.act(self._laboratory, sweep, launching.Verb(how))
+        for one in self._store.sweeps.get(sweep).experiments if how in ("resume", "retry") else ():
+            celery_queue.dispatch(self._laboratory.settings, self._store, one.id)
 
     def compare(self, slugs: Sequence[str]) -> Comparison:
         from modescape.comparing import Comparison, compare

@@ -34,7 +34,7 @@ from modescape.client.records import (
     SweepCell,
     ViewEntry,
 )
-from modescape.client.source import Form, Listed, Pairs
+from modescape.client.source import Form, Hold, Listed, Pairs
 from modescape.client.tables import Table
 from modescape.columns import EXPERIMENTS, MEASUREMENTS, SOLUTIONS, Fields
 from modescape.errors import Conflict, InvalidInput
@@ -206,8 +206,8 @@ class There:
                     raise ServerRefused(f"{self._url} does not answer ({error})") from None
             time.sleep(0.5)  # the server restarts, or a proxy has closed the line: from where it broke off
 
-    def cancel(self, slug: str) -> None:
-        self._server.json("POST", f"{_of(slug)}/cancel")
+    def hold(self, slug: str, how: Hold) -> None:
+        self._server.json("POST", f"{_of(slug)}/{how}")
 
     def prioritise(self, slug: str, priority: int) -> None:
         self._server.json("PATCH", _of(slug), {"priority": priority})
@@ -215,8 +215,8 @@ class There:
     def cells(self, sweep: str) -> tuple[SweepCell, ...]:
         return tuple(map(SweepCell.from_json, self._server.json("GET", _of(sweep, "sweeps"))["cells"]))
 
-    def cancel_sweep(self, sweep: str) -> None:
-        self._server.json("POST", f"{_of(sweep, 'sweeps')}/cancel")
+    def hold_sweep(self, sweep: str, how: Hold) -> None:
+        self._server.json("POST", f"{_of(sweep, 'sweeps')}/{how}")
 
     def compare(self, slugs: Sequence[str]) -> Comparison:
         from modescape.comparing import Comparison

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Pairs = Sequence[tuple[str, str]]  # of a query string
 Listed = Literal["solutions", "measurements"]
+Hold = Literal["cancel", "pause", "resume", "retry"]
 Form = Literal["json", "csv", "html", "svg", "png", "pdf", "parquet", "tex", "py"]
 
 
@@ -85,16 +86,16 @@ class Source(Protocol):
         """What happens to an experiment (None: to any) from now on, without end; None at once, and whenever it is time
         to look."""
 
-    def cancel(self, slug: str) -> None:
-        """Raises Conflict once it has ended."""
+    def hold(self, slug: str, how: Hold) -> None:
+        """Raises Conflict where that is not possible as it stands."""
 
     def prioritise(self, slug: str, priority: int) -> None: ...
 
     def cells(self, sweep: str) -> tuple[SweepCell, ...]:
         """Of a sweep, by slug or id, archived ones too. Raises NotFound."""
 
-    def cancel_sweep(self, sweep: str) -> None:
-        """All cells that have not ended."""
+    def hold_sweep(self, sweep: str, how: Hold) -> None:
+        """All cells of which it is possible."""
 
     def compare(self, slugs: Sequence[str]) -> Comparison: ...
 

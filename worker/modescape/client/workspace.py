@@ -41,7 +41,7 @@ from modescape.client.records import (
     SweepProgress,
     ViewEntry,
 )
-from modescape.client.source import Form, Pairs, Source
+from modescape.client.source import Form, Hold, Pairs, Source
 from modescape.client.tables import Row, Table
 from modescape.columns import EXPERIMENTS, MEASUREMENTS, Fields
 from modescape.errors import Conflict, InvalidInput, NotFound
@@ -272,12 +272,28 @@ class Workspace(Suggesting):
                 yield look()
 
     def cancel(self, slug: str) -> None:
-        """Stop an experiment for good, or all cells of a sweep that have not ended. Raises NotFound, and Conflict once
-        an experiment has ended."""
+        """Stop an experiment, or all cells of a sweep that have not ended; `retry` takes it up again. Raises NotFound,
+        and Conflict once an experiment has ended."""
+        self._hold(slug, "cancel")
+
+    def pause(self, slug: str) -> None:
+        """Stop an experiment or a sweep for now: what runs is saved. Raises as `cancel`."""
+        self._hold(slug, "pause")
+
+    def resume(self, slug: str) -> None:
+        """Go on after a pause. Raises as `cancel`."""
+        self._hold(slug, "resume")
+
+    def retry(self, slug: str) -> None:
+        """Have what failed or was cancelled of an experiment or a sweep done again, from what is saved. Raises
+        NotFound, Conflict where there is nothing to retry, and InvalidInput for more than one user may have."""
+        self._hold(slug, "retry")
+
+    def _hold(self, slug: str, how: Hold) -> None:
         if self._is_sweep(slug):
-            self._source.cancel_sweep(slug)
+            self._source.hold_sweep(slug, how)
         else:
-            self._known(slug, lambda: self._source.cancel(slug))
+            self._known(slug, lambda: self._source.hold(slug, how))
 
     def prioritise(self, slug: str, priority: str) -> None:
         """Have an experiment's stages claimed before those of lower priorities: low, normal or high. Raises NotFound,
@@ -466,8 +482,20 @@ class Experiment(Suggesting):
         return self
 
     def cancel(self) -> None:
-        """Stop it for good. Raises Conflict once it has ended."""
-        self._source.cancel(self.slug)
+        """Stop it; `retry` takes it up again. Raises Conflict once it has ended."""
+        self._source.hold(self.slug, "cancel")
+
+    def pause(self) -> None:
+        """Stop it for now. Raises Conflict once it has ended."""
+        self._source.hold(self.slug, "pause")
+
+    def resume(self) -> None:
+        """Go on after a pause. Raises Conflict once it has ended."""
+        self._source.hold(self.slug, "resume")
+
+    def retry(self) -> None:
+        """Have what failed or was cancelled done again, from what is saved. Raises Conflict where there is nothing."""
+        self._source.hold(self.slug, "retry")
 
     def __repr__(self) -> str:
         told = self.detail
@@ -520,7 +548,7 @@ class Sweep(Suggesting):
 
     def cancel(self) -> None:
         """Stop all cells that have not ended."""
-        self._source.cancel_sweep(self.slug)
+        self._source.hold_sweep(self.slug, "cancel")
 
     @property
     def row(self) -> Row:
