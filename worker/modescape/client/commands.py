@@ -285,9 +285,9 @@ def _purge(settings: Settings, parsed: argparse.Namespace) -> int:
     if not parsed.yes and meant.done:
         one = meant.done[0] if len(meant.done) == 1 else str(len(meant.done))
         of_what = "its slug" if len(meant.done) == 1 else "how many"
-        print("\n".join(meant.done), file=sys.stderr)
         freed = f"{meant.freed / 1e6:,.1f} MB"
-        if input(f"Delete these and their files ({freed}) for good? Type {of_what}, {one}: ").strip() != one:
+        asked = f"{', '.join(meant.done)}\nDelete these and their files ({freed}) for good? Type {of_what}, {one}: "
+        if input(asked).strip() != one:
             raise ConfigurationError("nothing was deleted")
     done = lab.purge(*meant.done) if meant.done else meant
     return _did(done, f"freed {done.freed / 1e6:,.1f} MB", parsed)
