@@ -78,6 +78,18 @@ def test_a_stage_that_takes_longer_than_planned_is_not_about_to_end_for_ever(tmp
             assert said == pytest.approx(left, abs=0.5), passed
 
 
+@pytest.mark.parametrize(("verb", "says"), [("cancel", "Being cancelled"), ("pause", "Being paused")])
+def test_what_was_asked_to_stop_is_not_said_to_run_on(tmp_path: Path, verb: str, says: str) -> None:
+    """Until the worker has noticed, which it does at its next step."""
+    with served(tmp_path) as site, site.client() as client:
+        row = site.laboratory.create(SPEC, name="one")
+        assert site.laboratory.store.leases.claim("a worker", experiment_id=row.id, lease_seconds=1e6) is not None
+        client.post(f"/api/experiments/one/{verb}").raise_for_status()
+        page = " ".join(client.get("/experiments/one", headers={"Accept": "text/html"}).text.split())
+        progress = page[page.index('id="live-progress"') :]
+        assert progress[progress.index("<h2>") : progress.index("<span>")].split(">")[1].strip().startswith(says)
+
+
 def test_the_clock_says_from_when_to_when(tmp_path: Path) -> None:
     with served(tmp_path) as site, site.client() as client:
         stopped(site, "stopped", 2)

@@ -21,7 +21,7 @@ from modescape.finding import Finding
 from modescape.initial import shared_start
 from modescape.pieces import missing_members
 from modescape.plan import departures, differences
-from modescape.records import PRIORITIES, Absent, Group, Role, StageKind, StageState, Status
+from modescape.records import PRIORITIES, Absent, Group, Role, StageKind, StageState, Status, Wish
 from modescape.registry import Figure, architectures, datasets, figures, method_title, methods, presets, studies
 from modescape.results import Results
 from modescape.science.seeds import STREAMS
@@ -126,6 +126,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         bytes=bytes_,
         cite=f"Modescape {__version__}, {row.slug}, spec {row.digest[:16]}, {row.created_at:%Y-%m-%d}",
         left=duration(left) if left is not None and row.status == Status.RUNNING and waits is None else None,
+        stopping=_stopping(stages),
         waits=waits,
         priorities=tuple(PRIORITIES.items()),
         stages=kinds,
@@ -198,6 +199,12 @@ def _is_visit(request: Request) -> bool:
     """Whether a link is all that lets somebody read this."""
     who = identity.asking(request)
     return who is not None and who.link is not None
+
+
+def _stopping(stages: Sequence[Stage]) -> str:
+    """What stages that still run were asked for, which they do at their next step."""
+    asked = {stage.wish for stage in stages if stage.state == StageState.RUNNING and stage.wish is not None}
+    return "Being cancelled" if Wish.CANCEL in asked else "Being paused" if asked else ""
 
 
 def _took(row: Experiment) -> str:
