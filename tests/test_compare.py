@@ -7,6 +7,7 @@ import io
 import math
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from modescape.executor import Executor
 from modescape.registry import figures
 from modescape.results import Results
 from modescape.store import Store
+from modescape.testing.pictures import lines_are_named
 from modescape.testing.stores import create
 
 LEARNING = {**SPEC["training"], "batch_size": 5, "learning_rate": 0.003}  # enough steps to leave chance behind
@@ -422,6 +424,37 @@ def test_more_than_eight_experiments_are_grey_until_they_are_pointed_at() -> Non
         return {trace.line.color for trace in drawn.data}
 
     assert [len(inks(count)) for count in (1, 2, 8, 9, 50)] == [1, 2, 8, 1, 1]
+
+
+@pytest.mark.parametrize(("panels", "beside"), [(1, 0), (2, 1), (3, 1), (2, 3)])
+def test_lines_have_their_names_where_they_end_on_every_panel(panels: int, beside: int) -> None:
+    """Of eight lines in a panel each has one, its experiment's or what it is; of more the main ones keep theirs."""
+    names = [f"p{i}" for i in range(panels)]
+    methods = ("dropout", "random", "diagonal")[:beside]
+    series = [
+        Series(panel=name, group=group, title=group, x=np.arange(3.0), y=k + np.arange(3.0),
+               dash="" if group == "independent" else "dot")
+        for name in names for k, group in enumerate(("independent", *methods))
+    ]  # fmt: skip
+    layer = Layer(tuple(Axes(name, "runs averaged", name) for name in names), tuple(series))
+    long = "a name of many letters that is longer than its room, the "
+    members = [Member(f"n{i}", f"{long}{word}", layer) for i, word in enumerate(("first", "second", "third"))]
+    drawn = draw(overlaid(figures["ensembles"], figures["ensembles"].options(), members), "light")
+    picture = {"data": [trace.to_plotly_json() for trace in drawn.data], "layout": drawn.layout.to_plotly_json()}
+    assert list(lines_are_named(picture)) == []
+    for axis in ("y", "y2", "y3")[:panels]:
+        written = [one["text"] for one in picture["layout"]["annotations"] if one.get("name") == "end"
+                   and one["yref"] == axis]  # fmt: skip
+        own = [text for text in written if "…" in text]
+        assert [text[-3:] for text in own] == ["rst", "ond", "ird"], "names that begin alike are told apart"
+        assert len(written) - len(own) == (3 * beside if 3 * (1 + beside) <= 8 else 0)
+        longest = max(len(text) for text in written)
+        width = max(720 if panels == 2 else 900, picture["layout"]["meta"]["narrow"])
+        axes = [picture["layout"][f"xaxis{i or ''}"].get("domain", [0, 1]) for i in ("", 2, 3)[:panels]]
+        gaps = [right[0] - left[1] for left, right in pairwise(axes)]
+        margin = picture["layout"]["margin"]
+        for gap in gaps:  # 20 px of a leader, the next panel's numbers
+            assert gap * (width - margin["l"] - margin["r"]) > 20 + 6 * longest + 20
 
 
 def test_what_cannot_lie_over_others_is_refused_in_words(site: Served) -> None:

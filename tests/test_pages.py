@@ -676,6 +676,8 @@ def test_experiments_lie_over_each_other_by_colour_and_leave_by_the_legend(
     traces = """name => (document.getElementById(`${name}-over`).querySelector(".plot").data ?? [])
         .map(trace => [trace.meta.experiment, (trace.line ?? trace.marker).color, trace.visible])"""
     drawn = page.evaluate(traces, "trajectories")
+    panels = """name => document.getElementById(`${name}-over`).querySelector(".plot").data.map(trace => trace.yaxis)"""
+    assert len(set(page.evaluate(panels, "trajectories"))) == 2
     inks = {one: {ink for experiment, ink, _ in drawn if experiment == f"e:{one}"} for one in (launched, slug)}
     assert [len(found) for found in inks.values()] == [1, 1], inks
     assert inks[launched] != inks[slug]
@@ -684,8 +686,12 @@ def test_experiments_lie_over_each_other_by_colour_and_leave_by_the_legend(
     button.click()
     expect(button).to_have_attribute("aria-pressed", "false")
     page.wait_for_function(f"() => ({traces})('trajectories').every(([e, , on]) => on === (e !== 'e:{slug}'))")
+    page.set_viewport_size({"width": 700, "height": 900})
     page.reload()  # and the address remembers it
     expect(button).to_have_attribute("aria-pressed", "false")
+    open_figures(page)
+    # one panel at a time, where the names of both would reach into each other
+    page.wait_for_function(f"() => new Set(({panels})('trajectories')).size === 1")
     assert seen.wrong == []
     page.context.close()
 

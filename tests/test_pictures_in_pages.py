@@ -198,3 +198,25 @@ def test_a_picture_that_cannot_be_made_says_so(site: Served, browser: Browser) -
     page.locator("[data-image=svg]").first.click()
     expect(page.locator("#toast")).to_contain_text("No picture was made")
     page.context.close()
+
+
+@pytest.mark.parametrize("width", [1400, 1280, 1000])
+def test_the_table_beside_a_picture_has_whole_words_and_is_not_scrolled(
+    width: int, site: Served, browser: Browser
+) -> None:
+    page = browser.new_page(base_url=site.url, viewport={"width": width, "height": 900})
+    page.goto("/experiments/every-method")
+    page.locator("#ensembles").scroll_into_view_if_needed()
+    page.wait_for_selector("#ensembles .plot[data-live]")
+    beside = page.locator("#ensembles .beside")
+    assert beside.locator("tbody tr").count() == 10
+    assert beside.evaluate("one => one.scrollWidth - one.clientWidth") <= 0
+    lines = """one => [...one.querySelectorAll("tbody th")].map(head => {
+        const range = document.createRange();
+        range.selectNodeContents(head);
+        return [head.textContent.trim(), new Set([...range.getClientRects()].map(box => Math.round(box.top))).size];
+    })"""
+    for title, count in beside.evaluate(lines):
+        assert count <= len(title.replace("-", " ").split()), f"{title!r} is broken inside a word"
+    assert page.locator(".top .search").evaluate("one => one.clientWidth") >= (220 if width >= 1280 else 160)
+    page.close()

@@ -71,6 +71,7 @@ def compare_page(
         query=urlencode([("e", slug) for slug in slugs]),
         is_beside=pictures == "beside",
         is_coloured=len(rows) <= MOST_COLOURS,
+        is_inked=pictures != "beside" and len(rows) <= MOST_COLOURS,
         mark=MARK,
         notice=said_not_known(*rows) or None,
         plain=plain,

@@ -20,6 +20,7 @@ from modescape.drawing import forms
 from modescape.drawing.figure import FigureData, csv, encode, of_experiment
 from modescape.drawing.frame import Frame, framed, html
 from modescape.drawing.options import FigureOptions
+from modescape.drawing.overlay import MOST_COLOURS, in_one_ink
 from modescape.drawing.progress import Progress, progress, state
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
@@ -40,7 +41,7 @@ router = APIRouter(tags=["figures"])
 
 FORMS = tuple(forms.FORMS)
 # parameters of the answer; the others are the figure's options
-OWN = ("theme", "arrays", "format", "frame", "width", "height", "scale")
+OWN = ("theme", "arrays", "format", "frame", "width", "height", "scale", "ink")
 
 
 # -- states -----------------------------------------------------------------------------------------------------------
@@ -132,7 +133,8 @@ def list_forms(request: Request) -> Response:
 @dataclass(frozen=True)
 class Ask:
     """One figure as asked for. options: of the figure itself, checked; frame: px of a picture with all its words around
-    it, 0 without; size: of a picture that another process draws; given: options as they were asked for."""
+    it, 0 without; size: of a picture that another process draws; given: options as they were asked for; ink: the place
+    of its experiment among several, whose colour it has then."""
 
     figure: Figure
     form: str
@@ -142,6 +144,7 @@ class Ask:
     frame: int
     size: forms.Asked
     given: Json
+    ink: int | None = None
 
 
 def named(name: str) -> Figure:
@@ -209,8 +212,10 @@ def build(name: str, ask: Ask, data: FigureData, about: Progress) -> bytes:
     """The body in the form asked for, of the experiment, or the experiments, of that name."""
     if ask.form == "csv":
         return csv(data).encode()
-    drawn = ask.figure.draw(data, ask.theme)
-    said = Frame.of(ask.figure, data, name)
+    drawn, said = ask.figure.draw(data, ask.theme), Frame.of(ask.figure, data, name)
+    if ask.ink is not None:
+        drawn = in_one_ink(drawn, ask.ink, ask.theme)
+        said = replace(said, plain=frozenset(entry.group for entry in said.legend))
     if ask.form == "html":
         return html(drawn, said, theme=ask.theme).encode()
     if ask.frame:
@@ -295,13 +300,22 @@ def read_figure(
         int, Query(ge=0, le=forms.MOST, description="SVG, PNG, PDF only: px of the plot; 0 as on the page.")
     ] = 0,
     scale: Annotated[float, Query(ge=1, le=forms.LARGEST, description="PNG only: device pixels for each.")] = 2.0,
+    ink: Annotated[
+        int | None,
+        Query(
+            ge=0,
+            lt=MOST_COLOURS,
+            description="JSON and HTML only: the place of the experiment among several, whose colour all of its "
+            "methods have beside pictures in which colour means experiment.",
+        ),
+    ] = None,
 ) -> Response:
     bare, dot, suffix = name.partition(".")
     named(bare)
     form = replies.wanted(request, FORMS, suffix=suffix if dot else None)
     size = forms.checked(forms.Asked(form, "light", width, height or None, scale))
     ask = read_ask(request, bare, form, theme, arrays, frame, size)
-    ask = replace(ask, size=replace(size, theme=ask.theme))
+    ask = replace(ask, size=replace(size, theme=ask.theme), ink=ink)
     results = here.laboratory.results(experiment)
     ask = replace(ask, options=ask.options.of(results))
     slug = results.experiment.slug
@@ -309,7 +323,17 @@ def read_figure(
     said = ask.options.model_dump_json()
     link = str(request.base_url).rstrip("/") + at("") if form == "py" else ""
     etag = replies.tag(
-        about.version, results.experiment.id, results.experiment.name, form, theme, arrays, frame, said, ask.size, link
+        about.version,
+        results.experiment.id,
+        results.experiment.name,
+        form,
+        theme,
+        arrays,
+        frame,
+        said,
+        ask.size,
+        link,
+        ink,
     )
     headers = {"etag": etag, "cache-control": replies.REVALIDATE, "vary": "accept, accept-encoding"}
     if replies.unchanged(request, etag):

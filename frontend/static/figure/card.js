@@ -74,7 +74,6 @@ export class Card {
   async load() {
     if (!this.near || !this.dirty || this.element.classList.contains("folded")) return;
     this.dirty = false;
-    const isNarrow = this.element.clientWidth < NARROW;
     library().catch(() => {}); // comes meanwhile; who draws hears of it
     let answer;
     try {
@@ -85,8 +84,8 @@ export class Card {
     this.failures = 0;
     if (answer.status !== 200) return showRefusal(this, answer.status, answer.document_);
     const figure = decode(answer.document_);
-    const panels = figure.layout.meta?.panels ?? [];
-    if (isNarrow && panels.length && !this.panel) {
+    const { panels = [], narrow = NARROW } = figure.layout.meta ?? {};
+    if (this.element.clientWidth < Math.max(narrow, NARROW) && panels.length && !this.panel) {
       this.panel = panels.at(-1);
       showPanels(this, panels);
       return this.reload();

@@ -160,6 +160,11 @@ class FigureData(ABC):
         """Alone on a page."""
         return self.options.size == "page"
 
+    def is_plain(self, entry: Legend) -> bool:
+        """Whether its colour is not its own here, so that its symbol alone stands for it: colours are runs, or
+        experiments."""
+        return getattr(self.options, "color", "") == "run"
+
     @property
     def pixels(self) -> int:
         """Height of the picture."""

@@ -32,21 +32,22 @@ PAGE_WIDTH = 960  # px, at least, of a page's plot: narrower ones would break it
 
 @dataclass(frozen=True)
 class Frame:
-    """What a picture says of itself. title: the question it answers; name: the experiment's; by_run: colours are runs,
-    so the legend's symbols are in plain ink."""
+    """What a picture says of itself. title: the question it answers; name: the experiment's; plain: groups of which
+    the symbol alone tells, so it is in plain ink."""
 
     title: str
     name: str
     caption: str
     legend: tuple[Legend, ...] = ()
-    by_run: bool = False
+    plain: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, figure: Figure, data: FigureData, name: str) -> Frame:
         """Of a figure of the experiment of that name; the legend is of what is drawn."""
         said = " ".join(filter(None, (figure.tell(data).caption, data.partial, data.missing, data.thinned)))
-        by_run = getattr(data.options, "color", "") == "run"
-        return cls(data.voice(figure.question), name, said, tuple(entry for entry in data.legend if entry.on), by_run)
+        shown = tuple(entry for entry in data.legend if entry.on)
+        plain = frozenset(entry.group for entry in shown if data.is_plain(entry))
+        return cls(data.voice(figure.question), name, said, shown, plain)
 
 
 def framed(drawn: go.Figure, frame: Frame, theme: Theme, width: int) -> go.Figure:
@@ -125,7 +126,7 @@ def _add_legend(drawn: go.Figure, frame: Frame, theme: Theme, width: int) -> int
         drawn.update_layout(xaxis_visible=False, yaxis_visible=False)
     for entry in legend:
         look = style.look(entry.look)
-        colour = style.token("text", theme) if frame.by_run else look.colour(theme)
+        colour = style.token("text", theme) if entry.group in frame.plain else look.colour(theme)
         drawn.add_scatter(
             x=[None], y=[None], name=escape(entry.title, quote=False), legendgroup=entry.group, showlegend=True,
             mode="lines" if look.symbol.startswith("line") else "markers",

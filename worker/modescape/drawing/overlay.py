@@ -10,7 +10,7 @@ method.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING
@@ -33,10 +33,15 @@ from modescape.registry import Figure
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-MOST_COLOURS = 8
+MOST_COLOURS = style.MOST_EXPERIMENTS
 MOST_POINTS = 2000  # of all experiments together, in one picture
 MARK = "e:"  # before an experiment's slug where it stands among groups
-_NAME = 22  # letters of a name at the end of a curve
+THEORY = "theory"  # the look that is grey
+# By panels beside each other: their places, with room for names after each; letters of a name at the end of a curve; px
+# of width under which they are shown one at a time, for the names would reach into the next one.
+_BESIDE: Mapping[int, tuple[Sequence[Sequence[float]], int, int]] = {
+    1: ([[0, 1]], 22, 0), 2: ([[0, 0.36], [0.64, 1]], 16, 720), 3: ([[0, 0.22], [0.39, 0.61], [0.78, 1]], 12, 900),
+}  # fmt: skip
 
 
 _NOTHING = Layer((), ())
@@ -78,7 +83,22 @@ class Overlay(FigureData):
 
     @property
     def is_coloured(self) -> bool:
-        return len(self.shown) <= MOST_COLOURS
+        return len(self.members) <= MOST_COLOURS
+
+    def look(self, member: Member) -> str:
+        """By its place among all that were asked for, whatever this figure has of them: one colour in every picture."""
+        if not self.is_coloured:
+            return THEORY
+        return style.experiment_look([one.slug for one in self.members].index(member.slug))
+
+    def ink(self, member: Member, theme: Theme) -> str:
+        if not self.is_coloured:
+            return style.softened(style.token("muted", theme), 0.6)
+        return style.look(self.look(member)).colour(theme)
+
+    def is_plain(self, entry: Legend) -> bool:
+        """Symbols mean methods, and have no colour."""
+        return not style.is_of_experiment(entry.look) and entry.look != THEORY
 
     @property
     def groups(self) -> list[str]:
@@ -99,7 +119,7 @@ def overlaid(figure: Figure, options: FigureOptions, members: Sequence[Member]) 
     return replace(
         made,
         legend=(
-            *(Legend(one.group, one.name, f"experiment-{k}") for k, one in enumerate(made.shown)),
+            *(Legend(one.group, one.name, made.look(one)) for one in made.shown),
             *(Legend.of(group, group_title(group)) for group in made.groups),
         ),
         missing=f"Not here: {'; '.join(lost)}." if lost else "",
@@ -117,7 +137,7 @@ def _told(data: Overlay) -> Words:
     if data.is_coloured:
         colours = "Colour means experiment here, symbols mean methods."
     else:
-        colours = f"{len(shown)} experiments are too many for colours: all are grey, and the pointed one is lit."
+        colours = f"{len(data.members)} experiments are too many for colours: all are grey, and the pointed one is lit."
     said = " ".join(filter(None, (one.layer.words for one in shown[:1])))
     told = tuple(Note(one.name, (one.layer.n,), strong=False) for one in shown)
     return Words(
@@ -128,32 +148,51 @@ def _told(data: Overlay) -> Words:
 
 
 def draw(data: Overlay, theme: Theme) -> go.Figure:
-    single = len(data.axes) == 1
+    count = len(data.axes)
+    places, letters, narrow = _BESIDE.get(count, (beside(count, 0.1), 0, 0))
     picture = Picture(
         "overlay", data, theme, kind="curves-values", panels=[one.name for one in data.axes],
-        meta={"lit": style.token("link", theme)} if not data.is_coloured else None,
+        meta={"narrow": narrow, **({} if data.is_coloured else {"lit": style.token("link", theme)})},
     )  # fmt: skip
-    for axes, across in zip(data.axes, beside(len(data.axes), 0.1), strict=True):
-        found = [(k, one, s) for k, one in enumerate(data.shown) for s in one.layer.series if s.panel == axes.name]
+    share = _share(data)
+    for i, (axes, across) in enumerate(zip(data.axes, places, strict=True)):
+        found = [(one, series) for one in data.shown for series in one.layer.series if series.panel == axes.name]
         panel = picture.panel(
-            None if single else across, x={"range": _range([s.x for _, _, s in found], axes.x_from_zero)},
-            y={"range": _range([s.y for _, _, s in found], axes.y_from_zero)},
+            None if count == 1 else across, x=_counted([s.x for _, s in found], axes),
+            y={"range": _range([s.y for _, s in found], axes.y_from_zero)},
         )  # fmt: skip
-        share = _share(data)
-        for place, member, series in found:
-            picture.add(_trace(series, member, _ink(data, place, theme), theme, (panel.x, panel.y), share))
+        for member, series in found:
+            picture.add(_trace(series, member, data.ink(member, theme), theme, (panel.x, panel.y), share))
         picture.titles(panel, axes.x, axes.y)
-    if data.is_coloured:  # names at the right end of the last panel
-        main = [(k, one, s) for k, one, s in found if not s.is_points and not s.dash and s.group == Group.INDEPENDENT]
-        picture.ends(panel, [
-            style.End(_short(one.name), float(s.x[-1]), float(s.y[-1]), _ink(data, k, theme))
-            for k, one, s in main if len(s.x) and np.isfinite(s.y[-1])
-        ])  # fmt: skip
+        if data.is_coloured and (letters or i == count - 1):
+            picture.ends(panel, _ends(data, found, theme, letters or _BESIDE[1][1]))
     return picture.figure()
 
 
-def _ink(data: Overlay, place: int, theme: Theme) -> str:
-    return style.experiment_ink(place, theme) if data.is_coloured else style.softened(style.token("muted", theme), 0.6)
+def in_one_ink(drawn: go.Figure, place: int, theme: Theme) -> go.Figure:
+    """The picture of one experiment beside pictures of several: its methods are told by symbol and name, for colour
+    means experiment. place: below MOST_COLOURS."""
+    import plotly.graph_objects as go
+
+    ink = style.experiment_ink(place, theme)
+    parts = (drawn.layout.to_plotly_json(), *(trace.to_plotly_json() for trace in drawn.data))
+    layout, *traces = (style.in_one_ink(part, ink, theme) for part in parts)
+    return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+def _ends(data: Overlay, found: Sequence[tuple[Member, Series]], theme: Theme, letters: int) -> list[style.End]:
+    """Names where curves end: of each experiment's main curve its own, and while they are few, of those beside it what
+    they are."""
+    curves = [(one, s) for one, s in found if not s.is_points and len(s.x) and np.isfinite(s.y[-1])]
+    main: dict[str, Series] = {}
+    for one, s in sorted(curves, key=lambda pair: (pair[1].group != Group.INDEPENDENT, pair[1].dash != "")):
+        main.setdefault(one.slug, s)
+    few = len(curves) <= style.MOST_LABELS
+    return [
+        style.End(_short(one.name if s is main[one.slug] else s.title, letters), float(s.x[-1]), float(s.y[-1]),
+                  data.ink(one, theme), strong=s is main[one.slug])
+        for one, s in curves if s is main[one.slug] or few
+    ]  # fmt: skip
 
 
 def _share(data: Overlay) -> float:
@@ -161,8 +200,17 @@ def _share(data: Overlay) -> float:
     return min(1.0, MOST_POINTS / points) if points else 1.0
 
 
-def _short(name: str) -> str:
-    return escape(name if len(name) <= _NAME else f"{name[: _NAME - 1]}…")
+def _short(name: str, letters: int) -> str:
+    """Without its middle, for names of experiments often begin alike."""
+    half = letters // 2
+    return escape(name if len(name) <= letters else f"{name[: letters - half - 1]}…{name[-half:]}")
+
+
+def _counted(values: Sequence[np.ndarray], axes: Axes) -> Json:
+    """What an x axis shows; steps of one where few whole numbers are counted."""
+    whole = np.unique(np.concatenate(values)) if values else np.empty(0)
+    steps = {"dtick": 1} if 1 < len(whole) <= 12 and (whole == np.round(whole)).all() and np.ptp(whole) <= 12 else {}
+    return {"range": _range(values, axes.x_from_zero), **steps}
 
 
 def _range(values: Sequence[np.ndarray], from_zero: bool) -> list[float]:

@@ -13,6 +13,7 @@ The palette was optimised in OKLCH for the smallest CIEDE2000 distance over norm
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -45,8 +46,8 @@ def looks() -> dict[str, Look]:
 
 def look(name: str) -> Look:
     """The look of a method or of what is none, by name or key; without one of its own it shares the spares, told apart
-    by its label."""
-    own = methods[name].look if name in methods else looks().get(name)
+    by its label. Of an experiment among several (`experiment-0` to `experiment-7`) a line in its ink."""
+    own = methods[name].look if name in methods else looks().get(name) or _of_experiment(name)
     if own is not None:
         return own
     spare = sorted((entry for entry in looks().values() if entry.key.startswith("spare-")), key=lambda one: one.key)
@@ -70,9 +71,52 @@ def run_ink(run: int, theme: Theme) -> str:
 _EXPERIMENTS = ("trajectory", "independent", "random", "averaging", "low-rank", "dropout", "diagonal", "sgmcmc")
 
 
+MOST_EXPERIMENTS = len(_EXPERIMENTS)
+_EXPERIMENT = "experiment-"  # the key of such a look, before its place
+
+
 def experiment_ink(place: int, theme: Theme) -> str:
     """Of the experiment at that place, below eight."""
     return looks()[_EXPERIMENTS[place]].colour(theme)
+
+
+def experiment_look(place: int) -> str:
+    """Its key."""
+    return f"{_EXPERIMENT}{place}"
+
+
+def is_of_experiment(key: str) -> bool:
+    return key.startswith(_EXPERIMENT)
+
+
+def _of_experiment(key: str) -> Look | None:
+    place = key.removeprefix(_EXPERIMENT)
+    if not (is_of_experiment(key) and place.isdecimal() and int(place) < MOST_EXPERIMENTS):
+        return None
+    return Look("line-ew", "solid", experiment_ink(int(place), "light"), experiment_ink(int(place), "dark"), key=key)
+
+
+NEUTRAL = ("baseline", "theory")  # looks in ink and in grey: what everything else is compared with
+
+
+def in_one_ink(value: Any, ink: str, theme: Theme) -> Any:
+    """A picture, or a part of it, with every colour of a look as one, see-through ones as much; inks of runs stay."""
+    return _inked(value, {one.colour(theme).lower() for one in looks().values() if one.key not in NEUTRAL}, ink)
+
+
+def _inked(value: Any, own: set[str], ink: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _inked(part, own, ink) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_inked(part, own, ink) for part in value]
+    if not isinstance(value, str):
+        return value
+    if value.lower() in own:
+        return ink
+    clear = re.fullmatch(r"rgba\((\d+),(\d+),(\d+),([\d.]+)\)", value)
+    if clear and "#{:02x}{:02x}{:02x}".format(*map(int, clear.groups()[:3])) in own:
+        return softened(ink, float(clear[4]))
+    return value
 
 
 def run_symbol(run: int) -> str:

@@ -38,7 +38,9 @@ class CurveOptions(MainSplitOptions):
     split: Literal["test", "validation", "train"] = Field(
         "test", description="Images loss and accuracy are measured on; left out, the first of the experiment's splits."
     )
-    color: Literal["method", "run"] = Field("method", description="method: all runs alike; run: an ink for each run.")
+    color: Literal["method", "run"] = Field(
+        "run", description="run: an ink for each run, as in every picture of single runs; method: all runs alike."
+    )
     panel: Literal["both", "loss", "accuracy"] = shown_panels("both", "Both panels")
 
     @classmethod
@@ -98,6 +100,9 @@ class Trajectories(FigureData):
     def by_run(self) -> bool:
         """Whether colour is the run: as was asked, and while some still move, so that they are told apart."""
         return self.options.color == "run" or bool(self.moving)
+
+    def is_plain(self, entry: Legend) -> bool:
+        return self.by_run and entry.group == Group.TRAJECTORY
 
     columns = ("series", "run", "solution", "epoch", "loss", "accuracy")
 
@@ -279,13 +284,15 @@ def _caption(data: Trajectories) -> str:
         many = len(moving) > 1
         parts.append(
             f"Run{'s' * many} {names} {'are' if many else 'is'} still moving, drawn as the training loop sees "
-            f"{'them' if many else 'it'}, and count{'s' * (not many)} in no mean. Each colour is a run."
+            f"{'them' if many else 'it'}, and count{'s' * (not many)} in no mean."
         )
     if lost:
         names = listed([f"{run}" for run in lost])
         parts.append(
             f"Run{'s' * (len(lost) > 1)} {names}: drawn as the training loop saw {'them' if len(lost) > 1 else 'it'}."
         )
+    if data.by_run and len(curves) > 1:
+        parts.append("The colour of a thin line is its run.")
     return " ".join(parts)
 
 
@@ -385,7 +392,7 @@ def _window(data: Trajectories, panel: str) -> list[float]:
 def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) -> list[Trace]:
     run_look, ensemble_look = style.look(Group.TRAJECTORY), style.look(Group.INDEPENDENT)
     unit = "loss %{y:.3f}" if panel == "loss" else "accuracy %{y:.1f} %"
-    alone, by_run = data.median is None, data.by_run
+    alone, by_run, few = data.median is None, data.by_run, len(data.curves) <= style.MOST_LABELS
 
     def put(curve: Curve | Mean, name: str, group: str, line: Json, **more: Any) -> Trace:
         return scatter(
@@ -396,7 +403,7 @@ def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) 
     traces: list[Trace] = []
     for curve in data.curves:
         ink = style.run_ink(curve.run, theme) if by_run else run_look.colour(theme)
-        bold = alone or not curve.finished or by_run
+        bold = alone or not curve.finished or (by_run and few)
         line = {"color": ink, "width": 2 if alone else 1.5 if bold else 1}
         traces.append(put(
             curve, f"run {curve.run}", Group.TRAJECTORY, line, customdata=curve.solutions.astype(np.int32),

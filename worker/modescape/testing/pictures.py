@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from modescape.drawing.figure import FigureData, Notes
-from modescape.drawing.style import MOST_LABELS, RUN_INKS, look, looks
+from modescape.drawing.style import MOST_LABELS, NEUTRAL, RUN_INKS, look, looks
 from modescape.records import Group, Json
 from modescape.registry import methods
 
 MULTIPLES = 4  # panels; of more the legend and the caption name the lines, for no name fits into each
-NEUTRAL = ("baseline", "theory")  # looks in ink and in grey: what everything else is compared with
 # A quantity's unit, or its name where it is a plain number by its definition.
 UNIT = re.compile(
     r"%|\bnats\b|points\b|epochs?\b|steps?\b|×|\b(n|pairs|shown|runs?)\b|cosine|Brier|ECE|calibration|AUROC|AUPR|FPR95|"

@@ -19,7 +19,6 @@ from modescape.drawing.panels import Picture, Trace, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, thousands
-from modescape.records import Group
 from modescape.results import Results
 
 if TYPE_CHECKING:
@@ -137,13 +136,14 @@ def instability(results: Results, options: InstabilityOptions) -> Instability:
         points=study.points,
         images=images,
         legend=tuple(
-            Legend(f"instability-{split}", _NAMES[split], Group.TRAJECTORY) for split in ("test", "train")
+            Legend(f"instability-{split}", _NAMES[split], _LOOK) for split in ("test", "train")
         ),
         partial=f"after {done} of {planned} pairs of branches" if done < planned else "",
     )  # fmt: skip
 
 
 _NAMES = {"train": "training images", "test": "test images"}
+_LOOK = "baseline"  # ink: what differs are images, which are told apart by dashes, and no colour means them
 
 
 @instability.tell
@@ -228,7 +228,7 @@ def _window(data: Instability, panel: str) -> list[float]:
 
 def _curve(data: Instability, panel: str, split: str, theme: Theme, x: str, y: str) -> list[Trace]:
     """Marks of all pairs and the line of their means; training images smaller and dotted, as in every picture."""
-    look, at = style.look(Group.TRAJECTORY), data.where(split)
+    look, at = style.look(_LOOK), data.where(split)
     ink = look.colour(theme)
     epochs, means = data.means(panel, split)
     mark = style.marker(look, theme, size=9 if split == "test" else 6)
@@ -256,7 +256,7 @@ def _hover(data: Instability, i: int) -> str:
 
 def _ends(data: Instability, panel: str, theme: Theme) -> list[style.End]:
     """Names at the right ends; in the barrier panel also of the stability line."""
-    ink = style.look(Group.TRAJECTORY).colour(theme)
+    ink = style.look(_LOOK).colour(theme)
     ends = []
     for split in data.shown():
         epochs, means = data.means(panel, split)
