@@ -469,7 +469,7 @@ def _cosine(found: Independent) -> str:
     if found.cosine is None:
         return ""
     plain = found.cosine if found.cosine_plain is None else found.cosine_plain
-    reduced, whole = (f"{value:.3f}".replace("-", "−") for value in (found.cosine, plain))
+    reduced, whole = (f"{round(value, 3) + 0.0:.3f}".replace("-", "−") for value in (found.cosine, plain))
     text = f"; the cosine of their weights is {reduced}"
     if found.cosine_about.startswith(BY_SHAPE):
         return f"{text} {BY_SHAPE} ({whole} of all weights)" if whole != reduced else text

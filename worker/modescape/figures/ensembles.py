@@ -319,7 +319,10 @@ def _summary(data: Ensembles) -> str:
     group = data.groups[0]
     single, together, size = ends(group)
     whose = "" if group == Group.INDEPENDENT else f"{title(group)}: "
-    text = f"{whose}One run has an accuracy of {percent(single)} %, an ensemble of {size} {percent(together)} %"
+    text = (
+        f"{whose}One run has an accuracy of {percent(single)} % on {data.options.split} images, an ensemble of {size} "
+        f"{percent(together)} %"
+    )
     others = [name for name in data.groups[1:] if np.isfinite(ends(name)[0])]
     if others:
         best = max(others, key=lambda name: ends(name)[1])

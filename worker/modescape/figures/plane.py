@@ -87,7 +87,7 @@ class Plane(FigureData):
     (what is plotted: distance, over the error rate when normalised; NaN at accuracy 1) [S] float64. strength [S] as
     the method counts it and relative [S], over the optimum's norm; NaN where there is none. reference: run number;
     reference_accuracy: a*, the mean over runs when each has its own. fit: e and its interval, or None; claim: (d1), if
-    judged.
+    it is judged, and on these images: those of the split judged.
     """
 
     options: PlaneOptions
@@ -106,6 +106,7 @@ class Plane(FigureData):
     fit: theory.Fit | None
     curves: tuple[Curve, ...]
     claim: ClaimRecord | None
+    judged: str
     images: int
 
     columns = ("solution", "run", "method", "index", "strength", "relative", "accuracy", "distance", "diversity")
@@ -195,7 +196,8 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
         partial=_partial(results, methods, len(optima), len(samples), reference, options),
         missing="" if samples or not methods else "No samples around this run yet.",
         thinned=_thinned(groups, options.most_points),
-        claim=results.claim("d1"),
+        claim=results.claim("d1") if options.split == results.spec.evaluation.splits[0] else None,
+        judged=results.spec.evaluation.splits[0],
         images=len(results.true_labels(options.split)),
         legend=_legend(options, groups, reference),
     )
@@ -339,7 +341,8 @@ def tell(data: Plane) -> Words:
     read = {one.method: one for one in equal_accuracy(data.claim)}
     runs = data.claim.parts.get("independent runs") if data.claim else None
     shown = [(group_title(name), data.groups.count(name)) for name in _in_order(data.groups)]
-    return Words(_caption(data), _summary(runs, list(read.values()), shown), _notes(data, read, runs))
+    summary = _summary(runs, list(read.values()), shown, data.judged)
+    return Words(_caption(data), summary, _notes(data, read, runs))
 
 
 def _whose(data: Plane) -> str:
@@ -361,6 +364,8 @@ def _notes(data: Plane, read: Mapping[str, AtEqualAccuracy], runs: float | None)
         "Changes: labels changed where samples cost one point of accuracy, over all runs, with 95 % interval (d1). "
         "A dash: it cannot be read there."
         if claim is not None
+        else f"What samples change at equal accuracy is read on {data.judged} images."
+        if options.split != data.judged
         else "What samples change at equal accuracy is read when all are compared."
     ]
     if options.e is not None:
@@ -427,15 +432,17 @@ def _read_off(read: AtEqualAccuracy | None) -> tuple[str, str]:
     return percent(read.disagreement), ends
 
 
-def _summary(runs: float | None, read: Sequence[AtEqualAccuracy], shown: Sequence[tuple[str, int]]) -> str:
+def _summary(
+    runs: float | None, read: Sequence[AtEqualAccuracy], shown: Sequence[tuple[str, int]], split: str
+) -> str:  # fmt: skip
     if runs is None or not read:
         return f"Shown: {', '.join(f'{title}, {count}' for title, count in shown)}."
     best = max(read, key=lambda one: one.disagreement)
     value, ends = _read_off(best)
     ends = ends.replace("(", "(95 % interval ").replace(")", " %)")
     return (
-        f"Independent runs disagree on {percent(runs)} % of labels; where they cost one point of accuracy, the samples "
-        f"of {method_title(best.method)}, the farthest of the subspace methods, change {value} % {ends}".rstrip()
+        f"Independent runs disagree on {percent(runs)} % of {split} labels; where they cost one point of accuracy, the "
+        f"samples of {method_title(best.method)}, the farthest of the subspace methods, change {value} % {ends}".rstrip()
         + "."
     )
 

@@ -126,13 +126,16 @@ def _read(data: Similarity, images: str) -> tuple[str, Notes]:
         text.append("Last two: of the checkpoints shown of a run.")
         counts = f"{len(inside)} pairs in, {counts}"
     text.append(f"n = {counts}")
-    summary = f"Different runs disagree on {percent(across.mean())} % of labels"
+    summary = f"Different runs disagree on {percent(across.mean())} % of {data.options.split} labels"
     summary += f" (± {percent(spread(across))}, n = {len(across)} pairs)" if len(across) > 1 else " (one pair)"
     if len(inside):
         summary += f", the last two checkpoints shown of a run on {percent(inside.mean())} %"
     if len(across_cosine):
-        summary += f"; the cosine of their weights is {rate(across_cosine.mean())}"
+        summary += f"; the cosine of their {_WEIGHTS[data.options.weights]} is {rate(across_cosine.mean())}"
     return summary + ".", Notes(("", "cosine", "disagr., %"), tuple(lines), tuple(text))
+
+
+_WEIGHTS = {"reduced": "weights", "all": "weights, all of them as they are,", "kernels": "kernels"}  # as verdicts say
 
 
 def _mean(values: Floats) -> str:
