@@ -449,7 +449,7 @@ def test_lines_have_their_names_where_they_end_on_every_panel(panels: int, besid
         assert [text[-3:] for text in own] == ["rst", "ond", "ird"], "names that begin alike are told apart"
         assert len(written) - len(own) == (3 * beside if 3 * (1 + beside) <= 8 else 0)
         longest = max(len(text) for text in written)
-        width = max(720 if panels == 2 else 900, picture["layout"]["meta"]["narrow"])
+        width = max(720 if panels == 2 else 900, picture["layout"]["meta"].get("narrow", 0))
         axes = [picture["layout"][f"xaxis{i or ''}"].get("domain", [0, 1]) for i in ("", 2, 3)[:panels]]
         gaps = [right[0] - left[1] for left, right in pairwise(axes)]
         margin = picture["layout"]["margin"]

@@ -143,6 +143,24 @@ def test_a_link_to_a_view_leads_to_what_its_address_says(researcher: httpx.Clien
         assert not reads(stranger, path), path
 
 
+def test_a_link_to_a_plot_leads_to_its_fields_and_lets_one_pick(
+    researcher: httpx.Client, stranger: httpx.Client
+) -> None:  # fmt: skip
+    plot = "/plots?q=status%3Asucceeded&x=accuracy&y=runs&axes=runs%2Caccuracy"
+    page = stranger.get(shared(researcher, plot)["url"], follow_redirects=True)
+    assert (page.status_code, page.url.path) == (200, "/plots")
+    for gone in ('href="/?', "Draw</button>", 'action="/links', "/links?to=", 'name="ref"', "/api/experiments?",
+                 'formaction="/compare"'):  # fmt: skip
+        assert gone not in page.text, gone
+    assert "/plots.svg?" in page.text
+    for path in (f"{plot}&from.accuracy=0.2&part=picked", f"{plot}&none.runs=1", plot.replace("/plots", "/plots.svg")):
+        assert reads(stranger, path), path
+    for path in ("/plots", plot.replace("y=runs", "y=seconds"), f"{plot}&colour=owner",
+                 plot.replace("succeeded", "failed"), plot.replace("runs%2Caccuracy", "runs%2Cnotes"),
+                 "/api/experiments?q=status%3Asucceeded", "/plots.svg?x=accuracy"):  # fmt: skip
+        assert not reads(stranger, path), path
+
+
 def test_where_the_operator_does_not_allow_it_one_signs_in_first(site: Served, tmp_path_factory: Any) -> None:
     with served(tmp_path_factory.mktemp("closed"), token=TOKEN) as closed:
         finished(closed.laboratory, name="one")

@@ -220,3 +220,28 @@ def test_the_table_beside_a_picture_has_whole_words_and_is_not_scrolled(
         assert count <= len(title.replace("-", " ").split()), f"{title!r} is broken inside a word"
     assert page.locator(".top .search").evaluate("one => one.clientWidth") >= (220 if width >= 1280 else 160)
     page.close()
+
+
+def test_a_part_of_a_picture_is_shown_without_dragging(site: Served, browser: Browser) -> None:
+    """Two numbers are typed for each axis; what is dragged stands there too, and the next choice keeps it."""
+    page = shown(site, browser, "every-method/figures/plane")
+    across, up = page.locator('[name="plane.x"]'), page.locator('[name="plane.y"]')
+    ranges = "() => ['xaxis', 'yaxis'].map(axis => document.querySelector('#plane .plot').layout[axis].range)"
+    whole = page.evaluate(ranges)
+    across.fill("50,80")
+    across.press("Enter")
+    page.wait_for_url("**plane.x=50,80*")
+    page.wait_for_selector(".plot[data-live]")
+    assert page.evaluate(ranges) == [[50, 80], whole[1]]
+    page.evaluate("() => Plotly.relayout(document.querySelector('#plane .plot'), {'yaxis.range': [0, 1.5]})")
+    expect(up).to_have_value("0,1.5")
+    page.locator('[name="color"]').select_option("run")
+    page.wait_for_url("**color=run*")
+    page.wait_for_selector(".plot[data-live]")
+    assert page.evaluate(ranges) == [[50, 80], [0, 1.5]]
+    across.fill("")
+    across.press("Enter")
+    page.wait_for_selector(".plot[data-live]")
+    expect(across).to_have_value("")
+    page.wait_for_function(f"() => ({ranges})()[0][0] !== 50")
+    page.context.close()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 from serving import Served, served
 from sqlalchemy import update
@@ -16,6 +19,7 @@ from modescape import asking
 from modescape.columns import EXPERIMENTS
 from modescape.database import open_database
 from modescape.tables import Experiment
+from modescape_api.pages import rendering
 
 pytestmark = pytest.mark.slow
 ADDRESS = "/plots?axes=dataset,spec.training.epochs,seconds,accuracy&x=accuracy&y=seconds&colour=status"
@@ -201,3 +205,78 @@ def test_without_script_a_table_has_the_links_and_the_form_picks(site: Served, b
     expect(page.locator("#picked-words")).to_contain_text("accuracy up to 40.0 %")
     answered(page, site)
     page.context.close()
+
+
+# ---- handed on and taken away ----
+
+
+def test_what_is_picked_is_compared_and_changed_all_at_once(site: Served, seen: Watched) -> None:
+    """Exactly those, by the buttons beneath: no other is compared, tagged or put away."""
+    page = seen.page
+    drag(page, page.locator("#xy"), (0.72, 0.02), (0.92, 0.75))
+    answered(page, site)
+    picked = page.locator(".mark:not(.out)").evaluate_all(
+        "all => all.map(one => one.getAttribute('href').split('/').at(-1))"
+    )
+    assert 2 <= len(picked) <= 20
+    compare = page.get_by_role("link", name=f"Compare {len(picked)}", exact=True)
+    asked = re.findall(r"e=([^&]+)", compare.get_attribute("href") or "")
+    assert sorted(asked) == sorted(picked)
+    expect(page.locator("#picked-rows [data-chosen]")).to_have_text(f"{len(picked)} selected")
+    page.locator("#picked-rows #menu-tags summary").click()
+    page.get_by_label("Add tags").fill("picked-here")
+    page.get_by_role("button", name="Change", exact=True).click()
+    page.wait_for_load_state()
+    query = asking.read(EXPERIMENTS, [("q", "tag:picked-here"), ("archived", "false")]).query
+    assert sorted(row.slug for row in site.laboratory.store.experiments.page(query)) == sorted(picked)
+    page.goto(f"{ADDRESS}&from.accuracy=0.95")
+    alone = page.get_by_role("link", name=re.compile("Plot these alone"))
+    url = alone.get_attribute("href") or ""
+    page.goto(url)
+    assert page.locator(".mark").count() == len(re.findall("e=", url))
+
+
+def test_compare_opens_what_was_picked(site: Served, seen: Watched) -> None:
+    page = seen.page
+    page.goto(f"{ADDRESS}&from.accuracy=0.9")
+    link = page.locator("#picked-actions").get_by_role("link", name=re.compile(r"^Compare \d+"))
+    names = page.locator("#picked-rows tbody th a").all_inner_texts()
+    link.click()
+    page.wait_for_url("**/compare?*")
+    assert sorted(page.locator("#live-compared .chip a:first-of-type").all_inner_texts()) == sorted(names)
+
+
+def test_what_is_shown_is_taken_away_with_its_words(site: Served, seen: Watched) -> None:
+    page = seen.page
+    drag(page, page.locator("[data-strip=x]"), (0.5, 0.5), (0.9, 0.5))
+    answered(page, site)
+    counts = [page.locator(f".{kind}").count() for kind in ("mark", "mark:not(.out)")]
+    address = page.locator("#picked-actions").get_by_role("link", name="SVG").get_attribute("href") or ""
+    assert "from.accuracy=" in address
+    with site.client() as client:
+        svg = ET.fromstring(client.get(address).content)
+        said = " ".join("".join(svg.itertext()).split())
+        for words in ("Cost by accuracy", f"n = {counts[0]} experiments", f"{counts[1]} are picked: accuracy",
+                      "failed (", "Dataset", "Training epochs", "none"):  # fmt: skip
+            assert words in said, words
+        points = [one for one in svg.iter("{http://www.w3.org/2000/svg}path") if one.get("class") == "point"]
+        assert len(points) == counts[0]
+        with Image.open(
+            io.BytesIO(client.get(address.replace(".svg", ".png"), params={"width": 640, "scale": 1}).content)
+        ) as png:
+            assert png.width in (640, 960)
+        assert client.get(address.replace(".svg", ".pdf")).content.startswith(b"%PDF")
+        assert client.get(address.replace(".svg", ".gif")).status_code in (404, 422)
+        assert client.get(address.replace(".svg", ".png"), params={"width": 9}).status_code == 422
+
+
+def test_what_makes_pictures_is_missing_and_the_buttons_say_so(site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere/chrome")
+    rendering.figure_forms.cache.clear()  # type: ignore[attr-defined]
+    try:
+        with site.client() as client:
+            assert client.get(ADDRESS.replace("/plots", "/plots.pdf")).status_code == 406
+            page = client.get(ADDRESS, headers={"accept": "text/html"}).text
+        assert 'disabled title="PDF: no Chrome or Chromium' in page
+    finally:
+        rendering.figure_forms.cache.clear()  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from modescape import parcels, plugins, registry
-from modescape.drawing import forms, pictures
+from modescape.drawing import forms, many, pictures
 from modescape.drawing.options import FigureOptions
 from modescape.errors import ModescapeError
 from modescape.forks import answer_in_forks, limit
@@ -60,6 +60,12 @@ def _figure(laboratory: Laboratory, asked: Json, to: Path) -> None:
     to.write_bytes(forms.made(home, forms.Asked(**asked["asked"])))
 
 
+def _plot(laboratory: Laboratory, asked: Json, to: Path) -> None:
+    size = forms.checked(forms.Asked(**asked["asked"]))
+    picture = many.drawn(many.Many.from_json(asked["plot"]), size.theme, size.width)
+    to.write_bytes(pictures.drawn_as([pictures.Wanted(picture, size.form, size.scale)])[0])  # type: ignore[arg-type]
+
+
 def _report(laboratory: Laboratory, asked: Json, to: Path) -> None:
     writing.take(laboratory, asked["report"], asked["form"], asked["link"], to)
 
@@ -76,7 +82,7 @@ def _image(laboratory: Laboratory, asked: Json, to: Path) -> None:
 
 
 _MAKE: dict[str, Callable[[Laboratory, Json, Path], None]] = {
-    "figure": _figure, "report": _report, "image": _image, "parcel": _parcel,
+    "figure": _figure, "report": _report, "image": _image, "parcel": _parcel, "plot": _plot,
 }  # fmt: skip
 
 

@@ -18,7 +18,11 @@ from modescape.tables import SharedLink
 COOKIE = "modescape_links"
 MOST = 8  # links of one browser: older ones are to be followed again
 _LONGEST = 2000  # characters of an address
-_SEEN = ("split", "color", "theme", "arrays", "sel", "frame", "panel", "size", "method")  # how something is looked at
+_LOOKED = re.compile("split|color|theme|arrays|sel|frame|panel|size|method|ink")  # how something is looked at
+PLOT = "/plots"
+_PLOTS = (PLOT, f"{PLOT}.svg", f"{PLOT}.png", f"{PLOT}.pdf")
+# What is picked of a plot, and in what form: it shows all that its questions find, in the fields that were shared.
+_OF_PLOT = re.compile(r"(from|to|is|none)\..+|part|width|scale|theme")
 _EXPERIMENT = re.compile(r"/experiments/([^/]+)")
 _REPORT = re.compile(r"/reports/([^/]+)")
 _FIGURE = re.compile(r"/api/experiments/([^/]+)/figures/([^/.]+)(?:\.[a-z]+)?")
@@ -27,12 +31,12 @@ _FIGURE = re.compile(r"/api/experiments/([^/]+)/figures/([^/.]+)(?:\.[a-z]+)?")
 class LinkKind(StrEnum):
     EXPERIMENT = "experiment"
     REPORT = "report"
-    VIEW = "view"  # a list, a comparison or a sweep, as its address says
+    VIEW = "view"  # a list, a plot, a comparison or a sweep, as its address says
 
 
 def kind_of(target: str) -> LinkKind:
     """Of an address of ours. Raises InvalidInput for one that cannot be shared."""
-    allowed = "an experiment, a report, a sweep, or a list or comparison with its query"
+    allowed = "an experiment, a report, a sweep, or a list, plot or comparison with its query"
     parts = urlsplit(target) if target.isprintable() and len(target) <= _LONGEST else urlsplit("")
     if not target.startswith("/") or target.startswith(("//", "/\\")) or parts.netloc or parts.fragment:
         raise InvalidInput(f"{target[:80]!r} is no page of this server", field="to", allowed=allowed)
@@ -40,7 +44,7 @@ def kind_of(target: str) -> LinkKind:
         return LinkKind.EXPERIMENT
     if _REPORT.fullmatch(parts.path):
         return LinkKind.REPORT
-    if parts.path in ("/", "/compare") or re.fullmatch(r"/sweeps/[^/]+", parts.path):
+    if parts.path in ("/", "/compare", PLOT) or re.fullmatch(r"/sweeps/[^/]+", parts.path):
         return LinkKind.VIEW
     raise InvalidInput(f"{parts.path[:80]!r} cannot be shared", field="to", allowed=allowed)
 
@@ -63,6 +67,8 @@ def covers(store: Store, row: SharedLink, path: str, query: str) -> bool:
         if path == target.path:
             return "edit" not in dict(parse_qsl(query))
         return _is_below(path, f"/api{target.path}") or _is_in_report(store, target.path, path)
+    if target.path == PLOT and path in _PLOTS:
+        return _asked(query, _OF_PLOT) == _asked(target.query, _OF_PLOT)
     if path in (target.path, _as_data(target.path)):
         return _asked(query) == _asked(target.query)
     figure = _FIGURE.fullmatch(path)
@@ -79,9 +85,9 @@ def _as_data(path: str) -> str:
     return "/api/experiments" if path == "/" else f"/api{path}"
 
 
-def _asked(query: str) -> list[tuple[str, str]]:
+def _asked(query: str, seen: re.Pattern[str] = _LOOKED) -> list[tuple[str, str]]:
     """What is asked for, whatever its order, without how it is looked at."""
-    return sorted((key, value) for key, value in parse_qsl(query) if key not in _SEEN)
+    return sorted((key, value) for key, value in parse_qsl(query) if not seen.fullmatch(key))
 
 
 def _is_in_report(store: Store, report: str, path: str) -> bool:

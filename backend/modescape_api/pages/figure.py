@@ -83,6 +83,7 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         ],
         all_controls=[_with_value(c, given) for c in controls],
         options=options_of(figure),
+        zoom={axis: request.query_params.get(f"{figure.name}.{axis}", "") for axis in ("x", "y")},
         surface=collected is not None and given.get("surface") == "flat",
         data=collected,
         told=figure.tell(collected) if collected is not None else None,

@@ -10,9 +10,9 @@ in by dragging, and takes over its answer (`part=picked`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
@@ -34,11 +34,16 @@ from modescape.axes import (
 from modescape.bulk import MOST as MOST_AT_ONCE
 from modescape.columns import EXPERIMENTS, Field, Kind
 from modescape.comparing import MOST as MOST_COMPARED
+from modescape.drawing import forms
+from modescape.drawing.many import Line, Many
 from modescape.drawing.overlay import MOST_COLOURS
+from modescape.drawing.style import Theme
 from modescape.drawing.words import listed
 from modescape.errors import InvalidInput, Problem
 from modescape.listing import ListQuery
 from modescape.results import Results
+from modescape_api.http import replies
+from modescape_api.http.refusal import Refusal
 from modescape_api.http.site import Here, Site
 from modescape_api.pages.columns import shown
 from modescape_api.pages.display import dotted
@@ -100,18 +105,39 @@ class Look:
         return tuple({one.name: one for one in (*own, *(part.field for part in self.parts.values()))}.values())
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What an address of the page shows. kept: its questions to the list; of_ink, is_in: of every experiment drawn."""
+
+    compared: Sequence[Results]
+    kept: list[tuple[str, str]]
+    asked: asking.Asked
+    look: Look
+    found: Laid
+    inks: list[Ink]
+    note: str
+    of_ink: list[int | None]
+    is_in: list[bool]
+
+    @classmethod
+    def of(cls, request: Request, here: Site, e: Sequence[str]) -> Seen:
+        compared = chosen(here, e)
+        pairs = request.query_params.multi_items()
+        kept = [(key, value) for key, value in pairs if value and key not in _OWN and not key.startswith(_PICKS)]
+        asked = asking.read(EXPERIMENTS, kept, lenient=True)
+        look = _look(request, len(compared))
+        found = laid(here, asked.query, look.fields, compared=compared, log=look.log)
+        inks, note = _inks(look, found)
+        is_in = [all(one.holds(found.axes[name].values[i]) for name, one in look.parts.items())
+                 for i in range(len(found.slugs))]  # fmt: skip
+        return cls(compared, kept, asked, look, found, inks, note, _of_ink(look, found, inks), is_in)
+
+
 @router.get("/plots")
 def plots_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Query()] = (), part: str = "") -> Response:
-    compared = chosen(here, e)
-    pairs = request.query_params.multi_items()
-    kept = [(key, value) for key, value in pairs if value and key not in _OWN and not key.startswith(_PICKS)]
-    asked = asking.read(EXPERIMENTS, kept, lenient=True)
-    look = _look(request, len(compared))
-    found = laid(here, asked.query, look.fields, compared=compared, log=look.log)
-    inks, note = _inks(look, found)
-    of_ink = _of_ink(look, found, inks)
-    is_in = [all(one.holds(found.axes[name].values[i]) for name, one in look.parts.items())
-             for i in range(len(found.slugs))]  # fmt: skip
+    seen, pairs = Seen.of(request, here, e), request.query_params.multi_items()
+    compared, kept, asked, look, found = seen.compared, seen.kept, seen.asked, seen.look, seen.found
+    inks, note, of_ink, is_in = seen.inks, seen.note, seen.of_ink, seen.is_in
     x, y = found.axes[look.x.name], found.axes[look.y.name]
     gutter = _has_gutter([found.axes[one.name] for one in look.axes])
     told_of = _picked(here, asked, compared, look, found, is_in, kept)
@@ -124,6 +150,7 @@ def plots_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Query
                       for name, one in look.parts.items()},
         },
         "may_compare": MOST_COMPARED,
+        "shown": urlencode([(key, value) for key, value in pairs if key not in ("part", "put") and value]),
         "at_once": MOST_AT_ONCE,
     }  # fmt: skip
     if part == "picked":
@@ -176,6 +203,54 @@ def plots_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Query
         notice=dotted(*asked.notices) or None,
         **values,
     )  # fmt: skip
+
+
+# ---- taken away ----
+
+
+@router.get("/plots.{form}")
+def take(
+    request: Request, here: Here, form: Literal["svg", "png", "pdf"],
+    e: Annotated[tuple[str, ...], Query()] = (), theme: Theme = "light",
+    width: Annotated[int, Query(ge=forms.LEAST, le=forms.MOST)] = forms.PAGE,
+    scale: Annotated[float, Query(ge=1, le=forms.LARGEST)] = 2.0,
+) -> Response:  # fmt: skip
+    """What an address of the page shows, as a picture with its words around it, made by another process."""
+    size = forms.checked(forms.Asked(form, theme, width, None, scale))
+    if lack := forms.FORMS[form].missing():
+        said = f"{forms.FORMS[form].title} cannot be made here: {lack}"
+        raise Refusal("not-acceptable", said, problems=[Problem(lack, "format", "")])
+    picture = here.maker.make(
+        {"what": "plot", "plot": asdict(_picture(Seen.of(request, here, e))), "asked": asdict(size)}
+    )
+    headers = {"content-disposition": f'attachment; filename="experiments.{form}"', "cache-control": replies.REVALIDATE}
+    return Response(picture, media_type=forms.FORMS[form].media, headers=headers)
+
+
+def _picture(seen: Seen) -> Many:
+    look, found = seen.look, seen.found
+    x, y = (found.axes[one.name] for one in (look.x, look.y))
+    count = len(found.slugs)
+    of = "experiments of a comparison" if seen.compared else seen.asked.words
+    parts = [f"n = {count} experiments" + (f" of {found.total}, evenly from the first to the last" * found.is_thinned)]
+    if look.parts:
+        parts.append(f"{sum(seen.is_in)} are picked: {listed([_words(part) for part in look.parts.values()])}")
+    if look.colour is not None and seen.inks:
+        parts.append(f"colour means {'experiment' if look.colour.name == EXPERIMENT else words_of(look.colour)}")
+    axes = list({one.name: found.axes[one.name] for one in (look.x, look.y, *look.axes)}.values())
+    parts += [f"{axis.without} without {axis.words}" for axis in axes if axis.without]
+    return Many(
+        f"{y.title} by {x.words}", f"{of[:1].upper()}{of[1:]}", f"{'; '.join(parts)}.",
+        _line(x, [_apart(x, i, 0) for i in range(count)]), _line(y, [_apart(y, i, 1) for i in range(count)]),
+        [_line(found.axes[one.name]) for one in look.axes],
+        [f"{ink.label} ({ink.n})" for ink in seen.inks if ink.number is not None], seen.of_ink,
+        [not one for one in seen.is_in],
+    )  # fmt: skip
+
+
+def _line(axis: Axis, places: Sequence[float | None] | None = None) -> Line:
+    title = f"{axis.title}, log" if axis.is_log else axis.title
+    return Line(title, [(tick.place, tick.label) for tick in axis.ticks], axis.places if places is None else places)
 
 
 # ---- what is looked at ----

@@ -29,8 +29,8 @@ class NewLink(Body):
     """A link by which one thing can be read."""
 
     to: str = Field(
-        max_length=2000, description="The address of an experiment, a report, a sweep, or of a list or comparison with "
-        "its query: /compare?e=a&e=b.",
+        max_length=2000, description="The address of an experiment, a report, a sweep, or of a list, plot or "
+        "comparison with its query: /compare?e=a&e=b.",
     )  # fmt: skip
     name: Name = Field(description="For whom or what it is, by which it is found again.")
     days: int | None = Field(DAYS, ge=1, le=3650, description="Until it ends; null: never.")

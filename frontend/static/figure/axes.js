@@ -32,8 +32,11 @@ export function rememberZoom(card, change) {
   const isNew = changeAddress(parameters => {
     for (const axis of ["x", "y"]) {
       const range = rangeAsked(axis, change);
-      if (range) parameters.set(`${card.name}.${axis}`, range.join(","));
-      else if (range === null) parameters.delete(`${card.name}.${axis}`);
+      if (range === undefined) continue;
+      const name = `${card.name}.${axis}`;
+      if (range) parameters.set(name, range.join());
+      else parameters.delete(name);
+      for (const field of document.getElementsByName(name)) field.value = range ?? "";
     }
   });
   if (!isNew) return;

@@ -14,7 +14,6 @@ import { saveImage } from "./image.js";
 import { showSteps } from "./steps.js";
 import { hasWebGL, many, turnByKeys } from "./webgl.js";
 
-const NARROW = 560; // px: a card less wide shows one panel at a time
 const REST = 150; // ms without scrolling, after which drawing goes on
 const PAPER = 656; // px: A4 and Letter without their margins, and those of a card
 const coarse = matchMedia("(pointer: coarse)").matches; // a finger scrolls; a switch in the legend lets it select
@@ -84,8 +83,8 @@ export class Card {
     this.failures = 0;
     if (answer.status !== 200) return showRefusal(this, answer.status, answer.document_);
     const figure = decode(answer.document_);
-    const { panels = [], narrow = NARROW } = figure.layout.meta ?? {};
-    if (this.element.clientWidth < Math.max(narrow, NARROW) && panels.length && !this.panel) {
+    const { panels = [], narrow = 560 } = figure.layout.meta ?? {};
+    if (this.element.clientWidth < narrow && panels.length && !this.panel) {
       this.panel = panels.at(-1);
       showPanels(this, panels);
       return this.reload();

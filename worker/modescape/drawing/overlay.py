@@ -150,10 +150,10 @@ def _told(data: Overlay) -> Words:
 def draw(data: Overlay, theme: Theme) -> go.Figure:
     count = len(data.axes)
     places, letters, narrow = _BESIDE.get(count, (beside(count, 0.1), 0, 0))
-    picture = Picture(
-        "overlay", data, theme, kind="curves-values", panels=[one.name for one in data.axes],
-        meta={"narrow": narrow, **({} if data.is_coloured else {"lit": style.token("link", theme)})},
-    )  # fmt: skip
+    meta: Json = {"narrow": narrow} if narrow else {}
+    meta |= {} if data.is_coloured else {"lit": style.token("link", theme)}
+    panels = [one.name for one in data.axes]
+    picture = Picture("overlay", data, theme, kind="curves-values", panels=panels, meta=meta)
     share = _share(data)
     for i, (axes, across) in enumerate(zip(data.axes, places, strict=True)):
         found = [(one, series) for one in data.shown for series in one.layer.series if series.panel == axes.name]

@@ -442,7 +442,8 @@ def _summary(
     ends = ends.replace("(", "(95 % interval ").replace(")", " %)")
     return (
         f"Independent runs disagree on {percent(runs)} % of {split} labels; where they cost one point of accuracy, the "
-        f"samples of {method_title(best.method)}, the farthest of the subspace methods, change {value} % {ends}".rstrip()
+        f"samples of {method_title(best.method)}, the farthest of the subspace methods, change {value} % "
+        f"{ends}".rstrip()
         + "."
     )
 
