@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,3 +167,57 @@ def test_a_figure_that_waits_is_not_ready_in_any_form(client: httpx.Client, site
     home = ms.open(site.settings.home).experiment("small-one")
     with pytest.raises(InvalidInput, match="8000 pixels"):
         home.picture("similarity-runs", "png", width=4000, scale=4)
+
+
+def test_a_table_is_no_wider_than_the_text() -> None:
+    """A short one is scaled where it must be; one that breaks has smaller letters, then lies on its side, then has its
+    heads a word a line and fewer digits."""
+    assert r"\resizebox{\ifdim\width>\linewidth" in latex.table(("run",), [(0,)], caption="", label="")
+
+    def breaking(columns: int, head: str = "value") -> str:
+        return latex.table([head] * columns, [[0.123456789] * columns] * 50, caption="Numbers", label="tab:x")
+
+    assert breaking(3).startswith(r"\begin{longtable}")
+    assert re.match(r"\{\\(small|footnotesize|scriptsize)\\setlength", breaking(7))
+    assert breaking(11).startswith("\\begin{landscape}\n")
+    widest = breaking(14, "a_head_of_words")
+    assert r"\shortstack{a \\ head \\ of \\ words}" in widest
+    assert "& 0.1235 &" in breaking(19)
+    for text in (breaking(7), breaking(11), widest):
+        begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
+        assert begun == ended[::-1]
+        assert text.count("{") == text.count("}")
+
+
+@pytest.mark.skipif(
+    not (shutil.which("pdflatex") and shutil.which("kpsewhich")),
+    reason="LaTeX is not installed, so nothing was set: apt-get install texlive-latex-extra",
+)
+def test_latex_sets_every_figure_inside_the_text(client: httpx.Client, site: Served, tmp_path: Path) -> None:
+    """And a report, with its tables and claims."""
+    parts = [{"kind": "text", "markdown": "# A_1 & 50 %\n\n$x^2$\n\n| a | b |\n|-|-:|\n| 1 | 2 |"}]
+    parts += [{"kind": "figure", "experiment": "small-one", "figure": "similarity-runs"}]
+    parts += [{"kind": "claims", "experiment": "small-one"}, {"kind": "numbers", "experiments": ["small-one"]}]
+    slug = client.post("/api/reports", json={"name": "Told & set", "blocks": parts}).json()["slug"]
+    with zipfile.ZipFile(io.BytesIO(client.get(f"/api/reports/{slug}/export?form=tex").content)) as archive:
+        archive.extractall(tmp_path)
+    names = [one["name"] for one in client.get("/api/experiments/small-one/figures").json()["items"]
+             if one["state"] == "ready"]  # fmt: skip
+    for name in names:
+        text = client.get(f"/api/experiments/small-one/figures/{name}.tex").text
+        (tmp_path / f"{name}.tex").write_text(text)
+        shutil.copy(next(tmp_path.glob("figures/*.pdf")), tmp_path / f"small-one-{name}.pdf")
+    used = "".join(rf"\usepackage{{{one}}}" for one in ("amsmath", "amssymb", "textcomp", *latex.PACKAGES))
+    body = "\n".join(rf"\input{{{name}.tex}}\clearpage" for name in names)
+    (tmp_path / "all.tex").write_text(
+        rf"\documentclass{{article}}\usepackage[T1]{{fontenc}}{used}\begin{{document}}{body}\end{{document}}"
+    )
+    assert names
+    for document in ("report", "all"):
+        done = subprocess.run(
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{document}.tex"],
+            cwd=tmp_path, capture_output=True, check=False, timeout=120,
+        )  # fmt: skip
+        said = done.stdout.decode(errors="replace")
+        assert done.returncode == 0, said[-2000:]
+        assert not re.search(r"Overfull \\hbox \(([5-9]|\d\d+)\.", said), said
