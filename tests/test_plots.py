@@ -115,6 +115,10 @@ def test_ranges_are_typed_and_words_ticked(site: Served, seen: Watched) -> None:
     answered(page, site)
     page.get_by_role("link", name="Let go of all").click()
     expect(page.locator("#picked-words")).to_contain_text("Nothing is picked", timeout=SECONDS)
+    page.locator('#pick [name="from.accuracy"]').fill("2")  # beyond the axis: nothing is there, and nothing breaks
+    page.locator('#pick [name="from.accuracy"]').press("Enter")
+    expect(page.locator("#picked-words")).to_contain_text("0 of 80", timeout=SECONDS)
+    page.locator('#pick [name="from.accuracy"]').fill("")
     page.locator('#pick [name="from.seconds"]').fill("much")
     page.locator('#pick [name="from.seconds"]').press("Enter")
     expect(page.locator("#picked-words .err")).to_contain_text("is not a number", timeout=SECONDS)

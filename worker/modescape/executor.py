@@ -459,12 +459,13 @@ class Executor:
         if self._stopping.is_set():
             self.stop()
         thread = threading.Thread(target=self._beat, args=(leases[0].seconds, over), name="heart", daemon=True)
-        thread.start()
         try:
+            thread.start()
             yield controls
         finally:
             over.set()
-            thread.join()
+            if thread.ident is not None:  # it was begun
+                thread.join()
             self.current, self._ended = (), time.monotonic()
 
     def _beat(self, seconds: float, over: threading.Event) -> None:

@@ -40,7 +40,11 @@ class Fetches:
                 raise Conflict(f"{name} is being fetched: {known.done} of {known.total} bytes")
             self._known[name] = Fetching(name)
         in_their_name = copy_context().run
-        threading.Thread(target=in_their_name, args=(self._fetch, name), name=f"fetch-{name}", daemon=True).start()
+        try:
+            threading.Thread(target=in_their_name, args=(self._fetch, name), name=f"fetch-{name}", daemon=True).start()
+        except BaseException:
+            self._known[name] = Fetching(name, finished=True, error="it could not be begun; ask again in a minute")
+            raise
         return self._known[name]
 
     def state(self, name: str) -> Fetching | None:
@@ -57,5 +61,9 @@ class Fetches:
         except (ModescapeError, OSError) as error:
             log.warning("fetching %s failed: %s", name, error)
             self._known[name] = replace(self._known[name], finished=True, error=str(error))
+        except Exception:  # else it would be fetched for ever, as far as anybody can tell
+            log.exception("fetching %s failed", name)
+            said = "it could not be fetched; the server's log has the details"
+            self._known[name] = replace(self._known[name], finished=True, error=said)
         else:
             self._known[name] = replace(self._known[name], finished=True)

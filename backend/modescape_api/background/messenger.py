@@ -10,7 +10,7 @@ import time
 from modescape import notices
 from modescape.database import UNAVAILABLE
 from modescape.notices import MailServer, NotTaken
-from modescape.outage import DATABASE
+from modescape.outage import DATABASE, LOOPS
 from modescape.settings import Settings
 from modescape.store import Store
 from modescape.store.notices import Due
@@ -47,28 +47,32 @@ class Messenger:
             except UNAVAILABLE as error:
                 DATABASE.away(error)
             except Exception:  # whatever it was: others wait to be told
-                log.exception("messages could not be looked up; again in a moment")
+                LOOPS.exception("messages could not be looked up; again in a moment")
 
     def _send_all(self) -> None:
         """All that are due, each in a thread of its own."""
         while not self._over.is_set():
             if not self._free.acquire(timeout=EVERY_SECONDS):
                 continue
-            due = None
+            due, is_sent = None, False
             try:
                 due = self._store.notices.claim()
+                if due is not None:
+                    threading.Thread(target=self._send, args=(due,), name="message", daemon=True).start()
+                    is_sent = True
             finally:
-                if due is None:
+                if not is_sent:  # where no thread can be started the claim ends by itself
                     self._free.release()
             if due is None:
                 return
-            threading.Thread(target=self._send, args=(due,), name="message", daemon=True).start()
 
     def _send(self, due: Due) -> None:
         try:
             self.send(due)
         except UNAVAILABLE as error:  # how it went was not kept: the claim ends by itself
             DATABASE.away(error)
+        except Exception:
+            LOOPS.exception("how a message went could not be kept")
         finally:
             self._free.release()
 

@@ -42,7 +42,11 @@ class Packing:
         """Begin one, unless the same is being made. Raises NotFound, Busy."""
         row, is_new = self._store.parcels.create(reference, parts, total)
         if is_new:
-            threading.Thread(target=self._make, args=(row,), name=f"pack-{row.id[:8]}", daemon=True).start()
+            try:
+                threading.Thread(target=self._make, args=(row,), name=f"pack-{row.id[:8]}", daemon=True).start()
+            except BaseException:
+                self._failed(row, "it could not be begun; ask again in a minute")
+                raise
         return row
 
     def end(self) -> None:
@@ -63,7 +67,14 @@ class Packing:
 
     def _make(self, row: Parcel) -> None:
         while not self._turn.acquire(timeout=_BEAT):
-            self._store.parcels.heard(row.id, 0, row.total_bytes)
+            if self._over.is_set():
+                return
+            try:
+                self._store.parcels.heard(row.id, 0, row.total_bytes)
+            except UNAVAILABLE as error:  # it speaks again when that is back
+                DATABASE.away(error)
+            except Exception:
+                LOOPS.exception("that an archive waits could not be told")
         to = self.file(row)
         try:
             to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -73,10 +84,16 @@ class Packing:
             to.unlink(missing_ok=True)
             if not self._over.is_set():
                 log.warning("the archive %s failed: %s", row.id, error)
-                with suppress(Exception):  # the database may be away; nobody hears of it for two minutes then
-                    self._store.parcels.failed(row.id, str(error))
+                self._failed(row, str(error))
+        except Exception:
+            log.exception("the archive %s failed", row.id)
+            self._failed(row, "it could not be made; the server's log has the details")
         finally:
             self._turn.release()
+
+    def _failed(self, row: Parcel, why: str) -> None:
+        with suppress(Exception):  # the database may be away; nobody hears of it for two minutes then
+            self._store.parcels.failed(row.id, why)
 
 
 def _sweep(folder: Path, before: float) -> None:

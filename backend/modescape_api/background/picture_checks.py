@@ -83,9 +83,14 @@ class Lookings:
             if looking is None or looking.found.done() or looking.where != str(spec.path):
                 looking = self._known[name] = Looking(name, str(spec.path))
                 in_their_name = copy_context().run
-                threading.Thread(
-                    target=in_their_name, args=(self._look, looking, spec, then), name=f"look-{name[:32]}", daemon=True
-                ).start()
+                try:
+                    threading.Thread(
+                        target=in_their_name, args=(self._look, looking, spec, then), name=f"look-{name[:32]}",
+                        daemon=True,
+                    ).start()  # fmt: skip
+                except BaseException:
+                    del self._known[name]  # nobody looks
+                    raise
         wait_for([looking.found], PATIENCE_SECONDS)
         if not looking.found.done():
             return looking.as_row

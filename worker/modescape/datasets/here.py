@@ -7,8 +7,10 @@ import tarfile
 import tempfile
 import time
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
@@ -384,14 +386,17 @@ def _download(file: Published, target: Path) -> Iterator[int]:
             while piece := cast(BinaryIO, answer).read(1 << 18):
                 out.write(piece)
                 yield len(piece)
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise DataMissing(f"{file.url} could not be fetched: {error}") from error
 
 
 def _unpack(archive: Path, temporary: Path, target: Path) -> None:
-    """Unpack beside the target and rename each top folder into place."""
-    with tarfile.open(archive) as tar:
-        tar.extractall(temporary, filter="data")
+    """Unpack beside the target and rename each top folder into place. Raises DataCorrupt."""
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(temporary, filter="data")
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise DataCorrupt(f"{archive.name} arrived as published and cannot be unpacked: {error}") from None
     for entry in temporary.iterdir():
         shutil.rmtree(target / entry.name, ignore_errors=True)
         entry.replace(target / entry.name)

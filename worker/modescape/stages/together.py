@@ -53,10 +53,10 @@ class Together:
         all stages are over; what one stage raises is its own."""
         threads = [threading.Thread(target=self._stage, args=(stage,), name="member") for stage in stages]
         with self._turn:
-            self._running = len(threads)
-            for thread in threads:
-                thread.start()
             try:
+                for thread in threads:  # none runs before this one waits
+                    thread.start()
+                    self._running += 1
                 self._all_wait()
                 while self._waiting:
                     self._train()
