@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from saved_home import opened
+from saved_home import MACHINE, SPECS, opened
 
 import modescape as ms
+from modescape.database import upgrade
 from modescape.drawing.figure import Words
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput, NotFound
+from modescape.executor import Executor
 from modescape.finding import Finding
 from modescape.laboratory import Laboratory
 from modescape.listing import ListQuery
@@ -271,3 +273,32 @@ def test_what_averaging_gains_is_what_claim_e1_counts(experiments: dict[str, Tol
             assert one - all_ == pytest.approx(found["of an ensemble of 4"], abs=0.0011)
             compared += 1
     assert compared == len(WORLDS)
+
+
+def test_the_study_of_seeds_says_what_claim_g_compares(tmp_path: Path) -> None:
+    """Trained here, on images enough for the claim."""
+    spec = SPECS["Where difference comes from"]
+    asked = {**spec, "data": {**spec["data"], "test_images": 600}, "instability": None}
+    settings = Settings(home=tmp_path)
+    upgrade(settings.database)
+    laboratory = Laboratory(settings)
+    try:
+        row = laboratory.create(asked, name="seeds")
+        Executor(laboratory.store, laboratory.artifacts, settings, machine=MACHINE).drain(experiment_id=row.id)
+        found = told(laboratory, row.slug)
+    finally:
+        laboratory.store.close()
+    said, claim = found.of("seeds"), parts(found.claims["g"])
+    assert said is not None
+    share = r"([\d.]+) ± [\d.]+ %"
+    read = re.search(
+        f"other initial weights {share}, another batch order {share}, both {share}.*share of test labels",
+        said.words.summary,
+    )
+    assert read, said.words.summary
+    for text, name in zip(read.groups(), ("other initial weights", "other batches", "both others"), strict=True):
+        assert near(text, 100 * claim[name], digits=1)
+    assert f"learning rate of {re.search(r'learning rate ([0-9.e-]+)', found.claims['g']['estimand'])[1]}" in (  # type: ignore[index]
+        said.words.summary
+    )
+    assert not ANSWERS.search(said.all)
