@@ -294,6 +294,8 @@ def _written(client: httpx.Client) -> dict[str, list[Json]]:
     return {
         "report": [client.get(f"/api/reports/{made['slug']}").json()],
         "reports": [client.get("/api/reports").json()], "report-image": [image],
+        "report-revisions": [client.get(f"/api/reports/{made['slug']}/revisions").json()],
+        "report-revision": [client.get(f"/api/reports/{made['slug']}/revisions/1").json()],
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,17 @@ import nbformat
 import pytest
 from PIL import Image, PngImagePlugin
 from serving import Served, finished, served
+from sqlalchemy import select
 
 import modescape as ms
 from modescape.acting import Actor, UserRole, acting
+from modescape.database import downgrade, upgrade
 from modescape.errors import Conflict, Forbidden, InvalidInput, NotFound
 from modescape.reports import blocks, notes
 from modescape.reports.images import write_anew
 from modescape.reports.notes import Said
 from modescape.store import Store
+from modescape.tables import ReportRevision
 
 ADA, BOB = Actor("ada", UserRole.RESEARCHER), Actor("bob", UserRole.RESEARCHER)
 
@@ -167,6 +171,64 @@ def test_who_wrote_a_report_changes_it_and_nobody_loses_what_another_wrote(store
     with pytest.raises(NotFound):
         store.reports.get(row.id)
     assert {one.verb for one in store.deeds.page(thing=row.id)} == {"write", "change", "remove"}
+
+
+def test_what_a_report_said_before_is_kept_looked_at_and_restored_by_who_may_change_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modescape.store.reports.MOST_REVISIONS", 3)
+
+    def note(text: str) -> list[dict[str, Any]]:
+        return [{"kind": "text", "id": "a", "markdown": text}]
+
+    with acting(ADA):
+        row = store.reports.create("First", note("one"))
+        store.reports.change(row.id, blocks=note("two"))
+    with acting(Actor("root", UserRole.ADMIN)):
+        store.reports.change(row.id, name="Second")
+    with acting(ADA):
+        kept = [(one.revision, one.name, one.blocks, one.by) for one in store.reports.revisions(row.id)]
+        assert kept == [
+            (3, "Second", note("two"), "root"), (2, "First", note("two"), "ada"), (1, "First", note("one"), "ada"),
+        ]  # fmt: skip
+        restored = store.reports.restore(row.id, 1)
+        assert (restored.revision, restored.name, restored.blocks) == (4, "First", note("one"))
+        assert [one.revision for one in store.reports.revisions(row.id)] == [4, 3, 2]
+        with pytest.raises(NotFound, match="revision 1 of First is not kept"):
+            store.reports.restore(row.id, 1)
+    with acting(BOB):
+        for asked in (lambda: store.reports.revisions(row.id), lambda: store.reports.revision(row.id, 2),
+                      lambda: store.reports.restore(row.id, 2)):  # fmt: skip
+            with pytest.raises(Forbidden):
+                asked()
+    with acting(ADA):
+        store.reports.remove(row.id)
+    assert store.reports.found(select(ReportRevision)) == []
+
+
+def test_an_image_of_a_kept_revision_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modescape.store.reports._KEPT", timedelta(seconds=-60))
+    monkeypatch.setattr("modescape.store.reports.MOST_REVISIONS", 2)
+    with acting(ADA):
+        row = store.reports.create("Pictures", [])
+        image = store.reports.add_image(row.id, "a", b"\x89PNG 1", "image/png", (2, 1))
+        named = [{"kind": "text", "id": "a", "markdown": f"![a](image:{image.digest})"}]
+        store.reports.change(row.id, blocks=named)
+        store.reports.change(row.id, blocks=[])
+        assert len(store.reports.images(row.id)) == 1  # revision 2 names it
+        store.reports.change(row.id, name="Later")
+        assert store.reports.images(row.id) == []
+
+
+def test_a_report_of_before_revisions_begins_with_what_it_says(store: Store) -> None:
+    with acting(ADA):
+        row = store.reports.create("Old", [{"kind": "text", "id": "a", "markdown": "one"}])
+        store.reports.change(row.id, name="Older")
+        downgrade(store.url, "0024")
+        upgrade(store.url)
+        (kept,) = store.reports.revisions(row.id)
+        assert (kept.revision, kept.name, kept.blocks[0]["markdown"], kept.by) == (2, "Older", "one", "ada")
+        assert kept.at == store.reports.get(row.id).changed_at
 
 
 def test_images_are_kept_once_within_limits_and_go_with_their_report(
@@ -363,10 +425,12 @@ def test_forms_write_order_and_refuse_without_script(site: Served) -> None:
     with site.visitor(follow_redirects=False) as visitor:
         made = visitor.post("/reports", data={"name": "By hand", "experiment": ""})
         assert made.headers["location"] == "/reports/by-hand?edit=1"
-        for kind in ("text", "claims", "figure"):
-            page = visitor.get("/reports/by-hand?edit=1").text
-            visitor.post("/reports/by-hand", data={**fields(page), "do": f"add:{kind}"})
         page = visitor.get("/reports/by-hand?edit=1").text
+        for kind in ("text", "claims", "figure"):
+            (add,) = re.findall(rf'value="(add:{kind}:[^"]+)"', page)
+            page = visitor.post("/reports/by-hand", data={**fields(page), "do": add}).text
+            assert "Not saved yet" in page
+        assert site.laboratory.store.reports.get("by-hand").revision == 1  # a draft is in the form alone
         asked = fields(page)
         first, _, third = asked["block"]
         asked |= {f"{first}.markdown": "# Mine", f"{third}.experiment": "nobody"}
@@ -376,14 +440,63 @@ def test_forms_write_order_and_refuse_without_script(site: Served) -> None:
         assert "there is no experiment &#39;nobody&#39;" in refused.text
         asked |= {f"{third}.experiment": "small-one", f"{third}.figure": "similarity-runs"}
         asked[f"{third}.options"] = "panel=cosine"
-        moved = visitor.post("/reports/by-hand", data={**asked, "do": f"up:{third}"})
-        assert moved.headers["location"] == f"/reports/by-hand?edit=1#b-{third}"
-        kept = site.laboratory.store.reports.get("by-hand").blocks
-        assert [one["kind"] for one in kept] == ["text", "figure", "claims"]
-        assert kept[1]["options"] == {"panel": "cosine"}
+        asked = fields(visitor.post("/reports/by-hand", data={**asked, "do": f"up:{third}"}).text)
+        assert site.laboratory.store.reports.get("by-hand").blocks == []
+        saved = visitor.post("/reports/by-hand", data={**asked, "do": "save"})
+        assert saved.headers["location"] == "/reports/by-hand"
+        row = site.laboratory.store.reports.get("by-hand")
+        assert [one["kind"] for one in row.blocks] == ["text", "figure", "claims"]
+        assert row.blocks[1]["options"] == {"panel": "cosine"}
+        assert row.revision == 2
+        draft = fields(visitor.post("/reports/by-hand", data={**asked, "do": f"remove:{third}"}).text)
+        assert draft["block"] == [first, asked["block"][2]]
+        assert site.laboratory.store.reports.get("by-hand").blocks == row.blocks
         late = visitor.post("/reports/by-hand", data={**asked, "do": "save"})
         assert late.status_code == 409
         assert "was changed meanwhile" in late.text
+
+
+@pytest.mark.slow
+def test_an_image_that_is_put_in_leaves_the_draft_in_the_form(site: Served) -> None:
+    with site.visitor(follow_redirects=False) as visitor:
+        visitor.post("/reports", data={"name": "With dots", "experiment": ""})
+        page = visitor.get("/reports/with-dots?edit=1").text
+        asked = fields(visitor.post("/reports/with-dots", data={**fields(page), "do": "add:text:new-1"}).text)
+        dot = io.BytesIO()
+        Image.new("RGB", (2, 2)).save(dot, "PNG")
+        sent = {**asked, "new-1.markdown": "mine", "do": "image"}
+        for name, status in (("", 422), ("a dot", 200)):
+            answer = visitor.post(
+                "/reports/with-dots/images", data={**sent, "image-name": name}, files={"image": dot.getvalue()}
+            )
+            assert answer.status_code == status
+            assert fields(answer.text)["new-1.markdown"] == "mine"
+        row = site.laboratory.store.reports.get("with-dots")
+        assert (row.blocks, row.revision) == ([], 1)
+        assert [one.name for one in site.laboratory.store.reports.images(row.id)] == ["a dot"]
+
+
+@pytest.mark.slow
+def test_an_old_revision_is_shown_and_restored_by_page_and_by_api(site: Served, client: httpx.Client) -> None:
+    blocks_then = [{"kind": "text", "id": "a", "markdown": "What I *said*"}]
+    slug = client.post("/api/reports", json={"name": "Then", "blocks": blocks_then}).json()["slug"]
+    client.patch(f"/api/reports/{slug}", json={"name": "Now", "blocks": []})
+    with site.visitor(follow_redirects=False) as visitor:
+        assert f"/reports/{slug}?revision=1" in visitor.get(f"/reports/{slug}?edit=1").text
+        page = visitor.get(f"/reports/{slug}?revision=1").text
+        assert "This is revision 1" in page
+        assert "What I <em>said</em>" in page
+        assert "This is revision" not in visitor.get(f"/reports/{slug}?revision=2").text
+        assert visitor.post(f"/reports/{slug}/restore", data={"revision": 1}).status_code == 303
+    found = client.get(f"/api/reports/{slug}").json()
+    assert (found["name"], found["revision"], found["blocks"]) == ("Then", 3, blocks_then)
+    assert [one["name"] for one in client.get(f"/api/reports/{slug}/revisions").json()["items"]] == [
+        "Then", "Now", "Then",
+    ]  # fmt: skip
+    assert client.get(f"/api/reports/{slug}/revisions/2").json()["blocks"] == []
+    assert client.post(f"/api/reports/{slug}/revisions/2/restore").json()["revision"] == 4
+    assert client.post(f"/api/reports/{slug}/revisions/9/restore").status_code == 404
+    client.delete(f"/api/reports/{slug}")
 
 
 def fields(page: str) -> dict[str, Any]:

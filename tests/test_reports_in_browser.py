@@ -69,6 +69,32 @@ def test_blocks_are_moved_by_drag_and_by_keys_and_saved_in_their_order(
     page.close()
 
 
+def test_nothing_is_kept_before_it_is_saved(site: Served, browser: Browser, written: str) -> None:
+    reports = site.laboratory.store.reports
+    before = reports.get(written).blocks
+    page = browser.new_page(base_url=site.url, viewport={"width": 1200, "height": 900})
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.goto(f"/reports/{written}?edit=1")
+    page.get_by_label("Note in Markdown").fill("A draft")
+    page.get_by_role("button", name="Remove Numbers 3").click()
+    assert order(page) == ["Note", "Figure", "Numbers", "Methods", "References"]
+    expect(page.locator("[data-block]:visible")).to_have_count(4)
+    page.get_by_role("button", name="Put Numbers 3 back").click()
+    expect(page.locator("[data-block]:visible")).to_have_count(5)
+    page.get_by_role("button", name="Remove Numbers 3").click()
+    page.get_by_role("button", name="Claims", exact=True).click()  # the page comes back with the draft
+    expect(page.get_by_text("Not saved yet.")).to_be_visible()
+    assert order(page) == ["Note", "Figure", "Methods", "References", "Claims"]
+    expect(page.get_by_label("Note in Markdown")).to_have_value("A draft")
+    expect(page.locator("[data-block]").last).to_be_in_viewport()
+    page.get_by_role("link", name="Back without saving").click()
+    page.wait_for_url(f"**/reports/{written}")
+    assert asked == []
+    assert (reports.get(written).blocks, reports.get(written).revision) == (before, 1)
+    page.close()
+
+
 def test_reports_and_links_pass_the_audit_and_do_not_scroll_sideways(
     site: Served, browser: Browser, written: str
 ) -> None:

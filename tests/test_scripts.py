@@ -147,7 +147,7 @@ def test_static_files_stay_within_their_budget(site: Served) -> None:
         assert packed(*{*SCRIPTS} - {*importing, *writing, *finding, *plotting, *moving}) <= 42_600
         assert packed(*moving) <= 2_800
         assert packed("app.js", "tell.js") <= 5_100  # of every page
-        assert packed(*writing) <= 1_000
+        assert packed(*writing) <= 1_250  # with what is removed put back
         assert packed(*plotting) <= 6_600
         assert packed(*finding) <= 4_700
         assert packed(*importing) <= 4_200

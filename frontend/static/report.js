@@ -3,11 +3,13 @@
 const form = document.querySelector("[data-report]");
 const box = form?.querySelector("[data-blocks]");
 const announce = text => (document.querySelector("#announce").textContent = text);
-let changed = false;
+let changed = form?.hasAttribute("data-draft");
 
 /** @param {HTMLElement} block @param {number} by places */
 function move(block, by) {
-  const other = by < 0 ? block.previousElementSibling : block.nextElementSibling;
+  const next = by < 0 ? "previousElementSibling" : "nextElementSibling";
+  let other = block[next];
+  while (other?.hidden) other = other[next];
   if (!other) return;
   if (by < 0) other.before(block);
   else other.after(block);
@@ -16,8 +18,27 @@ function move(block, by) {
 
 function placed(block) {
   changed = true;
-  const all = [...box.children];
+  const all = [...box.children].filter(one => !one.hidden);
   announce(`Moved to place ${all.indexOf(block) + 1} of ${all.length}; save to keep it`);
+}
+
+/** A block that is removed is not sent; until then it can be put back. @param {HTMLElement} block */
+function remove(block) {
+  const back = document.createElement("button");
+  const show = there => (block.disabled = block.hidden = !there); // what is disabled is not sent
+  back.type = "button";
+  back.className = "light tiny";
+  back.textContent = `Put ${block.querySelector("legend").textContent} back`;
+  back.addEventListener("click", () => {
+    show(true);
+    back.remove();
+    block.querySelector("[data-remove]").focus();
+  });
+  form.querySelector("[data-removed]").append(back);
+  back.focus();
+  show(false);
+  changed = true;
+  announce("Removed; save to keep it so");
 }
 
 function listenToGrip(block) {
@@ -45,14 +66,17 @@ function listenToGrip(block) {
 if (box) {
   for (const block of box.children) listenToGrip(block);
   form.addEventListener("click", event => {
-    const button = event.target.closest("[data-move]");
+    const button = event.target.closest("[data-move], [data-remove]");
     if (!button) return;
     event.preventDefault(); // without script it is sent
-    move(button.closest("[data-block]"), Number(button.dataset.move));
+    const block = button.closest("[data-block]");
+    if (!button.dataset.move) return remove(block);
+    move(block, Number(button.dataset.move));
     button.focus();
   });
   form.addEventListener("input", () => (changed = true));
   form.addEventListener("submit", () => (changed = false));
+  document.querySelector("[data-leave]").addEventListener("click", () => (changed = false));
   addEventListener("beforeunload", event => changed && event.preventDefault());
   document.querySelector(".notice.bad")?.focus();
 }

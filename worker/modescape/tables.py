@@ -834,6 +834,19 @@ class Report(Base):
     changed_at: Mapped[datetime] = mapped_column(default=utcnow)
 
 
+class ReportRevision(Base):
+    """What a report said once, and who wrote that; the present revision is one of them."""
+
+    __tablename__ = "report_revision"
+
+    report_id: Mapped[str] = mapped_column(ForeignKey("report.id", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str]
+    blocks: Mapped[list[Any]]
+    by: Mapped[str]
+    at: Mapped[datetime]
+
+
 class ReportImage(Base):
     """An image that was put into a report, as it was written anew when it came."""
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 
 from modescape.acting import UserRole, actor
 from modescape.drawing.figure import Legend
@@ -96,17 +98,27 @@ def add(
 
 
 @router.get("/reports/{report}")
-def report_page(request: Request, here: Here, report: str, edit: str = "") -> Response:
+def report_page(
+    request: Request, here: Here, report: str, edit: str = "",
+    revision: Annotated[int | None, Query(description="As it was then.")] = None,
+) -> Response:  # fmt: skip
     row = here.store.reports.get(report)
-    if edit and actor().owns(row.created_by):
+    owned = actor().owns(row.created_by)
+    if edit and owned:
         return _editor(request, here, row, row.name, row.blocks)
+    before = None if revision in (None, row.revision) else here.store.reports.revision(report, revision)
+    if before is not None:
+        row = Report(
+            id=row.id, slug=row.slug, name=before.name, blocks=before.blocks, revision=before.revision,
+            created_by=row.created_by, created_at=row.created_at, changed_at=before.at,
+        )  # fmt: skip
     teller = Teller(here.store, here.artifacts, here.laboratory.look, draws=False)
     told = teller.told(row)
     shown = [_shown(here, told, part) for part in told.parts]
     live = told.experiments
     return render(
-        request, here, "report.html", section="/reports", report=row, shown=shown, live=live,
-        owned=actor().owns(row.created_by), forms=[(form, form.missing()) for form in taken.FORMS.values()],
+        request, here, "report.html", section="/reports", report=row, shown=shown, live=live, before=before,
+        owned=owned, forms=[(form, form.missing()) for form in taken.FORMS.values()],
         last_event=here.store.events.last_id(),
         address=str(request.base_url).rstrip("/") + at(f"/reports/{row.slug}"),
     )  # fmt: skip
@@ -133,13 +145,17 @@ def _shown(here: Site, told: Told, part: Part) -> Shown:
 
 def _editor(
     request: Request, here: Site, row: Report, name: str, documents: Sequence[Json], *,
-    problems: Sequence[Problem] = (), status: int = 200,
+    revision: str = "", is_draft: bool = False, problems: Sequence[Problem] = (), status: int = 200,
 ) -> Response:  # fmt: skip
+    """revision: of which the draft was made, as the form says it; is_draft: whether it differs from what is kept."""
+    ids = {one["id"] for one in documents}
     images = [reports.as_image(row, one) for one in here.store.reports.images(row.id)]
     return render(
         request, here, "report-edit.html", status=status, section="/reports", report=row, name=name, kinds=KINDS,
         blocks=[_fields(one) for one in documents], problems=problems, images=images, experiments=_experiments(here),
-        figures=list(figures.values()), headers={"cache-control": "no-store"},
+        figures=list(figures.values()), revisions=here.store.reports.revisions(row.id), is_draft=is_draft,
+        revision=revision or str(row.revision), headers={"cache-control": "no-store"},
+        next_id=next(one for one in map("new-{}".format, count(1)) if one not in ids),
     )  # fmt: skip
 
 
@@ -183,11 +199,12 @@ def _options(text: str) -> Json:
 
 
 def _acted(documents: list[Json], do: str, experiments: Sequence[Experiment]) -> list[Json]:
-    """The blocks once a button was pressed: up:3, down:3, remove:3, add:figure."""
+    """The blocks once a button was pressed: up:3, down:3, remove:3, add:figure:new-1."""
     verb, _, what = do.partition(":")
+    what, _, id_ = what.partition(":") if verb == "add" else (what, "", "")
     if verb == "add" and what in KINDS:
         first = experiments[0].slug if experiments else ""
-        new: Json = {"kind": what, "id": f"new-{len(documents)}"}
+        new: Json = {"kind": what, "id": id_}
         more: dict[str, Json] = {
             "text": {"markdown": ""}, "figure": {"experiment": first, "figure": next(iter(figures)), "options": {}},
             "claims": {"experiment": first, "claims": []}, "numbers": {"experiments": [first]},
@@ -203,38 +220,71 @@ def _acted(documents: list[Json], do: str, experiments: Sequence[Experiment]) ->
     return [*rest[:to], documents[place], *rest[to:]]
 
 
+@dataclass(frozen=True)
+class _Draft:
+    """What the form says: nothing of it is kept before it is saved."""
+
+    name: str
+    documents: list[Json]
+    revision: str
+
+    @classmethod
+    def of(cls, form: FormData) -> _Draft:
+        ids = [str(one)[:36] for one in form.getlist("block")]
+        return cls(str(form.get("name", "")), [_block(form, id_) for id_ in ids], str(form.get("revision", ""))[:9])
+
+    @property
+    def base(self) -> int | None:
+        return int(self.revision) if self.revision.isdecimal() else None
+
+
 @router.post("/reports/{report}")
 def save(request: Request, here: Here, report: str, form: Posted) -> Response:
+    """Saves, or, where another button was pressed, comes back with the draft as that button makes it."""
     row = here.store.reports.get(report)
     actor().check_owner(row.created_by, f"the report {row.slug}")
-    name, do = str(form.get("name", "")), str(form.get("do", "save"))
-    ids = [str(one)[:36] for one in form.getlist("block")]
-    documents = _acted([_block(form, id_) for id_ in ids], do, _experiments(here) if do.startswith("add") else ())
-    given = str(form.get("revision", ""))
-    revision = int(given) if given.isdecimal() else None
+    draft, do = _Draft.of(form), str(form.get("do", "save"))
+    if do != "save":
+        documents = _acted(draft.documents, do, _experiments(here) if do.startswith("add") else ())
+        return _editor(request, here, row, draft.name, documents, revision=draft.revision, is_draft=True)
+    again = partial(_editor, request, here, row, draft.name, draft.documents, is_draft=True)
     try:
-        asked = bodies.validate(ReportChange, {"name": name, "blocks": documents, "revision": revision})
+        asked = bodies.validate(ReportChange, {"name": draft.name, "blocks": draft.documents, "revision": draft.base})
         row = writing.change(here.laboratory, row.id, name=asked.name, documents=asked.blocks, revision=asked.revision)
     except InvalidInput as error:
-        return _editor(request, here, row, name, documents, problems=error.problems, status=422)
+        return again(revision=draft.revision, problems=error.problems, status=422)
     except Conflict as error:
-        return _editor(request, here, row, name, documents, problems=[Problem(str(error))], status=409)
-    if do == "save":
-        return RedirectResponse(f"/reports/{row.slug}", status_code=303)
-    place = (
-        do.partition(":")[2] if do.startswith(("up", "down")) else row.blocks[-1]["id"] if do.startswith("add") else ""
-    )
-    return RedirectResponse(f"/reports/{row.slug}?edit=1" + (f"#b-{place}" if place else ""), status_code=303)
+        return again(revision=draft.revision, problems=[Problem(str(error))], status=409)
+    return RedirectResponse(f"/reports/{row.slug}", status_code=303)
 
 
 @router.post("/reports/{report}/images")
-async def put_image(
-    here: Here, report: str, image: Annotated[UploadFile, File()], name: Annotated[str, Form()] = ""
-) -> Response:
-    content = await image.read()
-    said = name.strip() or (image.filename or "image")
-    await run_in_threadpool(reports.add_image, here, report, said, content)
-    return RedirectResponse(f"/reports/{report}?edit=1#images", status_code=303)
+async def put_image(request: Request, here: Here, report: str, form: Posted) -> Response:
+    """Kept with the report at once, which shows it nowhere before a note that names it is saved."""
+    image = form.get("image")
+    name = str(form.get("image-name", "")).strip()
+    content = await image.read() if isinstance(image, UploadFile) else b""
+
+    def answer() -> Response:
+        row, draft = here.store.reports.get(report), _Draft.of(form)
+        problems: Sequence[Problem] = ()
+        try:
+            if not name:
+                raise InvalidInput("is empty", field="what it shows", allowed="words for who cannot see it")
+            reports.add_image(here, report, name, content)
+        except InvalidInput as error:
+            problems = error.problems
+        return _editor(
+            request, here, row, draft.name, draft.documents, revision=draft.revision, is_draft=True,
+            problems=problems, status=422 if problems else 200,
+        )  # fmt: skip
+
+    return await run_in_threadpool(answer)
+
+
+@router.post("/reports/{report}/restore")
+def restore(here: Here, report: str, revision: Annotated[int, Form()]) -> Response:
+    return RedirectResponse(f"/reports/{here.store.reports.restore(report, revision).slug}", status_code=303)
 
 
 @router.post("/reports/{report}/remove")

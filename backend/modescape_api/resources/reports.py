@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from modescape.errors import InvalidInput, Problem
 from modescape.records import Json
 from modescape.reports import blocks, images, taken, writing
-from modescape.tables import Report, ReportImage
+from modescape.tables import Report, ReportImage, ReportRevision
 from modescape_api.http import problems, replies
 from modescape_api.http.bodies import Body, Name, body, documented
 from modescape_api.http.proxies import at
@@ -22,6 +22,7 @@ from modescape_api.resources.examples import Example, answer, answers, listing
 router = APIRouter(tags=["reports"])
 
 COLUMNS = ("id", "slug", "name", "revision", "created_by", "created_at", "changed_at")
+REVISION_COLUMNS = ("revision", "name", "by", "at")
 _IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 Blocks = Annotated[list[dict[str, Any]], Field(max_length=blocks.MOST)]
 
@@ -54,6 +55,10 @@ def as_report(here: Site, row: Report) -> Json:
         "images": [as_image(row, image) for image in here.store.reports.images(row.id)],
         "links": {form: f"{base}/export?form={form}" for form in taken.FORMS},
     }
+
+
+def as_revision(row: ReportRevision) -> Json:
+    return replies.picked(row, *REVISION_COLUMNS)
 
 
 def as_image(report: Report, image: ReportImage) -> Json:
@@ -132,6 +137,37 @@ def edit(here: Here, report: str, asked: Annotated[ReportChange, body(ReportChan
 def remove(here: Here, report: str) -> Response:
     here.store.reports.remove(report)
     return Response(status_code=204)
+
+
+@router.get(
+    "/api/reports/{report}/revisions",
+    summary="What a report said before, the newest first",
+    description="The last 20, the present one among them; told to who may change the report.",
+    responses=listing("report-revisions", "forbidden", "not-found"),
+)
+def list_revisions(request: Request, here: Here, report: str) -> Response:
+    rows = [as_revision(row) for row in here.store.reports.revisions(report)]
+    return replies.whole(request, rows, "Revisions", columns=REVISION_COLUMNS, name="revisions")
+
+
+@router.get(
+    "/api/reports/{report}/revisions/{revision}",
+    summary="A report as it was",
+    responses=answers("Its blocks then", "report-revision", "forbidden", "not-found", "invalid-input"),
+)
+def read_revision(here: Here, report: str, revision: int) -> Response:
+    row = here.store.reports.revision(report, revision)
+    return replies.json({**as_revision(row), "blocks": row.blocks})
+
+
+@router.post(
+    "/api/reports/{report}/revisions/{revision}/restore",
+    summary="Make a report say again what it said",
+    description="That becomes its next revision, so nothing that was written since is lost.",
+    responses=answers("As it is now", "report", "forbidden", "not-found", "invalid-input"),
+)
+def restore(here: Here, report: str, revision: int) -> Response:
+    return replies.json(as_report(here, here.store.reports.restore(report, revision)))
 
 
 @router.post(

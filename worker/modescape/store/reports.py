@@ -1,4 +1,4 @@
-"""Reports, the images in them, and who may change them: who wrote one, and admins."""
+"""Reports, what they said before, the images in them, and who may change them: who wrote one, and admins."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.records import Json
 from modescape.store.creating import free_slug
 from modescape.store.transaction import Change, Subject
-from modescape.tables import Report, ReportImage
+from modescape.tables import Report, ReportImage, ReportRevision
 
 MOST_IMAGES = 40  # of a report
 MOST_BYTES = 20_000_000  # of all of them
+MOST_REVISIONS = 20  # of a report, the present one among them
 _KEPT = timedelta(hours=1)  # an image that nothing names
 
 
@@ -46,6 +47,8 @@ class Reports(Subject):
                 revision=1, created_by=actor().name, created_at=change.now, changed_at=change.now,
             )  # fmt: skip
             change.session.add(row)
+            change.session.flush()  # before the revision that names it
+            _keep(change, row)
             change.deed("write", "report", row.id, name)
             return row
 
@@ -67,12 +70,7 @@ class Reports(Subject):
                     f"{row.name} was changed meanwhile: it is at revision {row.revision}, and this changes revision "
                     f"{revision}; open it again"
                 )
-            row.name = row.name if name is None else name
-            if blocks is not None:
-                row.blocks = list(blocks)
-                _drop_unused(change, row)
-            row.revision += 1
-            row.changed_at = change.now
+            _write(change, row, row.name if name is None else name, row.blocks if blocks is None else blocks)
             change.deed("change", "report", row.id, row.name)
             return row
 
@@ -82,6 +80,30 @@ class Reports(Subject):
             row = _theirs(change, reference)
             change.session.execute(delete(Report).where(Report.id == row.id))
             change.deed("remove", "report", row.id, row.name)
+
+    # --- what it said before ---
+
+    def revisions(self, reference: str) -> list[ReportRevision]:
+        """The newest first, the present one among them: to who may change the report. Raises NotFound, Forbidden."""
+        with self.database.reading() as session:
+            row = _owned(session, reference)
+            of_it = select(ReportRevision).where(ReportRevision.report_id == row.id)
+            return list(session.scalars(of_it.order_by(ReportRevision.revision.desc())))
+
+    def revision(self, reference: str, number: int) -> ReportRevision:
+        """Raises NotFound, Forbidden."""
+        with self.database.reading() as session:
+            return _revision(session, _owned(session, reference), number)
+
+    def restore(self, reference: str, number: int) -> Report:
+        """What it said then is its next revision; nothing that was written since is lost. What its blocks name may be
+        gone meanwhile: that is said where they stand. Raises NotFound, Forbidden."""
+        with self.database.writing() as change:
+            row = _theirs(change, reference)
+            old = _revision(change.session, row, number)
+            _write(change, row, old.name, old.blocks)
+            change.deed("change", "report", row.id, row.name, restored=number)
+            return row
 
     # --- images ---
 
@@ -132,15 +154,48 @@ def _find(session: Session, reference: str) -> Report:
 
 def _theirs(change: Change, reference: str) -> Report:
     """One that whoever asks wrote, locked until the end. Raises NotFound, Forbidden."""
-    found = _find(change.session, reference)
-    row = change.session.get_one(Report, found.id, with_for_update=True, populate_existing=True)
+    found = _owned(change.session, reference)
+    return change.session.get_one(Report, found.id, with_for_update=True, populate_existing=True)
+
+
+def _owned(session: Session, reference: str) -> Report:
+    """One that whoever asks wrote. Raises NotFound, Forbidden."""
+    row = _find(session, reference)
     actor().check_owner(row.created_by, f"the report {row.slug}")
     return row
 
 
+def _revision(session: Session, row: Report, number: int) -> ReportRevision:
+    """Raises NotFound."""
+    found = session.get(ReportRevision, (row.id, number)) if 0 < number < 2**31 else None
+    if found is None:
+        raise NotFound(f"revision {number} of {row.name} is not kept: the last {MOST_REVISIONS} are")
+    return found
+
+
+def _write(change: Change, row: Report, name: str, blocks: Sequence[Json]) -> None:
+    row.name, row.blocks = name, list(blocks)
+    row.revision += 1
+    row.changed_at = change.now
+    _keep(change, row)
+    _drop_unused(change, row)
+
+
+def _keep(change: Change, row: Report) -> None:
+    """The present revision, and as many before it as are kept."""
+    kept = ReportRevision(
+        report_id=row.id, revision=row.revision, name=row.name, blocks=row.blocks, by=actor().name, at=row.changed_at
+    )
+    change.session.add(kept)
+    too_old = ReportRevision.revision <= row.revision - MOST_REVISIONS
+    change.session.execute(delete(ReportRevision).where(ReportRevision.report_id == row.id, too_old))
+
+
 def _drop_unused(change: Change, row: Report) -> None:
-    """Images that no note names any more, an hour after they came: one that was just sent is about to be named."""
-    text = "\n".join(str(block.get("markdown", "")) for block in row.blocks)
+    """Images that no note of a kept revision names, an hour after they came: one that was just sent is about to be
+    named."""
+    kept = change.session.scalars(select(ReportRevision.blocks).where(ReportRevision.report_id == row.id)).all()
+    text = "\n".join(str(block.get("markdown", "")) for blocks in kept for block in blocks)
     of_it = select(ReportImage).options(defer(ReportImage.content)).where(
         ReportImage.report_id == row.id, ReportImage.at < change.now - _KEPT
     )  # fmt: skip
