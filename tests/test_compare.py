@@ -29,6 +29,7 @@ from modescape.results import Results
 from modescape.store import Store
 from modescape.testing.pictures import lines_are_named
 from modescape.testing.stores import create
+from modescape_api.pages import compare as compare_page
 
 LEARNING = {**SPEC["training"], "batch_size": 5, "learning_rate": 0.003}  # enough steps to leave chance behind
 THREE = {**SPEC, "training": LEARNING, "ensemble": {"runs": 3, "seed": 3}}
@@ -135,8 +136,83 @@ def test_experiments_with_the_same_networks_have_no_interval_between_them(site: 
         assert same["low"] is None
         if number["name"] != "seconds":
             assert (same["value"], same["how"], same["p"], same["stands"]) == (0, "identical", None, False)
-            is_of_runs = not number["name"].startswith("ensemble")
+            is_of_runs = not number["name"].startswith("ensemble-")
             assert (other["low"] is not None, other["how"]) == (is_of_runs, "welch" if is_of_runs else "")
+
+
+@pytest.mark.slow
+def test_the_ensembles_accuracy_has_the_interval_of_its_runs(site: Served) -> None:
+    """From the kept logits alone: accuracy of the averaged probabilities, without each run in turn."""
+    told = ask(site, "one", "other")["numbers"]["ensemble"]
+    for place, name in enumerate(("one", "other")):
+        results = Results(site.laboratory.store, site.laboratory.artifacts, name)
+        logits = np.stack([results.logits(one, "test") for one in results.solutions(role="optimum")])
+        odds = np.exp(logits - logits.max(-1, keepdims=True))
+        truth = results.true_labels("test")
+
+        def together(runs: NDArray[np.float64], truth: NDArray[np.int64] = truth) -> float:
+            return float(((runs / runs.sum(-1, keepdims=True)).mean(0).argmax(-1) == truth).mean())
+
+        value, error = jackknifed(together, odds)
+        half = stats.t.ppf(0.975, len(odds) - 1) * error
+        shown = told["values"][place]
+        assert shown["value"] == pytest.approx(site.laboratory.store.experiments.get(name).ensemble_accuracy)
+        ends = [max(0, value - half), min(1, value + half)]
+        assert [shown["value"], shown["low"], shown["high"]] == pytest.approx([value, *ends])
+
+
+@pytest.mark.slow
+def test_any_of_them_can_be_the_reference(site: Served) -> None:
+    def told(**more: str) -> dict[str, Any]:
+        with site.client() as client:
+            answer = client.get("/api/compare", params={"e": ["one", "other", "seeded"], **more})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    first, turned = told(), told(**{"from": "seeded"})
+    assert (first["reference"], turned["reference"]) == ("one", "seeded")
+    for a, b in zip(first["numbers"], turned["numbers"], strict=True):
+        assert b["differences"][2] is None
+        assert a["values"] == b["values"]
+        one, back = a["differences"][2], b["differences"][0]
+        assert back["value"] == pytest.approx(-one["value"])
+        assert back["how"] == one["how"]
+        if one["low"] is not None:
+            assert [back["low"], back["high"]] == pytest.approx([-one["high"], -one["low"]])
+    assert turned["judged"][0] == "one: paired with seeded run by run, for their runs began from the same seeds."
+    asked = {"e": ["one", "other", "seeded"], "from": "other"}
+    with site.client() as client:
+        lines = list(csv.DictReader(io.StringIO(client.get("/api/compare", params={**asked, "format": "csv"}).text)))
+        page = client.get("/compare", params=asked, headers={"accept": "text/html"}).text
+        refused = client.get("/api/compare", params={**asked, "from": "waiting"})
+    of_runs = {line["experiment"]: line for line in lines if line["number"] == "accuracy"}
+    assert of_runs["other"]["difference"] == ""
+    expected = float(of_runs["one"]["value"]) - float(of_runs["other"]["value"])
+    assert float(of_runs["one"]["difference"]) == pytest.approx(expected)
+    assert page.count("from other\n") >= 2
+    assert 'value="other" selected' in page
+    assert "from=other&amp;format=csv" in page
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["allowed"] == "one, other, seeded"
+    found = ms.open(site.settings.home).compare("one", "other", "seeded", reference="other")
+    assert found.table().rows == ms.connect(site.url).compare("one", "other", "seeded", reference="other").table().rows
+    assert "one − other" in repr(found)
+
+
+def test_options_are_said_in_words() -> None:
+    mlp, cnn = ({"network": {"architecture": name}} for name in ("mlp", "small-cnn"))
+    assert compare_page._title("network.options.first", [cnn, mlp]) == "Network › units of the first hidden layer"
+    assert compare_page._title("training.learning_rate", [cnn]) == "Training › learning rate"
+
+
+def test_a_panel_shows_what_each_experiments_own_page_shows() -> None:
+    """A loss of 130 in the first steps would press everything else to the bottom."""
+    axes = [Axes("loss", "epoch", "loss", window=window) for window in ((0.1, 2.0), (0.0, 1.5))]
+    line = Series(panel="loss", group="independent", x=np.arange(3.0), y=np.array([130.0, 1.0, 0.2]))
+    members = [Member(name, name, Layer((own,), (line,))) for name, own in zip("ab", axes, strict=True)]
+    figure = figures["trajectories"]
+    drawn = draw(overlaid(figure, figure.options(), members), "light")
+    assert list(drawn.layout.yaxis.range) == [0.0, 2.0]
 
 
 @pytest.mark.slow

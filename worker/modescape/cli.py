@@ -157,6 +157,7 @@ def parser() -> argparse.ArgumentParser:
     launch.add_argument("--name", default=None, help="name of it")
     launch.add_argument("--preset", default=None, help="the preset that a spec began as, by its name")
     launch.add_argument("--notes", default="", help="anything worth remembering")
+    launch.add_argument("--tag", action="append", default=[], help="to find it by; once for each")
     launch.add_argument("--project", default="", help="a name that several experiments are given; not of a sweep")
     launch.add_argument("--parent", default=None, help="the experiment that this is a clone of; not of a sweep")
     launch.add_argument("--fresh", action="store_true", help="compute everything, even what an earlier experiment has")

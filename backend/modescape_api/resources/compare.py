@@ -18,7 +18,7 @@ from modescape.errors import InvalidInput
 from modescape.results import Results
 from modescape_api.http import problems, replies
 from modescape_api.http.site import Here, Site
-from modescape_api.resources.examples import Example, answers
+from modescape_api.resources.examples import Example
 from modescape_api.resources.figures import HTML_POLICY, OWN, Ask, build, named, read_ask
 
 router = APIRouter(tags=["results"])
@@ -32,20 +32,40 @@ def chosen(here: Site, references: Sequence[str]) -> list[Results]:
     return list({one.experiment.id: one for one in map(here.laboratory.results, names)}.values())
 
 
+Reference = Annotated[str, Query(alias="from", max_length=80, description="Of which differences are; the first one.")]
+
+
 @router.get(
     "/api/compare",
     summary="What differs between several experiments",
     description="Fields of their specs that are not equal, their numbers with 95 % intervals over runs, differences "
-    "from the first experiment (without an interval where both hold the same networks), and their claims.",
-    responses=answers("Side by side", "comparison", "not-found", "invalid-input"),
+    "from one of them (without an interval where both hold the same networks), and their claims; as CSV the numbers "
+    "and differences.",
+    responses={
+        200: {
+            "description": "Side by side",
+            "content": {"application/json": {"example": Example("comparison")}, "text/csv": {}},
+        },
+        **problems.documented("not-found", "not-acceptable", "invalid-input"),
+    },
 )
 def read(
-    here: Here, e: Annotated[list[str], Query(description="Slugs or ids: `?e=a&e=b`.", examples=[["fig-6-short"]])]
+    request: Request,
+    here: Here,
+    e: Annotated[list[str], Query(description="Slugs or ids: `?e=a&e=b`.", examples=[["fig-6-short"]])],
+    reference: Reference = "",
 ) -> Response:
+    form = replies.wanted(request, ("json", "csv"))
     asked = chosen(here, e)
     if len(asked) < 2:
         raise InvalidInput("one experiment alone has nothing to be compared with", field="e", allowed=f"two to {MOST}")
-    return replies.json(compare(*asked).document())
+    found = compare(*asked, reference=reference or None)
+    if form == "json":
+        return replies.json(found.document())
+    table = found.table()
+    headers = {"content-disposition": 'inline; filename="compared.csv"', "vary": "accept"}
+    content = b"".join(replies.csv_lines(table.columns, table.rows))
+    return Response(content, headers=headers, media_type=replies.CSV)
 
 
 @router.get(

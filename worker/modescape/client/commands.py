@@ -92,6 +92,9 @@ def add_to(command: Add) -> None:
     priority.add_argument("priority", choices=tuple(PRIORITIES))
     compare = command("compare", _compare, "put experiments side by side, with intervals of the differences")
     compare.add_argument("experiment", nargs="+", help="two to 24 slugs or ids")
+    compare.add_argument(
+        "--from", dest="reference", metavar="SLUG", help="differences are from it; else from the first"
+    )
     export = command("export", _export, "write an experiment into a folder, or its ensemble into a .zip")
     export.add_argument("experiment", help="slug or id")
     export.add_argument("folder", type=Path, help="a new folder, or a new .zip or .npz for the ensemble alone")
@@ -145,7 +148,7 @@ def launch(settings: Settings, parsed: argparse.Namespace, document: Any, name: 
     """Store what a document asks for, for the workers."""
     made = workspace(settings, parsed, new=True).launched(
         preset if preset is not None else document, name=name, preset=preset or parsed.preset, fresh=parsed.fresh,
-        priority=parsed.priority, notes=parsed.notes, project=parsed.project, parent=parsed.parent,
+        priority=parsed.priority, notes=parsed.notes, tags=parsed.tag, project=parsed.project, parent=parsed.parent,
     )  # fmt: skip
     if parsed.json:
         print_json(asdict(made))
@@ -316,7 +319,7 @@ def _priority(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _compare(settings: Settings, parsed: argparse.Namespace) -> int:
-    found = workspace(settings, parsed).compare(*parsed.experiment)
+    found = workspace(settings, parsed).compare(*parsed.experiment, reference=parsed.reference)
     if parsed.json:
         print_json(found.document())
     else:

@@ -168,8 +168,8 @@ class Here:
         if is_sweep(document):
             prepared = launching.prepare(self._laboratory, document, fresh=draft.fresh)
             sweep = launching.create(
-                self._laboratory, prepared, name=draft.name or "sweep", notes=draft.notes, fresh=draft.fresh,
-                priority=draft.priority,
+                self._laboratory, prepared, name=draft.name or "sweep", notes=draft.notes, tags=draft.tags,
+                fresh=draft.fresh, priority=draft.priority,
             )  # fmt: skip
             for one in self._store.sweeps.get(sweep.id).experiments:
                 celery_queue.dispatch(settings, self._store, one.id)
@@ -177,7 +177,8 @@ class Here:
         name = draft.name or (presets[draft.preset].title if draft.preset else "experiment")
         row = self._laboratory.create(
             document, name=name, preset=draft.preset, fresh=draft.fresh, priority=draft.priority, notes=draft.notes,
-            project=draft.project, parent=self._store.experiments.get(draft.parent).slug if draft.parent else None,
+            tags=draft.tags, project=draft.project,
+            parent=self._store.experiments.get(draft.parent).slug if draft.parent else None,
         )  # fmt: skip
         celery_queue.dispatch(settings, self._store, row.id)
         return Launched("experiment", row.slug)
@@ -235,10 +236,11 @@ class Here:
         for one in self._store.sweeps.get(sweep).experiments if how in ("resume", "retry") else ():
             celery_queue.dispatch(self._laboratory.settings, self._store, one.id)
 
-    def compare(self, slugs: Sequence[str]) -> Comparison:
+    def compare(self, slugs: Sequence[str], reference: str | None) -> Comparison:
         from modescape.comparing import Comparison, compare
 
-        return Comparison.from_json(_plain(compare(*map(self._laboratory.results, slugs)).document()))
+        found = compare(*map(self._laboratory.results, slugs), reference=reference)
+        return Comparison.from_json(_plain(found.document()))
 
     def bring(self, path: Path, name: str, answers: Mapping[str, str | None]) -> str:
         from modescape.imported.arrays import printable

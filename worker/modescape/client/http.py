@@ -218,10 +218,10 @@ class There:
     def hold_sweep(self, sweep: str, how: Hold) -> None:
         self._server.json("POST", f"{_of(sweep, 'sweeps')}/{how}")
 
-    def compare(self, slugs: Sequence[str]) -> Comparison:
+    def compare(self, slugs: Sequence[str], reference: str | None) -> Comparison:
         from modescape.comparing import Comparison
 
-        query = urlencode([("e", slug) for slug in slugs])
+        query = urlencode([*(("e", slug) for slug in slugs), *([("from", reference)] if reference else [])])
         return Comparison.from_json(self._server.json("GET", f"/api/compare?{query}"))
 
     def bring(self, path: Path, name: str, answers: Mapping[str, str | None]) -> str:
@@ -291,7 +291,7 @@ def _of(slug: str, kind: Literal["experiments", "sweeps", "reports", "views"] = 
 def _body(draft: Draft) -> Json:
     """What the API is asked for: the fields of a sweep stand beside its name, those of a spec under theirs."""
     about: Json = {"name": draft.name, "fresh": draft.fresh}
-    later = ("priority", "notes") if is_sweep(draft.document) else ("priority", "notes", "project", "parent")
+    later = ("priority", "notes", "tags", *(() if is_sweep(draft.document) else ("project", "parent")))
     about |= {
         name: value for name in later if (value := getattr(draft, name))
     }  # servers of before do not know them all

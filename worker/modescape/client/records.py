@@ -349,6 +349,7 @@ class Draft:
     notes: str = ""
     project: str = ""
     parent: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class Source(Protocol):
     def hold_sweep(self, sweep: str, how: Hold) -> None:
         """All cells of which it is possible."""
 
-    def compare(self, slugs: Sequence[str]) -> Comparison: ...
+    def compare(self, slugs: Sequence[str], reference: str | None) -> Comparison: ...
 
     def bring(self, path: Path, name: str, answers: Mapping[str, str | None]) -> str:
         """Import the ensemble that lies at a path; the slug of its experiment."""

@@ -198,7 +198,8 @@ class Workspace(Suggesting):
 
     def launch(
         self, spec: ExperimentSpec | Json | Path | str, *, name: str | None = None, preset: str | None = None,
-        fresh: bool = False, priority: str = "normal", notes: str = "", project: str = "", parent: str | None = None,
+        fresh: bool = False, priority: str = "normal", notes: str = "", tags: Sequence[str] = (), project: str = "",
+        parent: str | None = None,
     ) -> Experiment | Sweep:  # fmt: skip
         """Launch a spec, a file of one (JSON or YAML), a preset by name, or a sweep (a document with `over`) for the
         workers.
@@ -208,20 +209,22 @@ class Workspace(Suggesting):
         DataMissing, NotFound.
         """
         launched = self.launched(
-            spec, name=name, preset=preset, fresh=fresh, priority=priority, notes=notes, project=project, parent=parent
-        )
+            spec, name=name, preset=preset, fresh=fresh, priority=priority, notes=notes, tags=tags, project=project,
+            parent=parent,
+        )  # fmt: skip
         if launched.kind == "sweep":
             return Sweep(self, self._source, launched.slug)
         return Experiment(self, self._source, launched.slug)
 
     def launched(
         self, spec: ExperimentSpec | Json | Path | str, *, name: str | None, preset: str | None, fresh: bool,
-        priority: str = "normal", notes: str = "", project: str = "", parent: str | None = None,
+        priority: str = "normal", notes: str = "", tags: Sequence[str] = (), project: str = "",
+        parent: str | None = None,
     ) -> Launched:  # fmt: skip
         """As `launch`, saying what was made and where."""
         draft = _draft(spec, name, preset, fresh)
         return self._source.launch(
-            replace(draft, priority=_priority(priority), notes=notes, project=project, parent=parent)
+            replace(draft, priority=_priority(priority), notes=notes, tags=tuple(tags), project=project, parent=parent)
         )
 
     def estimate(self, spec: ExperimentSpec | Json | Path | str, *, fresh: bool = False) -> Estimate:
@@ -300,11 +303,12 @@ class Workspace(Suggesting):
         InvalidInput."""
         self._known(slug, lambda: self._source.prioritise(slug, _priority(priority)))
 
-    def compare(self, *slugs: str) -> Comparison:
-        """Several experiments side by side. Raises InvalidInput for fewer than two or more than 24, NotFound."""
+    def compare(self, *slugs: str, reference: str | None = None) -> Comparison:
+        """Several experiments side by side. reference: that from which differences are; None is the first. Raises
+        InvalidInput for fewer than two or more than 24, NotFound."""
         if len(slugs) == 1:
             raise InvalidInput("one alone has nothing to be compared with", field="experiments", allowed="two to 24")
-        return self._known(", ".join(slugs), lambda: self._source.compare(slugs), *slugs)
+        return self._known(", ".join(slugs), lambda: self._source.compare(slugs, reference), *slugs)
 
     def import_(
         self, path: Path | str, *, name: str | None = None, labels: str | None = None, outputs: str | None = None,

@@ -108,7 +108,8 @@ class Compared(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison:
-    """rows: the experiments, in the order asked. cautions: what makes their numbers incomparable, a sentence each."""
+    """rows: the experiments, in the order asked; reference: of which differences are. cautions: what
+    makes their numbers incomparable, a sentence each."""
 
     rows: tuple[Compared, ...]
     differs: tuple[Difference, ...]
@@ -117,13 +118,14 @@ class Comparison:
     cautions: tuple[str, ...]
     shared: tuple[Shared, ...]
     voice: Voice = HERE
+    reference: int = 0
 
     @property
     def judged(self) -> list[str]:
-        """How differences from the first experiment were judged, and which networks several hold, in sentences."""
+        """How differences from the reference were judged, and which networks several hold, in sentences."""
         if not self.numbers:  # nothing is known of any (yet)
             return []
-        first, how = self.rows[0].name, self._how
+        first, how = self.rows[self.reference].name, self._how
         names = {one: [row.name for row, own in zip(self.rows, how, strict=True) if own == one] for one in set(how)}
         found = []
         if "paired" in names:
@@ -133,13 +135,14 @@ class Comparison:
             found.append(f"{listed(names['welch'])}: independent of {first}.")
         for one in self.shared:
             a, b = self.rows[one.first].name, self.rows[one.second].name
-            if one.first == 0 and how[one.second] == "identical":
+            own = [place for place in (one.second, one.first) if self.reference in (one.first, one.second)]
+            if any(how[place] == "identical" for place in own):
                 found.append(f"{b} holds the same networks as {a}, so nothing differs between them.")
                 continue
             here, there = (_ranges([run[k] for run in one.runs]) for k in (0, 1))
             runs = self.voice("runs")
             which = f"{runs} {here}" if here == there else f"{runs} {here} of {a}, {there} of {b}"
-            more = ": their difference has no interval" if one.first == 0 and how[one.second] == "shared" else ""
+            more = ": their difference has no interval" if any(how[place] == "shared" for place in own) else ""
             many = f"{one.networks} network{'s' * (one.networks > 1)}"
             found.append(f"{a} and {b} have {many} in common ({which}){more}.")
         pairs = max(sum(one is not None and one.p is not None for one in n.differences) for n in self.numbers)
@@ -154,7 +157,7 @@ class Comparison:
 
     @property
     def _how(self) -> list[str]:
-        """Of each experiment, against the first; "" of the first."""
+        """Of each experiment, against the reference; "" of the reference."""
         of_each = zip(*(number.differences for number in self.numbers), strict=True)
         return [next((one.how for one in own if one is not None and one.how), "") for own in of_each]
 
@@ -164,6 +167,7 @@ class Comparison:
         return {
             "experiments": slugs,
             "names": [row.name for row in self.rows],
+            "reference": slugs[self.reference],
             "differs": [each._asdict() for each in self.differs],
             "numbers": [asdict(number) for number in self.numbers],
             "claims": [
@@ -206,6 +210,7 @@ class Comparison:
                 )
                 for one in told["shared_networks"]
             ),
+            reference=slugs.index(told.get("reference", slugs[0])),
         )  # fmt: skip
 
     def number(self, name: str) -> Number:
@@ -216,7 +221,7 @@ class Comparison:
         return known[name]
 
     def table(self) -> Table:
-        """A row for each number of each experiment that has it; differences are from the first experiment."""
+        """A row for each number of each experiment that has it; differences are from the reference."""
         parts = ("", "low", "high")
         head = tuple(f"{what} {part}".strip() for what in ("value", "difference") for part in parts)
         return Table(("number", "experiment", "runs", *head), tuple(
@@ -235,13 +240,17 @@ class Comparison:
         return intervals.draw(number.title, bars, theme, in_percent=number.unit in ("accuracy", "points"))
 
     def __repr__(self) -> str:
-        later = [f"{row.name} − {self.rows[0].name}" for row in self.rows[1:]]
+        others = [place for place in range(len(self.rows)) if place != self.reference]
+        later = [f"{self.rows[place].name} − {self.rows[self.reference].name}" for place in others]
         lines = [("", *(row.name for row in self.rows), *later)]
         lines += [
             (
                 n.title,
                 *map(n.told, n.values),
-                *(f"{n.told(one, difference=True)}{' ≠' if one and one.stands else ''}" for one in n.differences[1:]),
+                *(
+                    f"{n.told(one, difference=True)}{' ≠' if one and one.stands else ''}"
+                    for one in (n.differences[place] for place in others)
+                ),
             )
             for n in self.numbers
         ]
@@ -284,18 +293,30 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in padded]
 
 
-def compare(*experiments: Results | str, folder: Path | str | None = None) -> Comparison:
+def compare(*experiments: Results | str, folder: Path | str | None = None, reference: str | None = None) -> Comparison:
     """Two to fifty experiments: what `run` gave, or slugs of those kept in `folder` (None: the folder of the
-    settings).
+    settings). reference: the slug or id of that from which differences are; None is the first.
 
-    Raises InvalidInput for fewer or more, NotFound.
+    Raises InvalidInput for fewer or more, and for a reference that is none of them, NotFound.
     """
     if not 2 <= len(experiments) <= MOST:
         raise InvalidInput(f"{len(experiments)} were named", field="experiments", allowed=f"two to {MOST} of them")
-    return _compared([opened(folder).results(one) if isinstance(one, str) else one for one in experiments])
+    read = [opened(folder).results(one) if isinstance(one, str) else one for one in experiments]
+    return _compared(read, _place(reference, [one.experiment for one in read]))
 
 
-def _compared(experiments: Sequence[Results]) -> Comparison:
+def _place(reference: str | None, rows: Sequence[Experiment]) -> int:
+    """Raises InvalidInput."""
+    if reference is None:
+        return 0
+    found = next((place for place, row in enumerate(rows) if reference in (row.slug, row.id)), None)
+    if found is None:
+        allowed = ", ".join(row.slug for row in rows)
+        raise InvalidInput(f"{reference[:80]!r} is none of those compared", field="from", allowed=allowed)
+    return found
+
+
+def _compared(experiments: Sequence[Results], reference: int) -> Comparison:
     rows = tuple(one.experiment for one in experiments)
     most = MOST_LOGITS if len(experiments) <= FEW else MOST_LOGITS * FEW // len(experiments)
     read = [Ensemble(one, most=most) for one in experiments]
@@ -309,11 +330,12 @@ def _compared(experiments: Sequence[Results]) -> Comparison:
     return Comparison(
         rows=tuple(Compared(row.slug, name) for row, name in zip(rows, told_apart(rows), strict=True)),
         differs=tuple(differing([_promised(row, said=all(map(_is_imported, rows))) for row in rows])),
-        numbers=tuple(_numbers(read, [both[0, k] for k in range(1, len(rows))], voice)),
+        numbers=tuple(_numbers(read, reference, both, voice)),
         claims=tuple(_claims(experiments, voice)),
         cautions=tuple(_cautions(read)),
         shared=shared,
         voice=voice,
+        reference=reference,
     )
 
 
@@ -398,15 +420,21 @@ def _text(value: Any) -> str:
 # ---- numbers ----
 
 
-def _numbers(read: Sequence[Ensemble], with_first: Sequence[Pairing], voice: Voice) -> list[Number]:
-    """Those that some experiment has. with_first: how the runs of the others belong to the first one's."""
+def _numbers(
+    read: Sequence[Ensemble], reference: int, both: Mapping[tuple[int, int], Pairing], voice: Voice
+) -> list[Number]:
+    """Those that some experiment has. both: how the runs of two of them belong together, by their places."""
+    others = [place for place in range(len(read)) if place != reference]
+    with_it = [both[reference, k] if reference < k else both[k, reference].turned for k in others]
     numbers = []
     for name, (title, unit) in TITLES.items():
         values = tuple(None if (own := one.readings[name]) is None else own.shown(name) for one in read)
         if not any(values):
             continue
-        found = [difference(read[0], one, name, pairs) for one, pairs in zip(read[1:], with_first, strict=True)]
-        differences = (None, *_together(found))
+        found = _together([
+            difference(read[reference], read[k], name, pairs) for k, pairs in zip(others, with_it, strict=True)
+        ])  # fmt: skip
+        differences = (*found[:reference], None, *found[reference:])
         numbers.append(Number(name=name, title=voice(title), unit=unit, values=values, differences=differences))
     return numbers
 

@@ -62,7 +62,7 @@ def difference_bounds(name: str) -> tuple[float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """A number of one experiment, or a difference from the first one's; low and high are None without an interval.
+    """A number of one experiment, or a difference from the reference's; low and high are None without an interval.
 
     Of a difference also how it was judged: "welch" of independent runs, "paired" over runs that began from the same
     seeds, "identical" where both hold the same networks, "shared" where some are the same (neither has an interval);
@@ -179,6 +179,7 @@ class Ensemble:
 
         return {
             "accuracy": mean if self.accuracy.size else None,
+            "ensemble": self._ensemble,
             "gain": self._gain,
             "disagreement": apart if self.disagreement.size else None,
             "diversity": diversity if self.disagreement.size else None,
@@ -194,9 +195,9 @@ class Ensemble:
         return lambda runs: float(values[runs].mean())
 
     @cached_property
-    def _gain(self) -> Statistic | None:
-        """Accuracy of the averaged probabilities minus that of single runs; None where the runs' predictions are too
-        many to be averaged for a page, are labels only, or are not all here (yet)."""
+    def _ensemble(self) -> Statistic | None:
+        """Accuracy of the averaged probabilities; None where the runs' predictions are too many to be averaged for a
+        page, are labels only, or are not all here (yet)."""
         optima = [s for s in self.results.solutions(role=Role.OPTIMUM) if self.split in s.predictions]
         if self.row.ensemble_accuracy is None or not self.results.spec.has_probabilities:
             return None
@@ -208,13 +209,18 @@ class Ensemble:
         probabilities = np.stack([softmax(self.results.logits(one, self.split)) for one in optima])
         truth = self.results.true_labels(self.split)
 
-        def gain(runs: Runs) -> float:
+        def together(runs: Runs) -> float:
             if len(runs) < 2:
                 return math.nan  # of one run alone there is no such thing, so of two there is no spread
-            together = float((probabilities[runs].mean(0).argmax(-1) == truth).mean())
-            return together - float(self.accuracy[runs].mean())
+            return float((probabilities[runs].mean(0).argmax(-1) == truth).mean())
 
-        return gain
+        return together
+
+    @property
+    def _gain(self) -> Statistic | None:
+        """The same minus the accuracy of single runs."""
+        together = self._ensemble
+        return None if together is None else lambda runs: together(runs) - float(self.accuracy[runs].mean())
 
     @cached_property
     def readings(self) -> dict[str, Reading | None]:
@@ -225,7 +231,8 @@ class Ensemble:
             kept = together.together
             found["gain"] = Reading(kept.accuracy - kept.single, kept.members)
         runs = together.runs or row.runs
-        found["ensemble"] = None if row.ensemble_accuracy is None else Reading(row.ensemble_accuracy, runs)
+        if found["ensemble"] is None and row.ensemble_accuracy is not None:
+            found["ensemble"] = Reading(row.ensemble_accuracy, runs)
         found["seconds"] = Reading(row.seconds, 0) if row.seconds and row.finished_at else None
         for name in SCORES:
             found[f"ensemble-{name}"] = self._together(name)
@@ -253,6 +260,12 @@ class Pairing:
     identical: tuple[tuple[int, int], ...] = ()
     seeded: tuple[tuple[int, int], ...] = ()
     whole: bool = False
+
+    @property
+    def turned(self) -> Pairing:
+        """Of the second and the first."""
+        identical, seeded = (tuple((b, a) for a, b in pairs) for pairs in (self.identical, self.seeded))
+        return Pairing(identical, seeded, self.whole)
 
     @property
     def how(self) -> How:

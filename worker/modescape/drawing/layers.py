@@ -9,13 +9,15 @@ from modescape.drawing.reading import Floats
 
 @dataclass(frozen=True)
 class Axes:
-    """One panel. x, y: their quantities with units; from zero: what is seen from zero on."""
+    """One panel. x, y: their quantities with units; from zero: what is seen from zero on; window: the part of y that is
+    worth looking at, None for all of it."""
 
     name: str
     x: str
     y: str
     x_from_zero: bool = False
     y_from_zero: bool = False
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,7 +111,7 @@ def overlaid(figure: Figure, options: FigureOptions, members: Sequence[Member]) 
     """members: with their layers. Raises InvalidInput for a figure that cannot be laid over others."""
     if figure.lay is None:
         raise InvalidInput(f"{figure.name} of several experiments cannot be laid over each other", field="name")
-    axes = tuple({one.name: one for member in members for one in member.layer.axes}.values())
+    axes = _axes([one for member in members for one in member.layer.axes])
     made = Overlay(options=options, members=tuple(members), axes=axes, size=Size(max(figure.card, 400), 592))
     lost = [f"{member.name}: {member.why}" for member in members if member.why]
     points = sum(len(series.x) for member in members for series in member.layer.series if series.is_points)
@@ -125,6 +125,16 @@ def overlaid(figure: Figure, options: FigureOptions, members: Sequence[Member]) 
         missing=f"Not here: {'; '.join(lost)}." if lost else "",
         thinned=thinned,
     )
+
+
+def _axes(of_members: Sequence[Axes]) -> tuple[Axes, ...]:
+    """Each panel once; its window shows what each experiment's own does."""
+    found: dict[str, Axes] = {}
+    for one in of_members:
+        windows = [kept.window for kept in (found.get(one.name), one) if kept is not None and kept.window is not None]
+        window = (min(low for low, _ in windows), max(high for _, high in windows)) if windows else None
+        found[one.name] = replace(one, window=window)
+    return tuple(found.values())
 
 
 def over(figure: Figure) -> Figure:
@@ -159,7 +169,7 @@ def draw(data: Overlay, theme: Theme) -> go.Figure:
         found = [(one, series) for one in data.shown for series in one.layer.series if series.panel == axes.name]
         panel = picture.panel(
             None if count == 1 else across, x=_counted([s.x for _, s in found], axes),
-            y={"range": _range([s.y for _, s in found], axes.y_from_zero)},
+            y={"range": axes.window or _range([s.y for _, s in found], axes.y_from_zero)},
         )  # fmt: skip
         for member, series in found:
             picture.add(_trace(series, member, data.ink(member, theme), theme, (panel.x, panel.y), share))

@@ -344,7 +344,8 @@ def lay(data: Trajectories) -> Layer:
                hover=f"epoch %{{x:.3~g}}<br>{panel} %{{y:.4~g}}")
         for panel in _panels(data) for group, curve, title in curves
     ]  # fmt: skip
-    axes = tuple(Axes(name, "epoch", _TITLES[name]) for name in _panels(data))
+    windows = {name: _window(data, name) for name in _panels(data)}
+    axes = tuple(Axes(name, "epoch", _TITLES[name], window=(low, high)) for name, (low, high) in windows.items())
     words = "Solid: the average of the probabilities of all runs; dashed: the median run."
     return Layer(axes, tuple(series), f"{len(data.finished)} runs", words)
 
