@@ -159,3 +159,48 @@ def test_the_list_in_groups_with_every_menu_open_stays_inside_the_page(site: Ser
         assert inside["x"] + inside["width"] <= width + 1, menu.get_attribute("id")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.keyboard.press("Escape")
+
+
+def test_what_is_done_with_ticked_rows_is_at_hand_wherever_one_scrolls(site: Served, browser: Browser) -> None:
+    for number in range(20):
+        site.laboratory.create(SPEC, name=f"row {number}", tags=["many"])
+    for width, height in ((1280, 720), (360, 640)):
+        watched = tab(browser, site, viewport={"width": width, "height": height})
+        page = watched.page
+        page.goto("/?tag=many")
+        bar = page.get_by_role("group", name="What is done with the selected rows")
+        expect(bar).not_to_be_in_viewport()
+        page.locator("[name=ref]").first.click()
+        page.locator("[name=ref]").nth(1).click()
+        expect(bar).to_be_in_viewport(ratio=1)
+        expect(bar).to_contain_text("2 selected")
+        page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
+        page.locator("[name=ref]").first.scroll_into_view_if_needed()
+        expect(bar).to_be_in_viewport(ratio=1)
+        bar.get_by_text("Tags, project").click()
+        tag, label = page.get_by_label("Add tags"), page.get_by_text("Add tags")
+        field, words = tag.bounding_box(), label.bounding_box()
+        assert field is not None
+        assert words is not None
+        assert field["y"] >= words["y"] + 16, "the label stands above its field"
+        expect(tag).to_be_in_viewport(ratio=1)
+        tag.fill(f"at {width}")
+        page.get_by_role("button", name="Change", exact=True).click()
+        expect(page.get_by_role("status").filter(has_text=f"2 experiments tagged “at {width}”.")).to_be_visible()
+        page.get_by_role("button", name="Undo").click()
+        expect(page.get_by_text("2 experiments without the tag")).to_be_visible()
+        assert watched.wrong == []
+        page.context.close()
+    assert not [one for one in site.laboratory.store.experiments.page(ListQuery(limit=200)) if "at 360" in one.tags]
+
+
+def test_a_first_visit_sees_the_form_below_the_questions(seen: Watched) -> None:
+    page = seen.page
+    page.goto("/launch")
+    height = page.locator("#presets").evaluate("presets => presets.offsetHeight")
+    assert height < 600, "2,430 px of presets pushed the form out of sight"
+    expect(page.locator('#presets a[href="/launch?preset=quickstart"]')).to_be_visible()
+    other = page.locator('#presets a[href="/launch?preset=fig-6-short"]')
+    expect(other).to_be_hidden()
+    page.get_by_role("heading", name="What does diversity cost?").click()
+    expect(other).to_be_visible()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -284,6 +285,50 @@ def test_the_page_acts_on_all_that_it_finds(client: httpx.Client) -> None:
     assert listed(client) == []
 
 
+def test_the_list_says_what_was_done_and_undoes_only_what_was(client: httpx.Client) -> None:
+    slugs = [launch(client, name, tags=["Seen"] if name == "one" else []) for name in ("one", "two", "three")]
+
+    def told() -> tuple[str, dict[str, Any]]:
+        """The message of the next page, once, and what its button posts."""
+        shown = client.get("/", headers={"accept": "text/html,*/*"}).text
+        found = re.search(r'class="notice told">\s*<span role="status">([^<]*)</span>(.*?)</div>', shown, re.DOTALL)
+        assert found is not None
+        assert 'class="notice told"' not in client.get("/", headers={"accept": "text/html,*/*"}).text
+        fields: dict[str, Any] = {"ref": re.findall(r'name="ref" value="([^"]+)"', found[2])}
+        fields |= dict(re.findall(r'name="(tag|untag|next)" value="([^"]*)"', found[2]))
+        return found[1], {"action": (re.findall(r'action="([^"]+)"', found[2]) or [""])[0], **fields}
+
+    client.post("/change", data={"ref": slugs, "tag": "seen", "next": "/"})
+    live = client.get("/", headers=HTML).text  # as a script of another tab asks
+    assert 'class="notice told"' not in live
+    said, undo = told()
+    assert said == "3 experiments tagged “seen”; 1 of them had that already."
+    assert sorted(undo["ref"]) == ["three", "two"]
+    client.post(undo.pop("action"), data=undo)
+    assert listed(client, "tag:seen") == ["one"], "as it was before"
+    told()
+    client.post("/change", data={"ref": "one", "tag": "seen", "next": "/"})
+    said, undo = told()
+    assert (said, undo["action"]) == ("Nothing changed: 1 experiment was tagged “seen” already.", "")
+    client.post("/archive", data={"ref": slugs, "next": "/"})
+    said, undo = told()
+    assert said == "3 experiments archived."
+    assert undo["action"] == "", "they were stopped, which restoring does not undo"
+    client.post("/restore", data={"ref": slugs, "next": "/"})
+    said, undo = told()
+    assert (said, undo["action"], sorted(undo["ref"])) == ("3 experiments restored.", "/archive", sorted(slugs))
+    client.post(undo.pop("action"), data=undo)
+    told()
+    assert listed(client) == []
+
+
+@pytest.mark.parametrize("kept", ["x", "eyJ3b3JkcyI6IDF9", "_" * 3000, "e30"])
+def test_a_message_that_is_none_of_ours_is_left_alone(kept: str, client: httpx.Client) -> None:
+    answer = client.get("/", headers={"accept": "*/*", "cookie": f"modescape_told={kept}"})
+    assert answer.status_code == 200
+    assert 'class="notice told"' not in answer.text
+
+
 # -- no ghosts --------------------------------------------------------------------------------------------------------
 
 
@@ -320,6 +365,8 @@ def test_presets_are_a_list_by_question_which_is_folded_once_one_is_chosen(clien
         "What does diversity cost?",
     ):
         assert first.count(f"<h2>{question}</h2>") == 1
+    lists = first.split('id="presets"')[1].split("</nav>")[0]
+    assert re.findall(r"<details( open)?>", lists).count(" open") == 1, "of the others the questions alone are shown"
     chosen = page(client, "/launch?preset=fig-3-short")
     assert '<details class="card questions" id="presets">' in chosen
     assert 'aria-label="Size of this preset"' in chosen

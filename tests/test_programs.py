@@ -49,7 +49,7 @@ def newest(site: Served) -> Experiment:
 
 def said(row: Experiment) -> dict[str, Any]:
     return {"name": row.name, "spec": row.spec, "preset": row.preset, "notes": row.notes, "project": row.project,
-            "parent": row.parent, "priority": row.priority}  # fmt: skip
+            "parent": row.parent, "priority": row.priority, "tags": row.tags}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,6 +58,7 @@ def test_a_program_launches_what_the_button_launches(name: str, site: Served, tm
         launched = client.post("/api/experiments", json={"preset": "quickstart", "name": f"parent of {name}"}).json()
         parent = launched["slug"]
         more = {"name": ODD, "notes": f"-{ODD}", "project": "öl", "priority": "high", "parent": parent}
+        more["tags"] = "a b,  $(ls)"
         form = filled_in(client, "quickstart", **{"training.epochs": "3", **more})
         text = program(client.post("/launch/plan", data=form).text, name)
         made = client.post("/launch", data=form)
@@ -68,6 +69,7 @@ def test_a_program_launches_what_the_button_launches(name: str, site: Served, tm
         row = newest(site)
         assert said(row) == button
         assert (row.name, row.notes, row.parent) == (ODD, f"-{ODD}", parent)
+        assert row.tags == ["a b", "$(ls)"]
         assert f"/experiments/{row.slug}" in done.stdout
         assert row.slug != made.headers["location"].rpartition("/")[2]
 
@@ -75,7 +77,7 @@ def test_a_program_launches_what_the_button_launches(name: str, site: Served, tm
 @pytest.mark.parametrize("name", NAMES)
 def test_a_program_of_a_sweep_launches_the_sweep(name: str, site: Served, tmp_path: Path) -> None:
     with site.visitor() as client:
-        form = filled_in(client, "quickstart", name=f"rates by {name}")
+        form = filled_in(client, "quickstart", name=f"rates by {name}", tags="rates, paper")
         form |= {"sweep.field": "training.learning_rate", "sweep.values": "0.001, 0.003", "sweep.paired": "true"}
         text = program(client.post("/launch/plan", data=form).text, name)
         done = run(name, text, tmp_path)
@@ -85,6 +87,8 @@ def test_a_program_of_a_sweep_launches_the_sweep(name: str, site: Served, tmp_pa
         found = client.get(f"/api/sweeps/{newest_sweep['slug']}").json()
         assert [one["varied"] for one in found["cells"]] == [{"training.learning_rate": v} for v in (0.001, 0.003)]
         assert found["paired"] is True
+        cell = client.get(f"/api/experiments/{found['cells'][0]['experiment']['slug']}").json()
+        assert cell["tags"] == ["rates", "paper"]
 
 
 @pytest.mark.parametrize("name", NAMES)

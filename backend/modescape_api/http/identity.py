@@ -37,6 +37,7 @@ COOKIE = "modescape_session"
 BROWSER_COOKIE = "modescape_browser"  # by which a browser is known in which a password was right
 THEME_COOKIE = "theme"
 TOUR_COOKIE = "tour"
+TOLD_COOKIE = "modescape_told"  # what was done to many, until the next page
 SAFE = ("GET", "HEAD", "OPTIONS")
 SERVER_TOKEN, HOME_KEY, API_TOKEN, PASSWORD = "server-token", "home-key", "token", "password"
 MOST_WAITING = 8  # passwords that are to be checked, one after another

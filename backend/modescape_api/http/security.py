@@ -25,7 +25,16 @@ from modescape.settings import Settings
 from modescape.store import Store
 from modescape_api.http import connections, problems, replies, sharing
 from modescape_api.http.asked import Asked
-from modescape_api.http.identity import BROWSER_COOKIE, COOKIE, SAFE, THEME_COOKIE, TOUR_COOKIE, Who, unauthorised
+from modescape_api.http.identity import (
+    BROWSER_COOKIE,
+    COOKIE,
+    SAFE,
+    THEME_COOKIE,
+    TOLD_COOKIE,
+    TOUR_COOKIE,
+    Who,
+    unauthorised,
+)
 from modescape_api.http.proxies import split_host
 from modescape_api.http.refusal import Refusal
 
@@ -36,8 +45,8 @@ MOST_PARAMETERS = 500  # of an address: each that is not known is answered with 
 _OPEN, _OPEN_BELOW = ("/healthz", "/readyz", "/signin"), ("/static/", "/s/")  # to people who have not signed in
 
 _COOKIE = re.compile(
-    rb"(?:^|(?<=;))[ \t]*((?:%s)=[\w.-]{1,500})[ \t]*(?=;|$)"
-    % "|".join((COOKIE, BROWSER_COOKIE, THEME_COOKIE, TOUR_COOKIE, sharing.COOKIE)).encode()
+    rb"(?:^|(?<=;))[ \t]*((?:%s)=[\w.-]{1,3500})[ \t]*(?=;|$)"
+    % "|".join((COOKIE, BROWSER_COOKIE, THEME_COOKIE, TOUR_COOKIE, TOLD_COOKIE, sharing.COOKIE)).encode()
 )
 
 HEADERS = {

@@ -16,6 +16,7 @@ from modescape.records import BulkAction, BulkDeed
 from modescape_api.http import bodies
 from modescape_api.http.identity import needs
 from modescape_api.http.site import Here, Site
+from modescape_api.pages import forms, told
 from modescape_api.pages.rendering import Posted, back, render
 from modescape_api.resources.bulk import Bulk
 
@@ -33,11 +34,16 @@ def _chosen(here: Site, form: FormData) -> list[str]:
 
 
 def _told(request: Request, here: Site, form: FormData, asked: BulkDeed, slugs: list[str]) -> Response:
-    """Back to the list, or what could not be done."""
+    """Back to the list, which says what was done, or what could not be done."""
+    is_told = asked.action is not BulkAction.PURGE and len(slugs) <= told.MOST_UNDONE
+    before = {row.slug: row for row in here.store.experiments.several(slugs)} if is_told else {}
     done = act(here.laboratory, asked, slugs)
     way_back = str(form.get("next", "/"))
     if not done.failed and asked.action is not BulkAction.PURGE:
-        return back(way_back)
+        answer = back(way_back)
+        if done.done:
+            told.tell(request, answer, told.of(asked, done.done, before))
+        return answer
     status = 200 if not done.failed else 403 if done.forbidden == len(done.failed) else 409
     return render(
         request, here, "bulk.html", status=status, section="/", action=asked.action.value, done=done,
@@ -49,7 +55,7 @@ def _change(form: FormData) -> BulkDeed:
     """Raises InvalidInput."""
     asked: dict[str, Any] = {"action": BulkAction.CHANGE.value}
     for name in ("tag", "untag"):
-        asked[name] = [part.strip() for part in str(form.get(name, "")).split(",") if part.strip()]
+        asked[name] = forms.parts(str(form.get(name, "")))
     project = str(form.get("project", "")).strip()
     if project or form.get("no-project"):
         asked["project"] = "" if form.get("no-project") else project

@@ -615,7 +615,7 @@ def edit(
     project: Annotated[str | None, Form()] = None,
     priority: Annotated[int | None, Form()] = None,
 ) -> Response:
-    wanted = [tag.strip() for tag in tags.split(",") if tag.strip()]
+    wanted = forms.parts(tags)
     asked = {"name": name, "tags": wanted, "notes": notes.replace("\r\n", "\n"), "priority": priority}
     asked |= {"project": project} if project is not None else {}
     experiments.change(here, experiment, bodies.validate(Changes, asked))

@@ -408,6 +408,8 @@ def place(problem: Problem, document: Mapping[str, Any], values: Mapping[str, st
     if part == "training" and path and (of := _recipe_part(path[0])):
         chosen = document.get("training", {}).get(of) or TrainingSpec.model_fields[of].default
         return replace(problem, field=".".join([part, path[0], chosen, *path[1:]]))
+    if part == "tags":
+        return replace(problem, field="tags")
     if part == "training" and path[:1] == ["milestones"]:
         return replace(problem, field="training.milestones")
     if part == "evaluation" and path[:1] == ["splits"]:
@@ -904,6 +906,11 @@ def _slow_down(document: Json, what: str) -> None:
 
 def _lower(rate: float) -> float:
     return float(f"{rate / SLOWER:.2g}")
+
+
+def parts(text: str) -> list[str]:
+    """Tags, as they are typed with commas between."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def listed(text: str) -> list[object]:

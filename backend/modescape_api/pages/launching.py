@@ -73,6 +73,7 @@ def launch_page(
         preset=chosen,
         source=source,
         name=f"{source.name[: names.LONGEST - 5]} copy" if source else "",
+        tags=", ".join(source.tags) if source else "",
         project=source.project if source else "",
         notice=_missing(source) if source else None,
         document=document,
@@ -109,6 +110,7 @@ def launch(request: Request, here: Here, form: Posted) -> Response:
         source=_parent(here, given),
         name=given.get("name", "").strip(),
         notes=given.get("notes", ""),
+        tags=given.get("tags", ""),
         project=given.get("project", ""),
         priority=given.get("priority", "normal"),
         status=422 if problems else 200,
@@ -162,6 +164,7 @@ def _with_undone(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     own = (
         "name",
         "notes",
+        "tags",
         "project",
         "priority",
         "key",
@@ -227,7 +230,7 @@ def _about(here: Site, given: Mapping[str, str]) -> Json:
     preset, parent = _preset(given), _parent(here, given)
     said: Json = {"name": given.get("name", "").strip(), "preset": preset.name if preset else None}
     said |= {"notes": given.get("notes", ""), "project": given.get("project", "").strip()}
-    said |= {"parent": parent.slug if parent else None}
+    said |= {"parent": parent.slug if parent else None, "tags": forms.parts(given.get("tags", ""))}
     return {name: value for name, value in said.items() if value} | _asked_priority(given)
 
 
@@ -241,7 +244,7 @@ def _asked(pairs: Sequence[tuple[str, str]], asked: Json, document: Mapping[str,
         "base": dict(document), "over": {field or "?": forms.listed(text) for field, text in rows},
         **({"paired": True} if given.get("sweep.paired") == "true" else {}),
     }  # fmt: skip
-    body = {name: value for name, value in asked.items() if name in ("name", "notes", "priority")} | swept
+    body = {name: value for name, value in asked.items() if name in ("name", "notes", "tags", "priority")} | swept
     named = sweeps.named(SweepDraft(over={field or "?": [] for field, _ in rows}))
     return programs.Asked("sweeps", body, swept, asked.get("name") or named)
 
@@ -349,7 +352,8 @@ def _sweep(pairs: Sequence[tuple[str, str]], document: Mapping[str, Any]) -> Swe
     return bodies.validate(SweepDraft, {
         **({"name": given["name"].strip()} if given.get("name", "").strip() else {}),
         "base": document, "over": {field or "?": forms.listed(text) for field, text in rows},
-        "paired": given.get("sweep.paired") == "true", "notes": given.get("notes", ""), **_asked_priority(given),
+        "paired": given.get("sweep.paired") == "true", "notes": given.get("notes", ""),
+        "tags": forms.parts(given.get("tags", "")), **_asked_priority(given),
     })  # fmt: skip
 
 
@@ -425,6 +429,7 @@ def _launch_form(
     source: Experiment | None = None,
     name: str = "",
     notes: str = "",
+    tags: str = "",
     project: str = "",
     priority: str = "normal",
     status: int = 200,
@@ -462,7 +467,7 @@ def _launch_form(
                 automatic=plan["automatic"] if plan else {},
             )
         ),
-        programs=_programs(request, body or _of_page(sections, preset, source, name, project)),
+        programs=_programs(request, body or _of_page(sections, preset, source, name, tags, project)),
         changes=forms.changes(sections, values),
         began=began,
         was=was,
@@ -471,6 +476,8 @@ def _launch_form(
         name_problem=next((problem for problem in placed if problem.field == "name"), None),
         name=name,
         notes=notes,
+        tags=tags,
+        tags_problem=next((problem for problem in placed if problem.field == "tags"), None),
         project=project,
         priority=priority,
         priorities=tuple(PRIORITIES),
@@ -485,11 +492,16 @@ def _launch_form(
 
 
 def _of_page(
-    sections: Sequence[forms.Section], preset: Preset | None, source: Experiment | None, name: str, project: str
+    sections: Sequence[forms.Section],
+    preset: Preset | None,
+    source: Experiment | None,
+    name: str,
+    tags: str,
+    project: str,
 ) -> programs.Asked:
     """What a program would post of a form as it opens."""
     said: Json = {"name": name, "preset": preset.name if preset else None, "project": project}
-    said |= {"parent": source.slug if source else None}
+    said |= {"tags": forms.parts(tags), "parent": source.slug if source else None}
     asked = {key: value for key, value in said.items() if value}
     document = forms.to_document(forms.posted(sections))
     return _asked([], asked, document, Draft(spec=document, preset=asked.get("preset")))

@@ -24,7 +24,7 @@ from modescape.store.experiments import GROUPED
 from modescape.tables import Experiment
 from modescape_api.http.query import read
 from modescape_api.http.site import Here, Site
-from modescape_api.pages import tour
+from modescape_api.pages import told, tour
 from modescape_api.pages.columns import Column, head, menu, put_in, shown
 from modescape_api.pages.display import by_kind, counted, dotted, seconds_left
 from modescape_api.pages.experiment import actions_of, architecture_title, trainings_of
@@ -58,7 +58,7 @@ def experiments_page(request: Request, here: Here) -> Response:
     running = here.store.experiments.page(unfinished).items
     is_archive = asked.query.archived is True
     archived = 0 if total and not is_archive else here.store.experiments.page(ListQuery(archived=True, limit=1)).total
-    return render(
+    answer = render(
         request,
         here,
         "experiments.html",
@@ -102,8 +102,11 @@ def experiments_page(request: Request, here: Here) -> Response:
         view_query=urlencode(_but(request, "cursor", "view", "open")),
         has_search=True,
         tour_is_offered=not asked.chips and tour.is_offered(request, here, total),
+        told=told.waiting(request),
         notice=dotted(*asked.notices) or None,
     )
+    told.forget(request, answer)
+    return answer
 
 
 def _but(request: Request, *names: str) -> list[tuple[str, str]]:

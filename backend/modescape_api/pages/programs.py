@@ -88,6 +88,7 @@ def _command(asked: Asked, origin: str, *, needs_token: bool) -> str:
     body = asked.body
     options = [("--name", asked.name)]
     options += [(f"--{name}", body[name]) for name in ("preset", "notes", "project", "parent") if body.get(name)]
+    options += [("--tag", tag) for tag in body.get("tags", ())]
     words = {number: word for word, number in PRIORITIES.items()}
     options += [("--priority", words[body["priority"]])] if body.get("priority") in words else []
     # A text that begins with a dash is no option.

@@ -341,6 +341,10 @@ class Experiments(Subject):
             change.event(EventKind.CHANGED, experiment.id, name=experiment.name, tags=experiment.tags)
             return experiment
 
+    def several(self, slugs: Sequence[str]) -> list[Experiment]:
+        """Those of them that are here, in any order."""
+        return self.found(select(Experiment).where(Experiment.slug.in_(slugs)))
+
     def measured(self, metric: str, subject: str, *, limit: int = 200) -> list[str]:
         """Ids of the experiments, newest first and none archived, with that metric of a subject that starts so."""
         found = exists().where(
