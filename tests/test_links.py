@@ -9,11 +9,14 @@ from typing import Any
 import httpx
 import pytest
 from serving import Served, finished, served
+from sqlalchemy import select
 
 from modescape import users
 from modescape.acting import Actor, UserRole, acting
+from modescape.database import downgrade, upgrade
 from modescape.errors import Forbidden, InvalidInput, NotFound
 from modescape.store import Store
+from modescape.tables import SharedLink
 from modescape_api.http import sharing
 
 TOKEN = "a token of many letters, which nobody guesses"
@@ -25,8 +28,10 @@ ADA, BOB = Actor("ada", UserRole.RESEARCHER), Actor("bob", UserRole.RESEARCHER)
 
 def test_a_link_is_its_makers_until_it_ends_or_is_revoked(store: Store) -> None:
     with acting(ADA):
-        row = store.links.add("experiment", "/experiments/a", "for Bob", users.digest("one"), timedelta(days=1))
-        ended = store.links.add("experiment", "/experiments/a", "before", users.digest("two"), timedelta(seconds=-1))
+        row = store.links.add("experiment", "/experiments/a", "for Bob", users.digest("one"), timedelta(days=1),
+                              without_sign_in=True)  # fmt: skip
+        ended = store.links.add("experiment", "/experiments/a", "before", users.digest("two"), timedelta(seconds=-1),
+                                without_sign_in=True)  # fmt: skip
         assert [one.name for one in store.links.all()] in (["before", "for Bob"], ["for Bob", "before"])
     found = store.links.by_secret(users.digest("one"))
     assert found is not None
@@ -38,7 +43,7 @@ def test_a_link_is_its_makers_until_it_ends_or_is_revoked(store: Store) -> None:
         with pytest.raises(NotFound):
             store.links.revoke(row.id)
     with acting(Actor("eve", UserRole.VIEWER)), pytest.raises(Forbidden):
-        store.links.add("view", "/", "x", users.digest("four"), None)
+        store.links.add("view", "/", "x", users.digest("four"), None, without_sign_in=False)
     with acting(Actor("root", UserRole.ADMIN)):
         assert {one.id for one in store.links.all()} == {row.id, ended.id}
         store.links.revoke(row.id)
@@ -80,7 +85,7 @@ def stranger(site: Served) -> Iterator[httpx.Client]:
 
 
 def shared(researcher: httpx.Client, to: str, **more: Any) -> dict[str, Any]:
-    answer = researcher.post("/api/links", json={"to": to, "name": "for a friend", **more})
+    answer = researcher.post("/api/links", json={"to": to, "name": "for a friend", "without_sign_in": True, **more})
     assert answer.status_code == 201, answer.text
     found: dict[str, Any] = answer.json()
     return found
@@ -136,9 +141,11 @@ def test_a_link_to_a_view_leads_to_what_its_address_says(researcher: httpx.Clien
     stranger.get(shared(researcher, "/compare?e=one&e=two")["url"])
     stranger.get(shared(researcher, "/?dataset=digits")["url"])  # both are remembered
     for path in ("/compare?e=one&e=two", "/compare?e=two&e=one&theme=dark", "/?dataset=digits",
+                 "/api/compare/figures/trajectories.json?e=one&e=two",
                  "/api/experiments?dataset=digits", "/api/experiments/two/figures/trajectories.json"):  # fmt: skip
         assert reads(stranger, path), path
-    for path in ("/compare?e=one&e=three", "/", "/?dataset=cifar10", "/api/experiments", "/api/experiments/one",
+    for path in ("/compare?e=one&e=three", "/api/compare/figures/trajectories.json?e=one&e=three",
+                 "/", "/?dataset=cifar10", "/api/experiments", "/api/experiments/one",
                  "/api/experiments/three/figures/trajectories.json"):  # fmt: skip
         assert not reads(stranger, path), path
 
@@ -165,13 +172,74 @@ def test_where_the_operator_does_not_allow_it_one_signs_in_first(site: Served, t
     with served(tmp_path_factory.mktemp("closed"), token=TOKEN) as closed:
         finished(closed.laboratory, name="one")
         with closed.client(headers={"authorization": f"Bearer {TOKEN}"}) as researcher:
-            url = shared(researcher, "/experiments/one")["url"]
+            url = shared(researcher, "/experiments/one", without_sign_in=False)["url"]
+            asked = {"to": "/experiments/one", "name": "x", "without_sign_in": True}
+            refused = researcher.post("/api/links", json=asked)
+            assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "without_sign_in")
             assert researcher.get(url, follow_redirects=True).status_code == 200
         with closed.visitor(follow_redirects=True) as stranger:
             answer = stranger.get(url)
             assert answer.url.path == "/signin"
             assert "next=%2Fexperiments%2Fone" in str(answer.url)
             assert not stranger.cookies.get(sharing.COOKIE)
+
+
+def test_a_link_is_read_without_signing_in_only_where_it_says_so(
+    researcher: httpx.Client, stranger: httpx.Client, site: Served
+) -> None:
+    closed = shared(researcher, "/experiments/three", without_sign_in=False)
+    answer = stranger.get(closed["url"], follow_redirects=True)
+    assert answer.url.path == "/signin"
+    assert not reads(stranger, "/api/experiments/three")
+    with site.visitor(follow_redirects=True) as reader:  # with the cookie of another link, too
+        reader.get(shared(researcher, "/experiments/one")["url"])
+        secrets = f"{reader.cookies[sharing.COOKIE]}.{closed['url'].rpartition('/')[2]}"
+        kept = {"cookie": f"{sharing.COOKIE}={secrets}", "accept": "application/json"}
+        assert httpx.get(f"{site.url}/api/experiments/one", headers=kept).status_code == 200
+        assert httpx.get(f"{site.url}/api/experiments/three", headers=kept).status_code == 401
+
+
+def test_the_page_says_what_can_be_done_without_naming_settings_to_who_cannot_change_them(
+    site: Served, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with served(tmp_path_factory.mktemp("words"), token=TOKEN) as closed:
+        finished(closed.laboratory, name="one")
+        store, secret = closed.laboratory.store, users.TOKEN_PREFIX + "b" * 40
+        with acting(Actor("root", UserRole.ADMIN)):
+            bob = store.users.add("bob", UserRole.RESEARCHER, password=None)
+        with acting(Actor("bob", UserRole.RESEARCHER)):
+            store.users.add_token(bob.name, "laptop", users.digest(secret), None)
+        pages = {}
+        for who, token in (("admin", TOKEN), ("researcher", secret)):
+            headers = {"authorization": f"Bearer {token}", "accept": "text/html"}
+            for to in ("/reports/told", "/experiments/one"):
+                pages[who, to] = httpx.get(f"{closed.url}/links", params={"to": to}, headers=headers).text
+    assert "MODESCAPE_OPEN_LINKS" in pages["admin", "/experiments/one"]
+    for page in (pages["researcher", "/reports/told"], pages["researcher", "/experiments/one"]):
+        assert "MODESCAPE_" not in page
+        assert "ask whoever runs this server" in page
+        assert "without_sign_in" not in page
+    assert 'href="/api/reports/told/export?form=html"' in pages["researcher", "/reports/told"]
+    assert 'href="/reports?experiment=one"' in pages["researcher", "/experiments/one"]
+    with site.visitor() as client:
+        client.headers["authorization"] = f"Bearer {TOKEN}"
+        page = client.get("/links?to=/experiments/one").text
+        assert 'name="without_sign_in"' in page
+        asked = {"to": "/experiments/one", "name": "ticked", "days": "3", "without_sign_in": "true"}
+        assert client.post("/links", data=asked).status_code == 201
+        (row,) = [one for one in site.laboratory.store.links.found(select(SharedLink)) if one.name == "ticked"]
+        assert row.without_sign_in
+        assert "whoever has it" in client.get("/links").text
+
+
+def test_links_of_before_are_read_as_they_were(store: Store) -> None:
+    with acting(ADA):
+        row = store.links.add("experiment", "/experiments/a", "x", users.digest("one"), None, without_sign_in=False)
+    downgrade(store.url, "0024")
+    upgrade(store.url)
+    found = store.links.by_secret(users.digest("one"))
+    assert found is not None
+    assert (found.id, found.without_sign_in) == (row.id, True)
 
 
 def test_the_page_makes_shows_once_and_revokes(site: Served) -> None:
@@ -197,7 +265,8 @@ def test_links_and_reports_work_under_a_path(tmp_path_factory: pytest.TempPathFa
     with served(tmp_path_factory.mktemp("under"), **settings) as site:
         finished(site.laboratory, name="one")
         with site.client(headers={"authorization": f"Bearer {TOKEN}"}) as researcher:
-            made = researcher.post("/lab/api/links", json={"to": "/experiments/one", "name": "x"}).json()
+            asked = {"to": "/experiments/one", "name": "x", "without_sign_in": True}
+            made = researcher.post("/lab/api/links", json=asked).json()
             assert made["url"].startswith(f"{site.url}/lab/s/")
             written = researcher.post("/lab/api/reports", json={"name": "Told", "experiment": "one"})
             assert written.headers["location"] == "/lab/api/reports/told"

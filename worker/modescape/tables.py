@@ -876,6 +876,7 @@ class SharedLink(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     used_at: Mapped[datetime | None]
+    without_sign_in: Mapped[bool]  # where the settings let links do without, too
 
 
 class Parcel(Base):

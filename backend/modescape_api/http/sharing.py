@@ -50,10 +50,11 @@ def kind_of(target: str) -> LinkKind:
 
 
 def followed(store: Store, kept: str, path: str, query: str) -> SharedLink | None:
-    """The link by which an address may be read, of those whose secrets a browser keeps. Database calls."""
+    """The link by which an address may be read without signing in, of those whose secrets a browser keeps. Database
+    calls."""
     for secret in kept.split(".")[-MOST:]:
         row = store.links.by_secret(users.digest(secret))
-        if row is not None and covers(store, row, path, query):
+        if row is not None and row.without_sign_in and covers(store, row, path, query):
             return row
     return None
 
@@ -73,6 +74,8 @@ def covers(store: Store, row: SharedLink, path: str, query: str) -> bool:
         return _asked(query) == _asked(target.query)
     figure = _FIGURE.fullmatch(path)
     named = {value for key, value in parse_qsl(target.query) if key == "e"}
+    if target.path == "/compare" and _is_below(path, "/api/compare/figures"):
+        return {value for key, value in parse_qsl(query) if key == "e"} <= named
     return figure is not None and target.path == "/compare" and figure[1] in named
 
 

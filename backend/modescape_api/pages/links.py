@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from modescape import users
-from modescape.acting import UserRole
+from modescape.acting import UserRole, actor
 from modescape.errors import InvalidInput, NotFound
 from modescape_api.http import bodies, identity, sharing
 from modescape_api.http.identity import needs
@@ -28,26 +28,39 @@ def every(request: Request, here: Here, to: str = "") -> Response:
 
 
 def _page(
-    request: Request, here: Site, *, to: str = "", name: str = "", problem: str = "", url: str = "", status: int = 200
-) -> Response:
+    request: Request, here: Site, *, to: str = "", name: str = "", is_open: bool = False, problem: str = "",
+    url: str = "", status: int = 200,
+) -> Response:  # fmt: skip
     """url: of a link that was made in this moment, told once."""
     return render(
         request, here, "links.html", status=status, section="/links", headers={"cache-control": "no-store"},
         rows=here.store.links.all(), to=to, name=name, problem=problem, url=url, days=links.DAYS,
-        is_open=here.settings.open_links,
+        is_open=is_open, may_be_open=here.settings.open_links, is_admin=actor().may(UserRole.ADMIN),
+        thing=_thing(to),
     )  # fmt: skip
+
+
+def _thing(to: str) -> tuple[str, str]:
+    """What an address is of, and its slug; ("", "") of what cannot be shared."""
+    try:
+        kind = sharing.kind_of(to)
+    except InvalidInput:
+        return "", ""
+    return kind.value, to.partition("?")[0].rpartition("/")[2]
 
 
 @router.post("/links")
 def add(
     request: Request, here: Here, to: Annotated[str, Form()] = "", name: Annotated[str, Form()] = "",
-    days: Annotated[str, Form()] = "",
+    days: Annotated[str, Form()] = "", without_sign_in: Annotated[str, Form()] = "",
 ) -> Response:  # fmt: skip
     asked = {"to": to, "name": name, "days": int(days) if days.isdecimal() else None}
+    asked["without_sign_in"] = bool(without_sign_in)
     try:
         _, path = links.add_link(here, bodies.validate(NewLink, asked))
     except (InvalidInput, NotFound) as error:
-        return _page(request, here, to=to, name=name, problem=str(error), status=422)
+        is_open = bool(without_sign_in)
+        return _page(request, here, to=to, name=name, is_open=is_open, problem=str(error), status=422)
     return _page(request, here, url=str(request.base_url).rstrip("/") + at(path), status=201)
 
 
@@ -65,7 +78,7 @@ def follow(request: Request, here: Here, secret: str) -> Response:
     if row is None:
         raise NotFound("there is no such link: it has ended, or was revoked")
     answer = RedirectResponse(row.target, status_code=303, headers={"referrer-policy": "no-referrer"})
-    if identity.asking(request) is None and here.settings.open_links:
+    if identity.asking(request) is None and here.settings.open_links and row.without_sign_in:
         kept = [one for one in request.cookies.get(sharing.COOKIE, "").split(".") if one and one != secret]
         answer.set_cookie(
             sharing.COOKIE, ".".join([*kept[1 - sharing.MOST :], secret]), httponly=True, samesite="lax",

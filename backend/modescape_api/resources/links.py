@@ -10,6 +10,7 @@ from pydantic import Field
 
 from modescape import users
 from modescape.acting import UserRole
+from modescape.errors import InvalidInput
 from modescape.records import Json
 from modescape.tables import SharedLink
 from modescape_api.http import problems, replies, sharing
@@ -21,7 +22,8 @@ from modescape_api.resources.examples import Example, answer, listing
 
 router = APIRouter(tags=["links"])
 
-COLUMNS = ("id", "kind", "target", "name", "created_by", "created_at", "expires_at", "used_at")
+COLUMNS = ("id", "kind", "target", "name", "created_by", "created_at", "expires_at", "used_at",
+           "without_sign_in")  # fmt: skip
 DAYS = 30
 
 
@@ -34,6 +36,9 @@ class NewLink(Body):
     )  # fmt: skip
     name: Name = Field(description="For whom or what it is, by which it is found again.")
     days: int | None = Field(DAYS, ge=1, le=3650, description="Until it ends; null: never.")
+    without_sign_in: bool = Field(
+        False, description="Whoever has it reads without signing in; only where MODESCAPE_OPEN_LINKS allows that."
+    )
 
 
 def as_link(row: SharedLink) -> Json:
@@ -43,6 +48,9 @@ def as_link(row: SharedLink) -> Json:
 def add_link(here: Site, asked: NewLink) -> tuple[SharedLink, str]:
     """The link, and its path, told once. Raises InvalidInput, NotFound, Forbidden."""
     kind = sharing.kind_of(asked.to)
+    if asked.without_sign_in and not here.settings.open_links:
+        said = "whoever runs this server does not let links be read without signing in"
+        raise InvalidInput(said, field="without_sign_in", allowed="false")
     name = asked.to.partition("?")[0].rpartition("/")[2]
     if kind is sharing.LinkKind.EXPERIMENT:
         here.store.experiments.get(name)
@@ -50,7 +58,9 @@ def add_link(here: Site, asked: NewLink) -> tuple[SharedLink, str]:
         here.store.reports.get(name)
     secret = users.new_secret()
     lifetime = None if asked.days is None else timedelta(days=asked.days)
-    row = here.store.links.add(kind, asked.to, asked.name, users.digest(secret), lifetime)
+    row = here.store.links.add(
+        kind, asked.to, asked.name, users.digest(secret), lifetime, without_sign_in=asked.without_sign_in
+    )
     return row, f"/s/{secret}"
 
 
@@ -66,7 +76,7 @@ def every(request: Request, here: Here) -> Response:
     status_code=201,
     summary="Share one experiment, report or view",
     description="`url` is told here and never again. Whoever opens it reads that one thing and changes nothing: after "
-    "signing in, or without, where MODESCAPE_OPEN_LINKS allows that.",
+    "signing in, or without, where `without_sign_in` is true.",
     openapi_extra=documented(NewLink, Example("ask-link")),
     responses={
         201: answer("Shared", "link"),

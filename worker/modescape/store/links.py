@@ -26,7 +26,9 @@ class Links(Subject):
             statement = statement.where(SharedLink.created_by == who.name)
         return self.found(statement.order_by(SharedLink.created_at.desc(), SharedLink.id))
 
-    def add(self, kind: str, target: str, name: str, digest: str, lifetime: timedelta | None) -> SharedLink:
+    def add(
+        self, kind: str, target: str, name: str, digest: str, lifetime: timedelta | None, *, without_sign_in: bool
+    ) -> SharedLink:
         """digest: of its secret; lifetime: None never ends. Raises InvalidInput, Forbidden."""
         actor().check(UserRole.RESEARCHER, "sharing a link")
         name = names.checked(name, field="name")
@@ -34,9 +36,10 @@ class Links(Subject):
             row = SharedLink(
                 id=str(uuid.uuid4()), digest=digest, kind=kind, target=target, name=name, created_by=actor().name,
                 created_at=change.now, expires_at=None if lifetime is None else change.now + lifetime,
+                without_sign_in=without_sign_in,
             )  # fmt: skip
             change.session.add(row)
-            change.deed("share", "link", row.id, name, target=target)
+            change.deed("share", "link", row.id, name, target=target, without_sign_in=without_sign_in)
             return row
 
     def revoke(self, id_: str) -> None:

@@ -1,4 +1,5 @@
-"""What a report said before: its last revisions. Of reports that are there the present one is kept as the first.
+"""What a report said before: its last revisions, of which the present one of those that are there is the first; and of
+each link whether it may be read without signing in, as every link could be where the operator allowed it.
 
 Revision ID: 0025
 Revises: 0024
@@ -30,7 +31,11 @@ def upgrade() -> None:
         'INSERT INTO report_revision (report_id, revision, name, blocks, "by", at) '
         "SELECT id, revision, name, blocks, created_by, changed_at FROM report"
     )
+    without = sa.Column("without_sign_in", sa.Boolean(), nullable=False, server_default=sa.true())
+    op.add_column("shared_link", without)
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("shared_link") as table:
+        table.drop_column("without_sign_in")
     op.drop_table("report_revision")
