@@ -411,6 +411,11 @@ def test_a_home_and_a_server_write_and_take_reports_alike(site: Served, tmp_path
         assert [one["kind"] for one in report.blocks][-2:] == ["methods", "references"]
         report.change(blocks=[{"kind": "text", "markdown": "[[small-one: runs]] runs"}])
         assert lab.report(report.slug).entry.revision == 2
+        assert [one.revision for one in report.revisions()] == [2, 1]
+        report.restore(1)
+        assert [one["kind"] for one in report.blocks][-1] == "references"
+        report.restore(2)
+        assert report.entry.revision == 4
         target = report.export(tmp_path / f"{number}.html")
         assert ">2</span> runs" in target.read_text(encoding="utf-8")
         with pytest.raises(InvalidInput, match="no experiment 'gone'"):

@@ -25,6 +25,7 @@ from modescape.client.records import (
     Matrix,
     MatrixEntry,
     ReportEntry,
+    RevisionEntry,
     SweepCell,
     ViewEntry,
 )
@@ -281,6 +282,13 @@ class Here:
 
         writing.change(self._laboratory, slug, name=name, documents=blocks, revision=revision)
         return self.report(slug)
+
+    def report_revisions(self, slug: str) -> list[RevisionEntry]:
+        rows = self._store.reports.revisions(slug)
+        return [RevisionEntry(row.revision, row.name, row.by, row.at) for row in rows]
+
+    def restore_report(self, slug: str, revision: int) -> ReportEntry:
+        return self.report(self._store.reports.restore(slug, revision).slug)
 
     def take_report(self, slug: str, form: str) -> bytes:
         from modescape.reports import writing

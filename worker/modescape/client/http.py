@@ -31,6 +31,7 @@ from modescape.client.records import (
     Matrix,
     MatrixEntry,
     ReportEntry,
+    RevisionEntry,
     SweepCell,
     ViewEntry,
 )
@@ -262,6 +263,14 @@ class There:
     def change_report(self, slug: str, name: str | None, blocks: Sequence[Json] | None, revision: int) -> ReportEntry:
         asked = {"name": name, "blocks": blocks, "revision": revision}
         return ReportEntry.from_json(self._server.json("PATCH", _of(slug, "reports"), asked))
+
+    def report_revisions(self, slug: str) -> list[RevisionEntry]:
+        found = self._server.json("GET", f"{_of(slug, 'reports')}/revisions")["items"]
+        return [RevisionEntry.from_json(one) for one in found]
+
+    def restore_report(self, slug: str, revision: int) -> ReportEntry:
+        address = f"{_of(slug, 'reports')}/revisions/{revision}/restore"
+        return ReportEntry.from_json(self._server.json("POST", address))
 
     def take_report(self, slug: str, form: str) -> bytes:
         return self._content(f"{_of(slug, 'reports')}/export?{urlencode({'form': form})}")

@@ -378,6 +378,20 @@ class ViewEntry:
 
 
 @dataclass(frozen=True)
+class RevisionEntry:
+    """What a report was once. by: who saved it."""
+
+    revision: int
+    name: str
+    by: str
+    at: datetime
+
+    @classmethod
+    def from_json(cls, found: Json) -> RevisionEntry:
+        return cls(found["revision"], found["name"], found["by"], datetime.fromisoformat(found["at"]))
+
+
+@dataclass(frozen=True)
 class ReportEntry:
     """A report. blocks: as the API gives them; () in a list of all."""
 

@@ -16,6 +16,7 @@ from modescape.client.records import (
     Matrix,
     MatrixEntry,
     ReportEntry,
+    RevisionEntry,
     SweepCell,
     ViewEntry,
 )
@@ -113,6 +114,12 @@ class Source(Protocol):
 
     def change_report(self, slug: str, name: str | None, blocks: Sequence[Json] | None, revision: int) -> ReportEntry:
         """Raises Conflict where another revision is there, Forbidden."""
+
+    def report_revisions(self, slug: str) -> list[RevisionEntry]:
+        """The newest first. Raises NotFound, Forbidden."""
+
+    def restore_report(self, slug: str, revision: int) -> ReportEntry:
+        """Raises NotFound, Forbidden."""
 
     def take_report(self, slug: str, form: str) -> bytes:
         """In a form of `reports.taken`."""

@@ -36,6 +36,7 @@ from modescape.client.records import (
     MatrixEntry,
     Progress,
     ReportEntry,
+    RevisionEntry,
     Stage,
     SweepCell,
     SweepProgress,
@@ -661,6 +662,14 @@ class Report:
     def change(self, *, name: str | None = None, blocks: Sequence[Json] | None = None) -> None:
         """What is None stays. Raises InvalidInput, Forbidden, and Conflict where somebody changed it meanwhile."""
         self.entry = self._source.change_report(self.slug, name, blocks, self.entry.revision)
+
+    def revisions(self) -> tuple[RevisionEntry, ...]:
+        """What it said before and says now, the newest first; 20 are kept. Raises Forbidden."""
+        return tuple(self._source.report_revisions(self.slug))
+
+    def restore(self, revision: int) -> None:
+        """What it said then is its next revision. Raises NotFound, Forbidden."""
+        self.entry = self._source.restore_report(self.slug, revision)
 
     def export(self, path: Path | str) -> Path:
         """Into a new file: .html, .ipynb, .md.zip (Markdown and SVG) or .tex.zip (LaTeX and PDF figures). Raises
