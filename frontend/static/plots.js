@@ -68,7 +68,7 @@ if (plots && form) {
     if (!across.length && !upwards.length) return;
     const [[left, right], [bottom, top]] = [[across, "x"], [upwards, "y"]].map(([spans, strip]) => {
       if (!spans.length) return strip === "x" ? [0, 1] : [1, 0];
-      return [Math.max(0, spans[0][0]), Math.min(1, spans.at(-1)[1])].map(place => shareAt(place, ends(strip)));
+      return [spans[0][0], spans.at(-1)[1]].map(place => shareAt(Math.min(1, Math.max(0, place)), ends(strip)));
     });
     const about = { class: "brush box", x: left, y: top, width: right - left, height: bottom - top };
     xy.querySelector(".mark").before(shape("rect", Object.fromEntries(Object.entries(about).map(([name, value]) => [name, name === "class" ? value : `${100 * value}%`]))));
