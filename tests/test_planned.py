@@ -157,7 +157,7 @@ def test_lines_of_commands_notebooks_and_clients_say_the_word_of_a_later_look_as
         assert repr(one).endswith(f"; look 2, {row.at_look}" if look.number == 2 else "times)")
     assert "at 2.5 %: " in repr(one)
     weak = Finding.from_json({"claims": {"b": {**B, "p": 0.02}}, "independent": {"disagreement": 0.2, "pairs": 3}})
-    assert weak.headline == "These networks are different functions."
+    assert weak.headline == "Runs are different functions (b)."
     assert "cannot be told yet" in weak.headline_at(Look(2, 3, 6))
     assert claims.headline(claims.answered(weak, (), Look(2, 3, 6))) == (
         "0 of 1 claims holds here at 2.5 %, the level of look 2, 1 cannot be told."

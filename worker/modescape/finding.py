@@ -1,7 +1,8 @@
 """What an experiment says about its question, in numbers and in one or two sentences; without torch.
 
     found = Finding.of(row)                    # the column as stored, read once, said as the experiment speaks
-    found.sentence                             # 'Independent runs disagree on 20.0 % of test labels ...'
+    found.headline                             # 'Runs are different functions (b); at equal accuracy no samples ...'
+    found.sentence                             # the same, with the numbers behind it
     found.told(look)                           # the claims that were asked, with the correction for all of them
 
 The numbers are made by the stages that compare and kept in `experiment.finding`; the words are made here, for list,
@@ -16,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from modescape.claims import CLAIMS
+from modescape.claims.answering import HALVES, answer, behind
 from modescape.claims.claim import MIN_UNITS
 from modescape.claims.evidence import BY_SHAPE, OfRuns
 from modescape.claims.record import ClaimRecord, fields_of
@@ -23,7 +25,6 @@ from modescape.claims.repeated_looks import FIRST, Look
 from modescape.claims.telling import AtEqualAccuracy, Told, equal_accuracy, told
 from modescape.records import StageState
 from modescape.registry import methods
-from modescape.science.confidence import Word
 from modescape.tables import Experiment, Stage
 from modescape.voice import HERE, Voice, voice_of
 
@@ -342,11 +343,12 @@ class Finding:
 
     @property
     def headline(self) -> str:
-        """The answer in a few words, as claim (b) is judged; empty while nothing is known."""
+        """The answer in a few words, each half of the question by the claim that answers it, with its letter; empty
+        while nothing is known."""
         return self.headline_at(FIRST)
 
     def headline_at(self, look: Look) -> str:
-        """The same by the word that (b) has at the level of this look."""
+        """The same by the words that the claims have at the level of this look."""
         return self.voice(self._headline(look))
 
     def _headline(self, look: Look) -> str:
@@ -354,50 +356,62 @@ class Finding:
             if self.failures:
                 return "One run is left, which nothing can be compared with."
             return f"One run, {self.alone}." if self.alone else ""
-        word = next((one.word_at_look for one in self.told(look) if one.record.id == "b"), Word.CANNOT_TELL)
-        if word is Word.HOLDS:
-            return "These networks are different functions."
-        if word is Word.DOES_NOT_HOLD:
-            return "These networks are no more different than one network at two times."
-        if self.voice.elsewhere and self.along is None:
-            return f"{_disagree(self.independent)}."  # nothing is known of them along their training
-        return "Whether these networks are different functions cannot be told yet."
+        halves = [answer(one) for one in self._halves(look).values()]
+        if not halves or self.so_far is not None:
+            return f"{_disagree(self.independent)}."  # nothing is tested of them, or not yet
+        text = "; ".join(halves)
+        return f"{text[:1].upper()}{text[1:]}."
+
+    def _halves(self, look: Look) -> dict[str, Told]:
+        """The claims that answer the question of an experiment, as far as they were judged."""
+        return {one.record.id: one for one in self.told(look) if one.record.id in HALVES}
 
     @property
     def measured(self) -> str:
-        """The sentence without what has failed and what the headline says, for who says both beside it."""
-        said, standing = self.voice(self._measured), self.standing
-        if self.independent is not None and said.startswith(first := self.headline.removesuffix(".")):
-            said = said.removeprefix(first).lstrip(".; ")  # the headline has it
+        return self.measured_at(FIRST)
+
+    def measured_at(self, look: Look) -> str:
+        """The numbers behind the headline, for who says both: without what has failed and what the headline says."""
+        said, standing = self.voice(self._measured(look)), self.standing
+        if self.independent is not None and said.startswith(first := self.headline_at(look).removesuffix(".")):
+            said = said.removeprefix(first).lstrip(".,; ")  # the headline has it
             said = f"{said[:1].upper()}{said[1:]}"
         return f"{standing.capitalize()}: {said[:1].lower()}{said[1:]}" if standing and said else said
 
     @property
     def sentence(self) -> str:
-        """A few sentences with numbers, spread and n, and what has failed; empty while nothing is known."""
-        said, standing = self.voice(self._sentence), self.standing
+        return self.sentence_at(FIRST)
+
+    def sentence_at(self, look: Look) -> str:
+        """The headline, numbers with spread, interval and n, and what has failed; empty while nothing is known."""
+        said, standing = self.voice(self._sentence(look)), self.standing
         return f"{standing.capitalize()}: {said[:1].lower()}{said[1:]}" if standing and said else said
 
-    @property
-    def _sentence(self) -> str:
+    def _sentence(self, look: Look) -> str:
         lost = self.failures
         if self.independent is None:
             if lost or not self.alone:
                 return f"{lost}." if lost else ""
             return f"One run alone is compared with nothing; it is {self.alone}."
-        return f"{self._measured} {lost}; what failed counts nowhere." if lost else self._measured
+        headline, measured = self._headline(look), self._measured(look)
+        text = measured if measured.startswith(headline.removesuffix(".")) else f"{headline} {measured}"
+        return f"{text} {lost}; what failed counts nowhere." if lost else text
 
-    @property
-    def _measured(self) -> str:
+    def _measured(self, look: Look) -> str:
         independent = self.independent
         if independent is None:
             return "" if self.failures or not self.alone else "One run alone is compared with nothing."
-        text = f"{_disagree(independent)}{_cosine(independent)}."
+        halves = {} if self.so_far is not None else self._halves(look)
+        times = {letter: said for letter, one in halves.items() if (said := behind(one))}
+        text = f"{_disagree(independent)}{', ' * ('b' in times)}{times.get('b', '')}{_cosine(independent)}."
         if best := self.best_method:
             text += (
                 f" Where they cost one point of accuracy, the samples of {_title(best.method)}, the farthest of the "
-                f"subspace methods, change {percent(best.disagreement)}{_ends(best)}."
+                f"subspace methods, change {percent(best.disagreement)}{_ends(best)}"
             )
+            text += f"; runs are {times['d1']}." if "d1" in times else "."
+        elif "d1" in times:
+            text += f" At equal accuracy runs are {times['d1']}."
         if together := self.together:
             gain = 100 * (together.accuracy - together.single)
             does = "changes their accuracy by" if abs(gain) < 0.05 else "gains" if gain > 0 else "loses"
@@ -460,8 +474,8 @@ def _disagree(found: Independent) -> str:
 
 
 def _apart(found: Independent) -> str:
-    spread = "" if found.disagreement_sd is None else f"± {100 * found.disagreement_sd:.1f}, "
     pairs = f"{found.pairs} {'pair' if found.pairs == 1 else 'pairs'}"
+    spread = "" if found.disagreement_sd is None else f"standard deviation {100 * found.disagreement_sd:.1f}, "
     return f"{percent(found.disagreement)} of test labels ({spread}n = {pairs})"
 
 

@@ -327,7 +327,8 @@ class Lab(Results):
         return "\n".join([about, *filter(None, [self.sentence()]), *self.odd, *said])
 
     def sentence(self) -> str:
-        return Finding.of(self.experiment).sentence or self.experiment.error or self._alone()
+        look = self.laboratory.look(self.experiment)
+        return Finding.of(self.experiment).sentence_at(look) or self.experiment.error or self._alone()
 
     def _alone(self) -> str:
         """Of one run of which nothing is known yet; "" of several."""
@@ -557,9 +558,10 @@ def _row(row: Any) -> dict[str, Any]:
 
 def _readme(results: Results, skipped: Sequence[str], lost: Sequence[str]) -> str:
     experiment = results.experiment
+    sentence = Finding.of(experiment).sentence_at(results.store.experiments.look(experiment))
     absent, gone = ("".join(f"- {line}\n" for line in lines) for lines in (skipped, lost))
     return (
-        f"# {experiment.name}\n\n{Finding.of(experiment).sentence}\n\n"
+        f"# {experiment.name}\n\n{sentence}\n\n"
         f"Spec digest {experiment.digest}, created {experiment.created_at:%Y-%m-%d %H:%M} UTC.\n\n"
         "Run it again: `modescape run spec.json`. `solutions.json` says which row of which array in `artifacts/`\n"
         "holds the predictions (float32 logits) of each solution, and which its weights. `runs.json` says the\n"

@@ -157,7 +157,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         so_far=found.so_far,
         claims_headline=claims.headline(rows) if found.so_far is None else found.so_far.words.capitalize(),
         claims_open=undecided,
-        sentence=found.measured,
+        sentence=found.measured_at(look),
         statistics=_statistics(here, row, spec),
         shared_start=shared_start(spec),
         first=first_screen(here, row, spec, found, stages, failed, gone, rows, undecided),

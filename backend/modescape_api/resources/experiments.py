@@ -87,7 +87,7 @@ def as_document(here: Site, row: Experiment) -> Json:
         "notes": row.notes,
         "spec": row.spec,
         "fresh": row.fresh,
-        "verdict": Finding.of(row).sentence if row.finding else None,
+        "verdict": Finding.of(row).sentence_at(look) if row.finding else None,
         "findings": Finding.of(row).document(look),
         "odd": (row.provenance or {}).get("odd", []),
         "unanswered": [asdict(one) for one in Finding.of(row).unanswered(stored(row.spec), stages)],

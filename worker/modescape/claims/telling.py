@@ -10,7 +10,7 @@ from the intervals they kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -82,6 +82,7 @@ def in_a_line(
     word: Word | None,
     *,
     survives: bool,
+    is_fragile: bool,
     effect: str,
     interval: str,
     because: str,
@@ -93,7 +94,8 @@ def in_a_line(
     later look at the same trainings the word at its level."""
     measured = f"{effect} ({interval})" if effect and interval else effect
     told = filter(None, (measured, because if word in (Word.CANNOT_TELL, None) else ""))
-    said = "no word yet" if word is None else f"{word.glyph} {word}{' *' if survives else ''}"
+    shade = f"{', fragile' if is_fragile else ''}{' *' if survives else ''}"
+    said = "no word yet" if word is None else f"{word.glyph} {word}{shade}"
     later = f"; look {look}, {at_look}" if at_look else ""
     return ", ".join((f"({letter}) {title}: {said}", *told)) + later
 
@@ -105,6 +107,12 @@ def star(claims: Iterable[Claimed]) -> str:
         return ""
     count = starred[0].tested
     return f"* with Holm's correction too, over the {count} claim{'s' * (count != 1)} tested"
+
+
+def fragile(word: Word | None, *, survives: bool, tested: int, rests_on: Sequence[int]) -> bool:
+    """Whether a word is given that does not stand with all tests at once, or that would be another without one unit
+    (science o.6)."""
+    return word in (Word.HOLDS, Word.DOES_NOT_HOLD) and bool(rests_on or (tested > 1 and not survives))
 
 
 class Claimed(Protocol):
@@ -138,14 +146,19 @@ class Told:
     def __repr__(self) -> str:
         return in_a_line(
             self.record.id, self.claim.title, None if self.waits else self.record.word, survives=self.survives,
-            effect=self.effect if self.bar.value is not None else "", interval=self.interval,
-            because=self.record.because, look=self.at_look.look, at_look=self.later,
+            is_fragile=self.is_fragile, effect=self.effect if self.bar.value is not None else "",
+            interval=self.interval, because=self.record.because, look=self.at_look.look, at_look=self.later,
         )  # fmt: skip
 
     @property
     def word_at_look(self) -> Word:
         """At the level of its look, which is that of the record at the first."""
         return self.record.word if self.at_look.look == 1 else self.at_look.word
+
+    @property
+    def is_fragile(self) -> bool:
+        word = None if self.waits else self.record.word
+        return fragile(word, survives=self.survives, tested=self.tested, rests_on=self.record.rests_on)
 
     @property
     def later(self) -> str:

@@ -93,11 +93,11 @@ class Here:
 
     def detail(self, slug: str) -> Detail:
         row = self._store.experiments.get(slug)
-        found, stages = Finding.of(row), self._store.stages.without_results(row.id)
+        found, look, stages = Finding.of(row), self._laboratory.look(row), self._store.stages.without_results(row.id)
         line = _plain(EXPERIMENTS.document(row))
         told = {
-            **line, "notes": row.notes, "spec": row.spec, "verdict": found.sentence if row.finding else None,
-            "findings": found.document(self._laboratory.look(row)), "odd": (row.provenance or {}).get("odd", []),
+            **line, "notes": row.notes, "spec": row.spec, "verdict": found.sentence_at(look) if row.finding else None,
+            "findings": found.document(look), "odd": (row.provenance or {}).get("odd", []),
             "unanswered": [asdict(one) for one in found.unanswered(stored(row.spec), stages)],
             "stages": [STAGES.document(stage) for stage in stages], "waits": self._laboratory.waits(stages),
         }  # fmt: skip

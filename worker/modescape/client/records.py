@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.claims.telling import AtLook, in_a_line
+from modescape.claims.telling import AtLook, fragile, in_a_line
 from modescape.errors import Problem
 from modescape.finding import Unanswered
 from modescape.outage import megabytes
@@ -26,7 +26,8 @@ class Claim:
     effect, interval: in words, of the method that decides (`decides`, "" of a claim that is not over methods); value,
     low, high: the same in the estimand's unit, None where there is none; confidence: of the interval; p: None of what
     was not tested; survives: the word stands with Holm's correction for all claims that were tested; n: of `unit`;
-    look: which at these trainings; at_look: of a later one, the word and the interval at the level that is left for it.
+    look: which at these trainings; at_look: of a later one, the word and the interval at the level that is left for it;
+    rests_on: units without which the word would be another.
     """
 
     letter: str
@@ -50,6 +51,7 @@ class Claim:
     note: str
     look: int
     at_look: str
+    rests_on: tuple[int, ...] = ()
 
     @classmethod
     def from_json(cls, told: Json) -> Self:
@@ -62,12 +64,18 @@ class Claim:
             value=told["estimate"],
             look=told["at_look"]["look"],
             at_look=AtLook.words(told["at_look"]),
+            rests_on=tuple(told.get("rests_on", ())),
             **{name: told[name] for name in names},
         )
 
+    @property
+    def is_fragile(self) -> bool:
+        """Whether its word does not stand with all tests at once, or rests on single units."""
+        return fragile(self.word, survives=self.survives, tested=self.tested, rests_on=self.rests_on)
+
     def __str__(self) -> str:
         return in_a_line(
-            self.letter, self.title, self.word, survives=self.survives,
+            self.letter, self.title, self.word, survives=self.survives, is_fragile=self.is_fragile,
             effect="" if self.value is None else self.effect, interval=self.interval, because=self.because,
             look=self.look, at_look=self.at_look,
         )  # fmt: skip

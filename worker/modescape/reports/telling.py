@@ -218,7 +218,7 @@ class Teller:
         if not what:
             return Said(row.name, f"{row.status}, {n}", url)
         if what == "sentence":
-            return Said(Finding.of(row).sentence or "nothing is known yet", f"of {row.name}, {n}")
+            return Said(Finding.of(row).sentence_at(self._look(row)) or "nothing is known yet", f"of {row.name}, {n}")
         if (asked := _FIGURE.fullmatch(what)) is not None:
             part = shown.get((row.id, asked[1]))
             if part is not None:

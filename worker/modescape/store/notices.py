@@ -11,6 +11,7 @@ from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.orm import aliased
 
 from modescape.acting import UserRole, actor
+from modescape.claims.repeated_looks import Look
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.notices import WAITS
@@ -146,10 +147,11 @@ def tell(change: Change, recipient: Recipient, kind: str, data: Json) -> Notice:
 
 
 def _about(row: Experiment) -> Json:
+    look = Look.of(row, {one["id"]: True for one in row.earlier})  # each of them may have been one: no word too many
     return {
         **{name: getattr(row, name) for name in (
             "id", "slug", "name", "created_by", "preset", "dataset", "architecture", "runs", "seconds", "accuracy",
             "ensemble_accuracy", "disagreement", "error", "tags",
         )},
-        "status": str(row.status), "sentence": Finding.of(row).sentence if row.finding else None,
+        "status": str(row.status), "sentence": Finding.of(row).sentence_at(look) if row.finding else None,
     }  # fmt: skip
