@@ -76,7 +76,7 @@ def test_half_widths_follow_the_number_of_runs_and_a_press_takes_as_many_as_d1_n
     expect(page.locator("#power summary")).to_have_text("What 10 runs can find out", timeout=SECONDS)
     assert row.inner_text() != three
     page.locator('[name="ensemble.runs"]').fill("3")
-    needed = page.locator("#power").get_by_role("button", name=re.compile(r"as many runs as \(b\)", re.I))
+    needed = page.locator("#power").get_by_role("button", name=re.compile(r"enough for \(b\)", re.I))
     if needed.count() == 0:
         needed = page.locator("#power tbody button").first
     expect(needed).to_be_visible(timeout=SECONDS)

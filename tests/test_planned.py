@@ -420,6 +420,34 @@ def opened(runs: int = 5, images: int = 4000, **changes: Any) -> dict[str, power
     return {line.claim: line for line in power.left_open(spec, Sizes(1000, 100, images, held_out=100))}
 
 
+def test_a_clone_is_told_the_spread_of_the_experiment_and_not_the_simulated_one() -> None:
+    """Half-widths worked out here: 5 runs have the interval that was found, n runs t(n - 1)/t(4) x sqrt(5/n) of it."""
+    half = 1.04  # of ln 2, from 0.707 to 5.65 times, at 98.75 %
+    own = power.Own("Quick", {"d1": power.Spread(half, 5, 0.00625)})
+
+    def line(runs: int) -> power.Open:
+        spec = parse({"ensemble": {"runs": runs}, "methods": [{"method": "random", "spread": 20, "typical": 10}]})
+        lines = power.left_open(spec, Sizes(1000, 100, 1200, held_out=100), own)
+        said = power.basis(lines, own)
+        assert "(d1): from the spread of the 5 runs of Quick" in said
+        assert "The others are simulated" in said
+        assert "Your own data may give wider intervals" in said
+        return next(one for one in lines if one.claim == "d1")
+
+    assert line(5).half_width == pytest.approx(half)
+    at_ten = half * student.ppf(1 - 0.00625, 9) / student.ppf(1 - 0.00625, 4) * math.sqrt(0.5)
+    assert line(10).half_width == pytest.approx(at_ten)
+    assert line(10).words == f"effects below {1.1 * math.exp(at_ten):.2g} times stay open"
+    assert (line(10).own, line(10).runs) == (5, 10)
+    enough = next(
+        n for n in range(3, 101)
+        if half * student.ppf(1 - 0.00625, n - 1) / student.ppf(1 - 0.00625, 4) * math.sqrt(5 / n) <= math.log(2)
+    )  # fmt: skip
+    assert line(5).needs == enough > 5, "what left the claim open is not enough"
+    assert all(one.own == 0 for one in opened().values())
+    assert "Simulated for 5 runs that differ little" in power.basis(list(opened().values()))
+
+
 def test_a_ratio_is_open_below_its_margin_times_the_exponential_of_the_half_width() -> None:
     line = opened()["d1"]
     assert (line.runs, line.images, line.samples) == (5, 4000, 20)

@@ -18,6 +18,8 @@ from threading import Lock
 import numpy as np
 from cachetools import LRUCache, cached
 
+from modescape import power
+from modescape.claims import CLAIMS
 from modescape.claims.claim import MIN_UNITS
 from modescape.claims.telling import equal_accuracy
 from modescape.drawing.figure import FigureData
@@ -40,6 +42,7 @@ from modescape_api.http.site import Site
 from modescape_api.pages import claims
 from modescape_api.pages.display import counted, not_loaded
 from modescape_api.pages.failures import Cause, Lost
+from modescape_api.resources import catalogue
 from modescape_api.resources import figures as figures_api
 
 MARKS = 60  # of one group: more would only cover each other in so small a picture
@@ -131,6 +134,7 @@ def first_screen(
     rows: Sequence[claims.Row],
     undecided: Sequence[claims.Open],
 ) -> FirstScreen:
+    own = catalogue.own_spread(here, row) if row.finding else power.NOTHING
     results = here.laboratory.results(row.id)
     moves = row.status in (Status.QUEUED, Status.RUNNING)  # then curves come first
     return FirstScreen(
@@ -139,7 +143,7 @@ def first_screen(
         stands=found.voice(_stands(row, stages)),
         sure=found.voice(_sure(rows)),
         failed=_failed(causes, lost),
-        following=list(_following(row, spec, rows, undecided, causes)),
+        following=list(_following(row, spec, rows, undecided, causes, own)),
         plane=None if moves else plane_of(results, stages),
         strip=strip_of(results, spec, found) if row.finding and not moves else None,
     )
@@ -234,6 +238,7 @@ def _following(
     rows: Sequence[claims.Row],
     undecided: Sequence[claims.Open],
     causes: Sequence[Cause],
+    own: power.Own,
 ) -> Iterator[Step]:
     """At most three, what helps most first."""
     clone = f"/launch?from={row.slug}"
@@ -252,7 +257,11 @@ def _following(
     if may_clone and open_ and spec.weights is None:
         runs = max(MIN_UNITS, 2 * spec.ensemble.runs)
         here = f"{spec.ensemble.runs} {'are' if spec.ensemble.runs > 1 else 'is'} here"
-        more = f"Launch {runs} runs, of which {here}: narrows ({'), ('.join(open_)})."
+        narrows = [
+            f"({letter}) to about {power.half_width(CLAIMS[letter], own.spreads[letter].half_width(runs))}"
+            if letter in own.spreads else f"({letter})" for letter in open_
+        ]  # fmt: skip
+        more = f"Launch {runs} runs, of which {here}: narrows {', '.join(narrows)}."
         yield Step(words=more, url=f"{clone}&with=runs:{runs}")
     if addable := next((one for one in undecided if one.add not in ("", "runs")), None):
         yield Step(words=f"Clone it for ({addable.letter}), which {addable.needs}.", url=f"{clone}&with={addable.add}")

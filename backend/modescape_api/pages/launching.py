@@ -62,7 +62,8 @@ def launch_page(
     if protocol in PROTOCOLS:
         document = under_protocol(document, protocol)
     document = forms.with_more(document, add)
-    draft = bodies.validate(Draft, {"spec": document, "preset": chosen.name if chosen else None})
+    cloned = {"parent": source.slug} if source else {}
+    draft = bodies.validate(Draft, {"spec": document, "preset": chosen.name if chosen else None, **cloned})
     plan, problems = _planned(here, draft)
     return _launch_form(
         request,
@@ -218,7 +219,7 @@ def _looked_at(here: Site, pairs: Sequence[tuple[str, str]], document: Mapping[s
     except InvalidInput as error:
         there = {one.field for one in problems}
         problems += [one for one in _problems(error) if one.field not in there]
-    bare = Draft(spec=dict(document), preset=asked.get("preset"))
+    bare = Draft(spec=dict(document), preset=asked.get("preset"), parent=asked.get("parent"))
     plan, wrong = _planned(here, draft or bare, sweep)
     if plan is None:
         wrong = [*wrong, *_further(here, bare, wrong)]
@@ -361,7 +362,7 @@ def _planned(here: Site, draft: Draft, sweep: SweepDraft | None = None) -> tuple
     """The plan, None where there is none, and what is wrong: beside a plan, that it costs too much."""
     try:
         estimated = catalogue.estimate(here, draft)
-        plan = _with_shades(catalogue.as_estimate(here, estimated, draft.preset))
+        plan = _with_shades(catalogue.as_estimate(here, estimated, draft.preset, draft.parent))
         unnamed = draft.model_copy(update={"name": None})
         plan["automatic"] = forms.automatic_values(estimated.spec, estimated.sizes, estimated.info)
         plan["automatic"]["name"] = experiments.named(unnamed) if sweep is None else sweeps.named(sweep)

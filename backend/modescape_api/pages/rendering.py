@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2.ext import Extension
 from starlette.datastructures import FormData
 
-from modescape import __version__
+from modescape import __version__, power
 from modescape.acting import UserRole
 from modescape.drawing import forms
 from modescape.drawing.style import look
@@ -73,6 +73,7 @@ def _templates() -> jinja2.Environment:
     )
     environment.filters.update(FILTERS, explained=explained)
     environment.globals.update(
+        half_width=power.half_width,
         asset=assets.url,
         imported=assets.imported,
         look_of=look,

@@ -19,6 +19,7 @@ from modescape.claims.repeated_looks import Look, looking_ahead
 from modescape.drawing.style import look
 from modescape.drawing.words import between, duration, price
 from modescape.errors import DataMissing, InvalidInput
+from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Plan, Prepared, differences
 from modescape.records import Json, Status
@@ -37,6 +38,7 @@ from modescape.registry import (
 )
 from modescape.schemas import spec_schema, sweep_schema
 from modescape.spec import ExperimentSpec, place_of
+from modescape.tables import Experiment
 from modescape_api.http import bodies, replies
 from modescape_api.http.bodies import body
 from modescape_api.http.identity import needs
@@ -183,8 +185,9 @@ def _counted(here: Site, prepare: Callable[[], Prepared]) -> Prepared:
     return prepare() if kept_counts.ask(here.store.catalogue, patience=PATIENCE_SECONDS * works) else prepared
 
 
-def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> Json:
-    """The plan as the form shows it, with an earlier experiment of the same spec and who is ahead in the queue."""
+def as_estimate(here: Site, prepared: Prepared, preset: str | None = None, parent: str | None = None) -> Json:
+    """The plan as the form shows it, with an earlier experiment of the same spec and who is ahead in the queue. parent:
+    the experiment it is a clone of, whose spread tells of its intervals."""
     plan, spec = prepared.plan, prepared.spec
     same = here.store.experiments.page(ListQuery((Condition("digest", "eq", spec.digest()),), limit=1)).items
     ahead = here.store.experiments.page(
@@ -212,16 +215,22 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> Js
         "digest": spec.digest(),
         "changed": [asdict(change) for change in differences(spec, preset)] if preset else [],
         "look": _look(here, spec),
-        "open": _open(prepared),
+        "open": _open(here, prepared, parent),
         "same": replies.picked(same[0], "slug", "name", "status") if same else None,
         "ahead": ahead,
     }
 
 
-def _open(prepared: Prepared) -> Json:
+def _open(here: Site, prepared: Prepared, parent: str | None) -> Json:
     """What the planned numbers leave open of each claim, and where that is from."""
-    lines = power.left_open(prepared.spec, prepared.sizes)
-    return {"claims": [asdict(line) for line in lines], "basis": power.simulated(lines)}
+    own = own_spread(here, here.store.experiments.get(parent)) if parent else power.NOTHING
+    lines = power.left_open(prepared.spec, prepared.sizes, own)
+    return {"claims": [asdict(line) for line in lines], "basis": power.basis(lines, own)}
+
+
+def own_spread(here: Site, row: Experiment) -> power.Own:
+    """What an experiment says of the intervals of its clones; nothing of what is not judged."""
+    return power.Own.of(row.name, Finding.of(row).told(here.laboratory.look(row)))
 
 
 def _look(here: Site, spec: ExperimentSpec) -> Json:
@@ -253,4 +262,4 @@ def _look(here: Site, spec: ExperimentSpec) -> Json:
 )
 @needs(UserRole.VIEWER)
 def estimate_cost(here: Here, draft: Annotated[Draft, body(Draft)]) -> Response:
-    return replies.json(as_estimate(here, estimate(here, draft), draft.preset))
+    return replies.json(as_estimate(here, estimate(here, draft), draft.preset, draft.parent))

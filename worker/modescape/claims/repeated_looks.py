@@ -109,5 +109,6 @@ def looking_ahead(look: Look) -> str:
     before = ", ".join(f"{one['name']} ({one['runs']} runs)" for one in look.earlier[-3:])
     return (
         f"Some of these trainings are here already: {before}. Of {look.planned} runs promised first, this would be "
-        f"look {look.number}, and each word is shown at 5 %/{look.number}, too. Another seed makes a new experiment."
+        f"look {look.number}: beside each word at 5 % will stand the one at 5 %/{look.number}, which is left when "
+        "results are looked at so often. Another seed makes a new experiment."
     )
