@@ -1,7 +1,8 @@
 """The answer of the first screen, over every pair of words that its claims can have.
 
-What each pair must say is written by hand below, from what the claims compare (science o.4): (b) runs against late
-checkpoints of one run, (d1) runs against samples at equal accuracy. Neither implies the other, so all pairs can occur.
+What each pair must say is written by hand below, from what the claims compare (science o.4): (b) runs against one
+run's recent checkpoints, (d1) runs against samples at equal accuracy. Neither implies the other, so all pairs can
+occur.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from modescape.science.confidence import Word
 HOLDS, FAILS, OPEN, ABSENT = "holds", "does not hold", "cannot tell", None
 
 DIFFERENT = "uns are different functions (b)"
-LITTLE = "uns disagree less than 1.25 times as much as late checkpoints of one run (b)"
-UNTOLD = "hether runs disagree more than late checkpoints of one run do cannot be told yet (b)"
+LITTLE = "uns disagree less than 1.25 times as much as one run's recent checkpoints (b)"
+UNTOLD = "hether runs disagree more than one run's recent checkpoints cannot be told yet (b)"
 NEARER = "t equal accuracy no samples come as far (d1)"
 AS_FAR = "t equal accuracy runs are less than 1.1 times as far apart as samples of SWAG from their solution (d1)"
-UNREAD = "hether samples come as far at equal accuracy cannot be told yet (d1)"
+UNREAD = "hether samples come as far cannot be told yet (d1)"
 PLAIN = "Independent runs disagree on 16.1 % of test labels (standard deviation 2.1, n = 10 pairs)."
 
 SAID = {

@@ -896,6 +896,63 @@ def test_bar_and_word_of_a_claim_over_methods_agree(letter: str) -> None:
     assert len(seen) == 3
 
 
+def _row_of(letter: str, low: float, value: float, high: float) -> ClaimRecord:
+    margin = CLAIMS[letter].default_margin
+    word = "holds" if low > margin else "does not hold" if high < margin else "cannot tell"
+    return ClaimRecord(letter, letter, "", Word(word), "", margin, 5, 2000, estimate=value, low=low, high=high, p=0.001)
+
+
+def test_bars_of_ratios_have_one_scale_with_ticks_and_others_their_own() -> None:
+    """Of one page: bars of ln-length 0.56 and 3.2 may not look alike, and a tick of 2 times is where 2 times is."""
+    from modescape_api.pages.claims import FEWEST, MARGIN_AT, ROOM, WIDTH, answered
+
+    ends = {"b": (1.98, 2.62, 3.47), "d1": (0.707, 2.0, 5.65), "d2": (0.0391, 1.04, 27.7)}
+    records = [_row_of(letter, *map(math.log, known)) for letter, known in ends.items()]
+    rows = {row.told.record.id: row for row in answered(_finding([*records, _row_of("a", -0.02, 0.01, 0.04)]), ())}
+    for letter, (low, _, high) in ends.items():
+        picture = rows[letter].picture
+        assert picture is not None
+        assert {t.text for t in picture.ticks} >= {"0.5", "1", "2", "4"}
+        assert [t.text for t in picture.ticks if t.is_null] == ["1"]
+        one, two = (next(t.x for t in picture.ticks if t.text == text) for text in ("1", "2"))
+        assert two - one == pytest.approx(FEWEST * math.log(2), abs=0.2), "the same for all"
+        for end, cut, place in ((low, picture.cut_low, picture.low), (high, picture.cut_high, picture.high)):
+            expected = one + FEWEST * math.log(end)
+            assert cut == (not ROOM - 1 <= expected <= WIDTH - ROOM + 1)
+            assert place == pytest.approx(min(max(expected, ROOM), WIDTH - ROOM), abs=0.2)
+    assert rows["d2"].picture is not None
+    assert rows["d2"].picture.cut_low
+    cosines = rows["a"].picture
+    assert cosines is not None
+    at = {t.text: t.x for t in cosines.ticks}
+    assert at["±0.1"] == pytest.approx(MARGIN_AT), "the margin of (a) is one of its ticks"
+    assert [t.text for t in cosines.ticks if t.is_null] == ["0"]
+    assert at["±0.1"] < at["±0.05"] < at["0"], "nearer to zero is further beyond the margin"
+    assert at["±0.05"] - MARGIN_AT == pytest.approx((at["0"] - MARGIN_AT) / 2, abs=0.2)
+
+
+def test_numbers_behind_a_claim_have_the_form_of_the_sentence(claims: dict[str, ClaimRecord]) -> None:
+    assert CLAIMS["b"].part("across runs", 0.08508333) == "8.5 %"
+    assert CLAIMS["d1"].part("samples at equal accuracy", 0.0425833) == "4.3 %"
+    assert CLAIMS["d2"].part("two samples of a run at equal accuracy", 0.0817) == "8.2 %"
+    assert CLAIMS["h"].part("its upper end", 4.85) == "4.85", "which is a ratio there"
+    assert CLAIMS["e1"].part("accuracy gain of both", -0.0013) == "−0.1 points"
+    assert CLAIMS["c"].part("fewest usable samples in a run", 10.0) == "10"
+    for letter in ("b", "c", "d1", "d2"):
+        parts = {name for one in (claims[letter], *claims[letter].methods) for name in one.parts}
+        assert len(parts & set(CLAIMS[letter].shares)) >= 2, "declared by the names that judging gives"
+
+
+def test_an_ensemble_of_four_says_of_how_many_runs() -> None:
+    from modescape.finding import Gain
+    from modescape_api.pages.claims import GainRow
+
+    gain = Gain(method=None, members=4, brier=0.03, training=4.0, passes=4)
+    assert GainRow(gain, 5).title == "Ensemble of 4 (mean over every 4 of the 5 runs)"
+    assert GainRow(gain, 4).title == "Ensemble of 4"
+    assert GainRow(gain, 3).title == "Ensemble of 4 (from the pairs of 3 runs)"
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served(tmp_path_factory.mktemp("home")) as running:

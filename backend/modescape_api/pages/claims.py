@@ -9,8 +9,8 @@ A claim without data gets no word; it says which study would decide it, with a l
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,7 @@ from modescape.claims.record import MethodRecord
 from modescape.claims.repeated_looks import FIRST, Look
 from modescape.claims.telling import Told
 from modescape.draft import FAIR_IMAGES
-from modescape.drawing.words import thousands
+from modescape.drawing.ticks import even
 from modescape.finding import Finding, Gain
 from modescape.registry import methods
 from modescape.science.confidence import Estimate, Word
@@ -32,15 +32,32 @@ from modescape_api.pages.display import KindProgress
 
 # The picture: the margin is drawn at the same place in every row, what lies beyond it to the right.
 WIDTH, MARGIN_AT, ROOM = 288, 116, 12
+# Ratios have one scale, so that bars of one length are of one precision: so many pixels a factor of e, within limits
+# that keep a factor of 2 apart and a factor of 8 in the picture. What lies beyond is cut off, and the bar says so.
+FEWEST, MOST = 50.0, 150.0
+RATIOS = tuple(2.0**power for power in range(-10, 11))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A number of the scale, and where it is; is_null: of no effect at all."""
+
+    x: float
+    text: str
+    is_null: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """An interval in pixels of the picture; x is the estimate."""
+    """An interval in pixels of the picture; x is the estimate; ticks: of its scale; cut_low, cut_high: whether it goes
+    on beyond the picture."""
 
     low: float
     x: float
     high: float
+    ticks: list[Mark]
+    cut_low: bool = False
+    cut_high: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +75,19 @@ class Row:
     """One claim with a word, as the page says it. figure: which shows it here, "" where none does; place: its number.
 
     Effect, interval and picture are of the method that decides, at the `level` (such as "95 %") at which it does.
+    scale: pixels of the picture for one unit of the estimand, None: as many as its own interval leaves room for.
     """
 
     told: Told
     figure: str
     place: int
     voice: Voice = HERE
+    scale: float | None = None
+
+    @property
+    def shown_by(self) -> str:
+        """What the address of the figure's own page must ask for to show this claim; "" where the card here does."""
+        return self.told.claim.shown_by.get(self.figure, "")
 
     @property
     def effect(self) -> str:
@@ -107,24 +131,51 @@ class Row:
     @cached_property
     def picture(self) -> Interval | None:
         """Distances beyond the margin, scaled so that all of the interval and the margin fit; None without interval."""
+        far = self._beyond
+        if far is None:
+            return None
+        scale = self.scale or _fitting(far)
+        places = [round(MARGIN_AT + distance * scale, 1) for distance in far]
+        within = [min(max(place, ROOM), WIDTH - ROOM) for place in places]
+        return Interval(
+            low=within[0], x=within[1], high=within[2], ticks=list(self._ticks(scale)),
+            cut_low=places[0] < ROOM - 1, cut_high=places[2] > WIDTH - ROOM + 1,
+        )  # fmt: skip
+
+    @property
+    def _beyond(self) -> tuple[float, float, float] | None:
+        """How far low end, estimate and high end of the picture lie beyond the margin, negative short of it."""
         low, x, high, margin = self.told.bar.low, self.told.bar.value, self.told.bar.high, self.told.record.margin
         if low is None or x is None or high is None:
             return None
         if self.told.claim.side is Side.ABOVE:
-            far = (low - margin, x - margin, high - margin)
-        elif self.told.claim.side is Side.BELOW:
-            far = (margin - high, margin - x, margin - low)
-        else:  # within: from the end that is farthest from zero
-            nearest = 0.0 if low < 0 < high else min(abs(low), abs(high))
-            far = (margin - max(abs(low), abs(high)), margin - abs(x), margin - nearest)
-        left, right = MARGIN_AT - ROOM, WIDTH - MARGIN_AT - ROOM
-        scale = min(right / max(far[2], 1e-12), left / max(-far[0], 1e-12))
-        places = [round(MARGIN_AT + distance * scale, 1) for distance in far]
-        return Interval(low=places[0], x=places[1], high=places[2])
+            return low - margin, x - margin, high - margin
+        if self.told.claim.side is Side.BELOW:
+            return margin - high, margin - x, margin - low
+        # within: from the end that is farthest from zero
+        nearest = 0.0 if low < 0 < high else min(abs(low), abs(high))
+        return margin - max(abs(low), abs(high)), margin - abs(x), margin - nearest
+
+    def _ticks(self, scale: float) -> Iterator[Mark]:
+        """Round numbers of the estimand as people read it, ratios by factors of 2."""
+        claim, margin = self.told.claim, self.told.record.margin
+        short, beyond = (MARGIN_AT - ROOM) / scale, (WIDTH - MARGIN_AT - ROOM) / scale
+        is_above, is_within = claim.side is Side.ABOVE, claim.side is Side.WITHIN
+        low, high = (margin - short, margin + beyond) if is_above else (margin - beyond, margin + short)
+        low = max(low, 0.0) if is_within else low
+        values = [math.log(ratio) for ratio in RATIOS] if claim.ratio else even(low, high, 4)
+        for value in values:
+            if low <= value <= high:
+                distance = value - margin if is_above else margin - value
+                sign = "±" if is_within and value else ""
+                yield Mark(
+                    x=round(MARGIN_AT + distance * scale, 1), text=f"{sign}{claim.say(value, bare=True)}",
+                    is_null=abs(value) < 1e-12,
+                )  # fmt: skip
 
     @property
     def parts(self) -> dict[str, str]:
-        return {self.voice(name): text for name, text in _numbers(self.told.record.parts).items()}
+        return {self.voice(name): text for name, text in _numbers(self.told.claim, self.told.record.parts).items()}
 
     @cached_property
     def methods(self) -> list[Part]:
@@ -154,8 +205,10 @@ class GainRow:
     @property
     def title(self) -> str:
         if self.row.method is None:
-            pairs = self.voice(f" (from the pairs of {self.runs} runs)") if self.runs < self.row.members else ""
-            return f"Ensemble of {self.row.members}{pairs}"
+            # the sentence averages all runs, the claims as many everywhere
+            of = f"mean over every {self.row.members} of the {self.runs} runs"
+            of = f"from the pairs of {self.runs} runs" if self.runs < self.row.members else of
+            return f"Ensemble of {self.row.members}" + self.voice(f" ({of})") * (self.runs != self.row.members)
         part = f" (around {self.row.runs} of {self.row.of} runs)" if self.row.runs is not None else ""
         return self.voice.titles.get(self.row.method, methods.title(self.row.method)) + self.voice(part)
 
@@ -218,8 +271,18 @@ def _signed(value: float) -> str:
 
 
 def answered(found: Finding, figures: Sequence[str], look: Look = FIRST) -> list[Row]:
-    """Claims that were asked. figures: names of this experiment's, in the order of the page."""
-    return [_row(told, figures, found.voice) for told in found.told(look)]
+    """Claims that were asked, ratios drawn at one scale. figures: names of this experiment's, in the order of the
+    page."""
+    rows = [_row(told, figures, found.voice) for told in found.told(look)]
+    of_ratios = [_fitting(far) for row in rows if row.told.claim.ratio and (far := row._beyond) is not None]
+    scale = min(max(min(of_ratios, default=MOST), FEWEST), MOST)
+    return [replace(row, scale=scale) if row.told.claim.ratio else row for row in rows]
+
+
+def _fitting(far: tuple[float, float, float]) -> float:
+    """Pixels a unit with which an interval fits, short of the margin and beyond it."""
+    left, right = MARGIN_AT - ROOM, WIDTH - MARGIN_AT - ROOM
+    return min(right / max(far[2], 1e-12), left / max(-far[0], 1e-12))
 
 
 def headline(rows: Sequence[Row]) -> str:
@@ -230,6 +293,9 @@ def headline(rows: Sequence[Row]) -> str:
     holds, fails, open_ = (words.count(word) for word in Word)
     one = len(rows) == 1 or holds == 1
     text = f"{holds} of {len(rows)} claim{'s'[: (holds, len(rows)) != (1, 1)]} {'holds' if one else 'hold'} here"
+    held = [row for row in rows if row.told.word_at_look is Word.HOLDS]
+    if weak := sum(row.told.is_fragile for row in held):
+        text += f" ({weak} of them fragile)" if weak < holds else ", but fragile" if holds == 1 else ", all fragile"
     if (look := rows[0].told.at_look).look > 1:
         text += f" at {100 * look.level:.2g} %, the level of look {look.look}"
     if fails:
@@ -286,14 +352,8 @@ def _row(told: Told, figures: Sequence[str], voice: Voice) -> Row:
     return Row(told, figure, figures.index(figure) + 1 if figure else 0, voice)
 
 
-def _numbers(parts: Mapping[str, float]) -> dict[str, str]:
-    return {name: _short(value) for name, value in parts.items()}
-
-
-def _short(value: float) -> str:
-    if float(value).is_integer() and abs(value) < 1e6:
-        return thousands(int(value))
-    return f"{value:.3g}".replace("-", "−")
+def _numbers(claim: Claim[Any], parts: Mapping[str, float]) -> dict[str, str]:
+    return {name: claim.part(name, value) for name, value in parts.items()}
 
 
 def _method(claim: Claim[Any], found: MethodRecord, voice: Voice) -> Part:
@@ -301,7 +361,7 @@ def _method(claim: Claim[Any], found: MethodRecord, voice: Voice) -> Part:
         record=found,
         text=_interval(claim, found.estimate),
         because=found.because + (voice(f"; from {found.n} runs") if found.n else ""),
-        numbers="; ".join(f"{voice(name)} {text}" for name, text in _numbers(found.parts).items()),
+        numbers="; ".join(f"{voice(name)} {text}" for name, text in _numbers(claim, found.parts).items()),
     )
 
 

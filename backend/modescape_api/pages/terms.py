@@ -51,7 +51,8 @@ TERMS: tuple[Term, ...] = (
     ),
     Term(
         name="Cosine of weights", words=r"cosines?(?: of (?:their|the) weights)?", chapter="a.1",
-        says="Angle between two networks' weights, all trainable tensors as one vector.",
+        says="Angle between two networks' weights, all trainable tensors as one vector, without what they share for "
+        "free: the class mean of the head, which changes no prediction, and scales and offsets of norms.",
         formula="cos(θ₁, θ₂) = θ₁·θ₂ / (|θ₁| |θ₂|)",
         against="0: orthogonal, as independent runs are. 1: the same direction, as late checkpoints of one run.",
     ),
@@ -145,6 +146,12 @@ TERMS: tuple[Term, ...] = (
         says="Holm's correction over every claim that an interval could have decided.",
         formula="p₍ᵢ₎ ≤ 0.05 / (m − i + 1), smallest p first",
         against="The word of each claim taken alone.",
+    ),
+    Term(
+        name="Fragile", words=r"fragile", chapter="o.6",
+        says="A word that does not stand with all tests at once, or that would be another without one of the runs.",
+        formula="p > 0.05 / (m − i + 1), or another word without run i",
+        against="A word that stands with all tests, and without any one run.",
     ),
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """What the claims answer to the question of an experiment, each half in a clause with the claim's letter.
 
     answer(told)        # "runs are different functions (b)"
-    behind(told)        # "2.67 times as much as late checkpoints of one run (b: 1.62 to 4.39 times, at 95 %)"
+    behind(told)        # "2.67 times as much as one run's recent checkpoints (b: 1.62 to 4.39 times, at 95 %)"
 
 First screen, list, notebook and command line all take their words from here, so that none of them can say what a claim
 does not. A clause names what its claim compares, because "different" alone would be more than any claim tells: runs may
@@ -31,15 +31,15 @@ class Half:
 HALVES: Mapping[str, Half] = {
     "b": Half(
         holds="runs are different functions",
-        fails="runs disagree less than {margin} as much as late checkpoints of one run",
-        open="whether runs disagree more than late checkpoints of one run do cannot be told yet",
-        effect="{effect} as much as late checkpoints of one run",
+        fails="runs disagree less than {margin} as much as one run's recent checkpoints",
+        open="whether runs disagree more than one run's recent checkpoints cannot be told yet",
+        effect="{effect} as much as one run's recent checkpoints",
     ),
     "d1": Half(
         holds="at equal accuracy no samples come as far",
         fails="at equal accuracy runs are less than {margin} as far apart as {samples} from their solution",
-        open="whether samples come as far at equal accuracy cannot be told yet",
-        effect="{effect} as far apart as {samples} from their solution",
+        open="whether samples come as far cannot be told yet",
+        effect="{effect} as far apart as {samples} from their solution{decides}",
     ),
 }
 
@@ -67,6 +67,7 @@ def _filled(text: str, told: Told) -> str:
     return text.format(
         margin=told.claim.say(told.record.margin),
         effect="" if value is None else told.claim.say(value),
+        decides=", and that method decides" if look.decides else "",
         samples=f"samples of {_lower(look.decides)}" if look.decides else "samples",
     )
 

@@ -22,6 +22,7 @@ from modescape.science.confidence import OverRuns, log_ratio
     margin=Margin(default=1.25, gt=0, le=100, says="Runs disagree at least this many times more than one trajectory."),
     ratio=True,
     evidence=Evidence,
+    shares=("across runs", "two recent checkpoints of a run"),
     figures=("similarity-runs",),
     decided_by=DecidedBy(words="three or more recent checkpoints of every run", add="checkpoints", stages=("compare",)),
 )

@@ -31,6 +31,7 @@ NEAR = 0.05  # of accuracy, which samples that count lose at most
     evidence=Evidence,
     joins=Joins.EVERY,
     reads=Reads.NARROW,
+    shares=("from other runs", "from its own run", "share nearest to its own run"),
     figures=("tsne-samples",),
     decided_by=SAMPLES,
 )

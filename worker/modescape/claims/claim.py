@@ -137,8 +137,10 @@ class Claim(Generic[U]):
     it needs (science o.3); prepare: what is made of the evidence once, before any unit is left out; left_open: what a
     half-width leaves open, in words, from the margin as it stands in the spec.
 
-    figures: those that show it, the best first; decided_by: what an experiment needs to decide it; brought: the code of
-    others that declares it, None: ours, filled in when it is declared.
+    shares: parts of its records that are shares of images, or of samples; figures: those that show it, the best first;
+    shown_by: figure -> what its address asks for to show it, where that is not what it shows unasked; decided_by: what
+    an experiment needs to decide it; brought: the code of others that declares it, None: ours, filled in when it is
+    declared.
     """
 
     letter: str
@@ -156,7 +158,9 @@ class Claim(Generic[U]):
     examples: int = MIN_EXAMPLES
     prepare: Callable[[U, Callable[[], None]], U] | None = field(default=None, repr=False)
     left_open: Callable[[float, float], str] = field(default=beyond_ratio, repr=False)
+    shares: tuple[str, ...] = ()
     figures: tuple[str, ...]
+    shown_by: Mapping[str, str] = field(default_factory=dict)
     decided_by: DecidedBy
     judge: Callable[[Asked, U], ClaimRecord | None] = field(default=_undeclared, repr=False)
     brought: Source | None = None
@@ -200,6 +204,16 @@ class Claim(Generic[U]):
         """A value of the estimand as people read it; bare: without "times"."""
         if self.ratio:
             return f"{math.exp(min(value, 700.0)):.3g}{'' if bare else ' times'}"
+        return f"{value:.3g}".replace("-", "−")
+
+    def part(self, name: str, value: float) -> str:
+        """A number behind the estimate, as sentences and figures have it: shares in percent, gains in points."""
+        if name in self.shares:
+            return f"{100 * value:.1f} %"
+        if name.startswith("accuracy gain"):
+            return f"{100 * value:+.1f} points".replace("-", "−")
+        if float(value).is_integer() and abs(value) < 1e6:
+            return f"{int(value):,}".replace(",", "\u202f")
         return f"{value:.3g}".replace("-", "−")
 
     def counted(self, value: float) -> str:

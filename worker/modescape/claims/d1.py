@@ -8,7 +8,7 @@ from functools import partial
 
 from modescape.claims.claim import MIN_EXAMPLES_ACCURACY, SAMPLES, Asked, Claim, Joins, Margin, Reads
 from modescape.claims.combining import over_methods
-from modescape.claims.equal_accuracy import ReadOff, of_all_strengths, reaches, with_redraws
+from modescape.claims.equal_accuracy import SHARES, ReadOff, of_all_strengths, reaches, with_redraws
 from modescape.claims.evidence import Evidence
 from modescape.claims.record import ClaimRecord
 from modescape.science.isotonic import COST
@@ -35,6 +35,7 @@ MARGIN = Margin(
     reads=Reads.WIDE,
     examples=MIN_EXAMPLES_ACCURACY,
     prepare=with_redraws,
+    shares=SHARES,
     figures=("plane",),
     decided_by=SAMPLES,
 )

@@ -26,6 +26,12 @@ class ReadOff(StrEnum):
     AMONG = "two samples of a run"  # with each other
 
 
+SHARES = (  # parts of the records of both
+    "independent runs", *(f"{what} at equal accuracy" for what in ReadOff), "its lower end", "its upper end",
+    "of which the centre's own distance", "accuracy of the runs", "accuracy of the method's last iterates",
+)  # fmt: skip
+
+
 def with_redraws(evidence: Evidence, check: Callable[[], None]) -> Evidence:
     """The evidence with what is read from redraws of the examples, where the gates are open."""
     if evidence.partial:

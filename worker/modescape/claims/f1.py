@@ -38,6 +38,7 @@ ALIKE = (
     reads=Reads.NARROW,
     examples=MIN_EXAMPLES_ACCURACY,
     figures=("shift", "ood", "plane"),
+    shown_by={"plane": "distance=js"},
     decided_by=SAMPLES,
 )
 def largest_divergence(asked: Asked, evidence: Evidence) -> ClaimRecord | None:

@@ -29,6 +29,7 @@ _TITLES = {"B": "other initial weights", "C": "other batches", "D": "both others
     ),
     ratio=True,
     evidence=SeedsEvidence,
+    shares=tuple(_TITLES.values()),
     figures=("seeds",),
     decided_by=DecidedBy(words="the study of seeds", add="seeds", stages=("seeds",)),
 )

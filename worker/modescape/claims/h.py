@@ -39,6 +39,7 @@ from modescape.science.confidence import (
     margin=Margin(default=1.1, gt=0, le=100, says="Chains differ at least this many times as much as cycles."),
     ratio=True,
     evidence=ChainEvidence,
+    shares=("across chains", "between cycles of a chain", "across separately trained runs"),
     figures=("cycles", "plane"),
     decided_by=DecidedBy(words="the method cyclical SG-MCMC", add="sgmcmc", stages=("chain",), runs=MIN_UNITS),
 )
