@@ -5,15 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from every_page import lab
 from playwright.sync_api import Browser, expect
 from serving import Served, served, work
+from sqlalchemy import update
 
+from modescape.claims import CLAIMS
+from modescape.claims.record import ClaimRecord
+from modescape.finding import Finding
+from modescape.records import Status
 from modescape.registry import presets
+from modescape.science.confidence import Word
 from modescape.tables import Experiment
-from modescape_api.pages.tour import EXAMPLE, FEW, STEPS
+from modescape_api.pages.tour import EXAMPLE, FEW, STEPS, stand
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +38,7 @@ def example(site: Served) -> Experiment:
         first, second = (client.post("/tour", data={"seen": "0"}) for _ in range(2))
         assert first.status_code == 303
         assert first.headers["location"] == second.headers["location"] == "/experiments/quickstart"
-        assert client.get("/tour").headers["location"] == "/experiments/quickstart?tour=1#trajectories"
+        assert client.get("/tour").headers["location"] == "/experiments/quickstart?tour=1#tour"
         assert "still being computed" in client.get("/experiments/quickstart?tour=2").text
     row = site.laboratory.store.experiments.get("quickstart")
     assert row.spec == site.laboratory.create(presets[EXAMPLE].call(), name="the same").spec
@@ -72,8 +79,9 @@ def test_the_tour_has_five_steps_each_beside_its_figure(site: Served, example: E
         while address:
             page = client.get(address.partition("#")[0]).text
             card = page[page.index('class="tour card"') :]
-            anchor = address.partition("#")[2]
-            assert f'id="{anchor}"' in page
+            assert address.endswith("#tour")
+            following = page[page.index('id="tour"') :]
+            assert re.search(r'<figure class="fig[^"]*" id="([\w-]+)"', following)[1] == STEPS[len(seen)].figure  # type: ignore[index]
             seen.append(re.search(r'id="tour-title">.*?(\d) of 5</span> ([^<]+)', card)[2])  # type: ignore[index]
             following = re.search(r'<a class="btn primary" href="([^"]+)">Next', card)
             address = following[1] if following else ""
@@ -81,6 +89,35 @@ def test_the_tour_has_five_steps_each_beside_its_figure(site: Served, example: E
         assert f'href="/experiments/{example.slug}#claims">Read the claims' in card
         for nowhere in ("0", "6", "x", "²", "1" * 5000):
             assert 'class="tour' not in client.get(f"/experiments/{example.slug}?tour={nowhere}").text
+
+
+def test_the_tour_takes_the_example_and_no_changed_clone_of_it(site: Served, example: Experiment) -> None:
+    spec = {**example.spec, "ensemble": {**example.spec["ensemble"], "seed": 77}}
+    newer = site.laboratory.create(spec, name="Digits short", preset=EXAMPLE)
+    with site.laboratory.store.experiments.database.engine.begin() as connection:
+        connection.execute(update(Experiment).where(Experiment.id == newer.id).values(status=Status.SUCCEEDED))
+    with site.visitor() as client:
+        assert client.get("/tour").headers["location"].startswith(f"/experiments/{example.slug}?")
+    site.laboratory.store.experiments.archive(newer.slug)
+
+
+@pytest.mark.parametrize(
+    ("word", "says", "denies"),
+    [("holds", "different across runs”, holds", "cannot"), ("cannot tell", "cannot be told yet", "holds")],
+)
+def test_each_step_says_of_its_claim_what_the_claim_says(word: str, says: str, denies: str) -> None:
+    margin = CLAIMS["b"].default_margin
+    claim = ClaimRecord(
+        "b", CLAIMS["b"].title, "", Word(word), "", margin, 5, 1200, estimate=1.0, low=0.9, high=1.1, p=1e-6
+    )
+    told = Finding.from_json({"claims": {"b": claim.to_json()}}).told()
+    row = SimpleNamespace(slug="e", status=Status.SUCCEEDED)
+    found = stand(row, "2", [step.figure for step in STEPS], told)  # type: ignore[arg-type]
+    assert found is not None
+    assert says in found.here
+    assert denies not in found.here
+    for step in STEPS:
+        assert not re.search("they are equally good|different functions|are different and as accurate", step.see)
 
 
 def test_the_tour_is_offered_once_in_each_browser_and_never_begins_by_itself(site: Served, example: Experiment) -> None:
@@ -128,10 +165,11 @@ def test_a_step_stands_beside_its_figure_and_can_be_left(site: Served, example: 
             figure = page.locator(f"#{step.figure}")
             expect(figure.locator(".main-svg, [data-why] strong").first).to_be_visible(timeout=30_000)
             expect(figure.locator("h2")).to_be_in_viewport()
-            head, card = figure.locator("h2").bounding_box(), page.locator(".tour").bounding_box()
-            assert head is not None
+            whole, card = figure.bounding_box(), page.locator(".tour").bounding_box()
+            assert whole is not None
             assert card is not None
-            assert head["y"] + head["height"] <= card["y"], "the step hides no question"
+            assert card["y"] + card["height"] <= whole["y"], "the step covers nothing of the figure"
+            expect(page.locator("#tour-title")).to_be_in_viewport()
             if step is not STEPS[-1]:
                 page.locator(".tour").get_by_role("link", name="Next").click()
         page.get_by_role("button", name="Leave the tour").click()

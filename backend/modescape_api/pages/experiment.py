@@ -166,7 +166,9 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         legend=legend_of(spec, found.voice),
         splits=spec.evaluation.splits,
         view=view,
-        tour=tour.stand(row, request.query_params.get("tour"), shown) if not _is_visit(request) else None,
+        tour=tour.stand(row, request.query_params.get("tour"), shown, [row.told for row in rows])
+        if not _is_visit(request)
+        else None,
         notice=dotted(view.notice, said_not_known(row)) or None,
         differences=differences(spec, preset.name) if preset else [],
         departures=departures(spec),

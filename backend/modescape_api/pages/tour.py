@@ -5,7 +5,7 @@ Nobody is led into it: the list asks once in each browser, and every step can be
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,9 +13,12 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from modescape.acting import UserRole
+from modescape.claims.telling import Told
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status
 from modescape.registry import presets
+from modescape.science.confidence import Word
+from modescape.spec import parse as spec_of
 from modescape.tables import Experiment
 from modescape_api.http.identity import TOUR_COOKIE, needs
 from modescape_api.http.site import Here, Site
@@ -31,79 +34,101 @@ FEW = 10  # experiments of a home where somebody may be new
 
 @dataclass(frozen=True)
 class Step:
-    """figure: beside which it is read; see: what to look for there."""
+    """figure: above which it is read; see: what to look for there, whatever it shows; claim: what answers it."""
 
     figure: str
     title: str
     see: str
+    claim: str = ""
 
 
 STEPS = (
     Step(
         "trajectories",
         "Equally good places?",
-        "Five networks were trained by one recipe; only their random numbers differ. Look where their curves end: by "
-        "accuracy alone none of them is another network. The ensemble averages what all of them say.",
+        "Networks were trained by one recipe; only their random numbers differ. Look where their curves end, and how "
+        "far apart: by accuracy alone it is hard to say which is which. The ensemble averages what all of them say.",
     ),
     Step(
         "similarity-runs",
         "The same function?",
         "Bright means alike. A cell beside the diagonal is two runs: by their weights in one map, by the labels that "
-        "they give in the other. No such cell is as bright as the diagonal: they are equally good, and different "
-        "functions.",
+        "they give in the other. How much less bright than the diagonal it is says how far they are two functions.",
+        "b",
     ),
     Step(
         "tsne-samples",
         "Where do they lie?",
-        "Each mark is one function, placed by what it predicts. Samples drawn around a run stay with that run; the "
-        "other runs lie elsewhere. How far apart the islands lie means nothing.",
+        "Each mark is one function, placed by what it predicts. Look whether samples drawn around a run stay with that "
+        "run, and where the other runs lie. How far apart the islands lie means nothing.",
+        "c",
     ),
     Step(
         "plane",
         "What does diversity cost?",
-        "To the right is more accurate, higher is more different from the reference. Samples become different by "
-        "becoming worse. Other runs, the stars, are different and as accurate.",
+        "To the right is more accurate, higher is more different from the reference. Look what samples lose in "
+        "accuracy as they become different, and what the other runs do, the stars.",
+        "d1",
     ),
     Step(
         "ensembles",
         "What is it worth?",
-        "Averaging several functions is more accurate than each, and the more so the more they differ. How sure all "
-        "of this is say the claims: each is tested, with an interval, and five runs cannot tell all of them.",
+        "Look how accurate an average of several functions is beside each alone, and how it grows with their number. "
+        "How sure all of this is say the claims: each is tested, with an interval.",
+        "e1",
     ),
 )
 
 
 @dataclass(frozen=True)
 class Stand:
-    """Where somebody is on the tour, from 1; back, next: addresses, "" at the ends."""
+    """Where somebody is on the tour, from 1; here: what the claim of this step says of this experiment, "" where none
+    is judged; back, next: addresses, "" at the ends."""
 
     number: int
+    of: int
     step: Step
+    here: str
     back: str
     next: str
     leave: str
     is_done: bool
 
 
-def stand(row: Experiment, asked: str | None, planned: Collection[str]) -> Stand | None:
+def stand(row: Experiment, asked: str | None, planned: Collection[str], told: Sequence[Told] = ()) -> Stand | None:
     """The step that an address asks for (`tour=2`); None where it asks for none that there is."""
     steps = [step for step in STEPS if step.figure in planned]
     if asked is None or not asked.isdecimal() or not 1 <= int(asked[:4]) <= len(steps):
         return None
     number, page = int(asked[:4]), f"/experiments/{row.slug}"
+    step = steps[number - 1]
 
     def address(at: int) -> str:
-        return f"{page}?tour={at}#{steps[at - 1].figure}" if 1 <= at <= len(steps) else ""
+        return f"{page}?tour={at}#tour" if 1 <= at <= len(steps) else ""
 
-    return Stand(number, steps[number - 1], address(number - 1), address(number + 1), page, row.status.has_ended)
+    here = next((_here(one) for one in told if one.record.id == step.claim and not one.waits), "")
+    return Stand(number, len(steps), step, here, address(number - 1), address(number + 1), page, row.status.has_ended)
+
+
+def _here(told: Told) -> str:
+    """What a claim says here, in the words of its row."""
+    word = told.word_at_look
+    said = "cannot be told yet" if word is Word.CANNOT_TELL else f"{word}{', but is fragile' * told.is_fragile}"
+    return f"Here: claim ({told.record.id}), “{told.record.title}”, {said}."
 
 
 def example(here: Site) -> Experiment | None:
-    """The newest one of the example's spec: a finished one, else one that is being computed."""
-    for status in ((Status.SUCCEEDED,), tuple(one for one in Status if not one.has_ended)):
-        asked = (Condition("preset", "eq", EXAMPLE), Condition("status", "in", status))
-        found = here.store.experiments.page(ListQuery(asked, limit=1)).items
-        if found:
+    """The newest one of the example's own spec, and not of a changed one: a finished one, else one that is being
+    computed; where there is none, a finished one that began as the example."""
+    own = spec_of(presets[EXAMPLE].call()).digest()
+    running = tuple(one for one in Status if not one.has_ended)
+    asked: tuple[tuple[Condition, ...], ...] = (
+        (Condition("digest", "eq", own), Condition("status", "eq", Status.SUCCEEDED)),
+        (Condition("digest", "eq", own), Condition("status", "in", running)),
+        (Condition("preset", "eq", EXAMPLE), Condition("status", "eq", Status.SUCCEEDED)),
+    )
+    for conditions in asked:
+        if found := here.store.experiments.page(ListQuery(conditions, limit=1)).items:
             return found[0]
     return None
 
@@ -121,7 +146,7 @@ def tour_page(request: Request, here: Here) -> Response:
     """To the first step; where there is no example, to the one button that makes it."""
     row = example(here)
     if row is not None:
-        return RedirectResponse(f"/experiments/{row.slug}?tour=1#{STEPS[0].figure}", status_code=303)
+        return RedirectResponse(f"/experiments/{row.slug}?tour=1#tour", status_code=303)
     return render(
         request,
         here,
