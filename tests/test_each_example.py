@@ -365,7 +365,7 @@ def test_the_api_gives_pages_tables_and_words(site: Served) -> None:
     order = sorted(np.flatnonzero(~np.isnan(sure)), key=lambda i: -sure[i])
     assert [one["index"] for one in first["items"] + again["items"]] == order[:10]
     assert first["total"] == len(order) == len(table)
-    assert first["query"] == "Images where ensemble wrong is true, by wrong and sure, largest first"
+    assert first["query"] == "Images where ensemble wrong is true, by confidence where wrong, largest first"
     one = first["items"][0]
     assert one["votes"] == made()[0].argmax(-1)[:, one["index"]].tolist()
     assert wrong.status_code == 422
@@ -411,6 +411,7 @@ def test_the_page_shows_rows_choices_classes_and_what_is_lacking(site: Served) -
     assert "ant" in page.text
     assert 'aria-sort="descending"' in page.text
     assert "needs probabilities, and only labels are known" in votes.text
+    assert "Sure, though wrong" not in votes.text
     assert "Wrong and sure" not in votes.text
     assert "Ignored" in odd.text
     assert "/experiments/members/examples" in front.text

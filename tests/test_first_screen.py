@@ -15,14 +15,20 @@ import pytest
 from playwright.sync_api import Browser, expect
 from serving import SPEC, Served, served
 
+from modescape.axes import lay, told
+from modescape.claims.record import ClaimRecord
+from modescape.columns import EXPERIMENTS
 from modescape.drawing import style
 from modescape.drawing.frame import fitted
 from modescape.executor import Executor
+from modescape.finding import Finding
 from modescape.records import StageState
 from modescape.registry import figures
+from modescape.science.confidence import Word
 from modescape.spec import ExperimentSpec
 from modescape.tables import Experiment, utcnow
 from modescape_api.pages import science
+from modescape_api.pages.claims import answered
 from modescape_api.pages.display import ago, by_kind, seconds_left, share_done
 from modescape_api.pages.first_screen import question
 from modescape_api.pages.terms import TERMS, explained, of_figure
@@ -198,6 +204,39 @@ def test_a_run_predicts_before_the_next_is_trained(site: Served) -> None:
     row = site.laboratory.create({**SPEC, "ensemble": {"runs": 3, "seed": 31}}, name="In turn")
     names = [f"{stage.kind}/{stage.key}" for stage in site.laboratory.store.stages.of(row.id)]
     assert names[:6] == ["train/0", "predict/0", "train/1", "predict/1", "train/2", "predict/2"]
+
+
+# ---- one word for one thing ----
+
+
+def test_data_sets_and_networks_have_their_titles_on_lists_and_plots(pages: httpx.Client, learned: Experiment) -> None:
+    """And not the keys that a spec has for them: beside each other they read as two different things."""
+    rows = pages.get("/").text
+    rows = rows[rows.index("<tbody") : rows.index("</tbody>")]
+    assert re.search(r">\s*Digits<br>", rows)
+    assert ">digits<" not in rows
+    field = next(one for one in EXPERIMENTS.all if one.name == "architecture")
+    assert told(field, "small-cnn") == "SmallCNN"
+    assert [(tick.label, tick.value) for tick in lay(field, ["small-cnn", "mlp"]).ticks] == [
+        ("MLP", "mlp"), ("SmallCNN", "small-cnn"),
+    ]  # fmt: skip
+
+
+def test_what_leads_to_the_picture_of_f1_asks_it_for_divergence(pages: httpx.Client, learned: Experiment) -> None:
+    claim = ClaimRecord("f1", "f1", "", Word.HOLDS, "", 0.2, 5, 1200, estimate=1.0, low=0.9, high=1.1, p=1e-6)
+    (row,) = answered(Finding.from_json({"claims": {"f1": claim.to_json()}}), ("plane",))
+    assert (row.figure, row.shown_by) == ("plane", "distance=js")
+    page = pages.get(f"/experiments/{learned.slug}/figures/plane?{row.shown_by}")
+    assert page.status_code == 200
+    assert "Ignored in the address" not in page.text
+    (beside,) = answered(Finding.from_json({"claims": {"f1": claim.to_json()}}), ("shift", "plane"))
+    assert beside.shown_by == "", "its own figure is on the page"
+
+
+def test_the_definition_of_the_cosine_says_what_captions_say_is_left_out() -> None:
+    (term,) = (one for one in TERMS if one.name == "Cosine of weights")
+    assert "without what they share" in term.says
+    assert "class mean of the head" in term.says
 
 
 # ---- one clock ----

@@ -127,6 +127,8 @@ def test_a_duration_is_said_to_a_fifth_at_any_length() -> None:
     for length in [*range(1, 20_000), *range(20_000, 400_000, 7), 7190.0, 86_399.0, 129_590.0, 1e6, 1e7]:
         assert seconds(duration(length)) == pytest.approx(length, rel=0.2001), length
     assert (duration(7190), duration(129_590)) == ("2 h 00", "36 h 00")
+    assert (duration(59 * 60), duration(64 * 60), duration(98 * 60)) == ("59 min", "1 h 04", "1 h 38")
+    assert (between(113, 360), between(40, 120), between(95, 200)) == ("2 to 6 min", "40 to 120 s", "2 to 3 min")
     assert (price(92, 73, 115), between(73, 115)) == ("≈ 92 s", "73 to 115 s")
 
 

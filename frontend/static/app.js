@@ -176,7 +176,7 @@ const ago = seconds => (seconds < 86400 ? `${duration(seconds)} ago` : null);
 function duration(seconds) {
   if (seconds < 149.5) return `${Math.max(1, Math.round(seconds))} s`;
   const minutes = Math.round(seconds / 60);
-  return minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")}`;
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")}`;
 }
 setInterval(() => {
   for (const time of document.querySelectorAll("time[data-ago], time[data-since]")) {

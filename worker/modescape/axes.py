@@ -131,11 +131,12 @@ def title_of(field: Field) -> str:
 
 
 def told(field: Field, value: Any) -> str:
-    """One value as people read it: shares of images in percent, seconds as a duration."""
+    """One value as people read it: shares of images in percent, seconds as a duration, words by the title that facets
+    have of them."""
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
     if isinstance(value, str):
-        return value
+        return field.facet.label(value) if field.facet is not None else value
     if field.name == "seconds":
         return duration(value)
     if _is_share(field):
@@ -219,7 +220,7 @@ def _words(field: Field, values: Sequence[Any]) -> Axis:
     in_order = sorted(kept, key=lambda one: (one.casefold(), one))
     places = {one: (i + 0.5) / (len(kept) + bool(left_out)) for i, one in enumerate(in_order)}
     labels = {one: spelt[one].most_common(1)[0][0] for one in in_order}
-    ticks = [Tick(places[one], labels[one], labels[one], counts[one]) for one in in_order]
+    ticks = [Tick(places[one], told(field, labels[one]), labels[one], counts[one]) for one in in_order]
     last = 1 - 0.5 / (len(kept) + 1)
     if left_out:
         rest = sum(count for one, count in counts.items() if one not in places)

@@ -79,7 +79,7 @@ _NUMBERS = {
     ExampleNumber.VOTE_ENTROPY: ("entropy of the votes", "Vote entropy", "Of the members' labels, nats."),
     ExampleNumber.LOSS: ("the ensemble's loss", "Loss", "Negative log-likelihood of the true class, nats."),
     ExampleNumber.CONFIDENCE: ("the ensemble's confidence", "Confidence", "Probability of its answer."),
-    ExampleNumber.WRONG_AND_SURE: ("wrong and sure", "Wrong and sure", "Confidence where it is wrong, else nothing."),
+    ExampleNumber.WRONG_AND_SURE: ("confidence where wrong", "Sure, though wrong", "Its confidence where it is wrong."),
     ExampleNumber.MEMBERS_WRONG: ("number of members that are wrong", "Wrong", "How many members are wrong."),
 }
 

@@ -19,6 +19,7 @@ from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery, asked_names
 from modescape.names import folded
 from modescape.records import Status
+from modescape.registry import datasets
 from modescape.searching import quoted
 from modescape.store.experiments import GROUPED
 from modescape.tables import Experiment
@@ -150,6 +151,7 @@ def _row(row: Experiment, widest: float) -> dict[str, Any]:
     return {
         "experiment": row,
         "line": _line(row),
+        "data": datasets.title(row.dataset),
         "architecture": architecture_title(row.architecture),
         "width": 100 * (row.disagreement or 0.0) / widest,
         "best": best
@@ -257,7 +259,7 @@ def _running(here: Site, row: Experiment) -> dict[str, Any]:
     return {
         "experiment": row,
         "subject": dotted(
-            f"{architecture_title(row.architecture)} on {row.dataset}".removeprefix(" on "),
+            f"{architecture_title(row.architecture)} on {datasets.title(row.dataset)}".removeprefix(" on "),
             counted(row.runs, Finding.of(row).voice("run")),
             counted(len(row.methods), "method") if row.methods else "",
         ),

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -434,6 +435,7 @@ def _brush(field: Field, axis: Axis, part: Part | None) -> dict[str, Any]:
     there = {tick.value for tick in words}
     return {
         "name": axis.name, "title": axis.title, "kind": axis.kind, "on": not part.is_empty,
+        "label": partial(told, field),
         "low": written(part.low), "high": written(part.high), "is_none": part.without, "without": axis.without,
         "words": [(tick.value, tick.n, part.holds(tick.value) and bool(part.words)) for tick in words],
         "more": [one for one in part.words if one not in there],

@@ -43,7 +43,7 @@ def duration(seconds: float | None) -> str:
     if round(seconds) < 150:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
-    if minutes < 90:
+    if minutes < 60:
         return f"{minutes} min"
     if minutes < 72 * 60:
         return f"{minutes // 60} h {minutes % 60:02d}"
@@ -59,8 +59,10 @@ def price(seconds: float, low: float, high: float) -> str:
 
 
 def between(low: float, high: float) -> str:
-    """`2 to 6 min`, `40 s to 2 min`."""
+    """`2 to 6 min`, `40 s to 2 min`: of one unit where both are said in it well enough."""
     first, last = duration(low), duration(high)
+    if first.endswith(" s") and last.endswith(" min") and low >= 90:  # a fifth more or less, as a duration
+        first = f"{round(low / 60)} min"
     number, _, unit = first.rpartition(" ")
     return f"{number} to {last}" if last.endswith(f" {unit}") and number.isdigit() else f"{first} to {last}"
 
