@@ -143,7 +143,7 @@ def test_what_was_stopped_says_what_is_known_and_what_is_not(
     assert says in said
     assert follows in said
     assert "2 of 3 runs are trained." in said
-    assert re.search(r"2 runs predicted: accuracy [\d.]+ ± [\d.]+ % of test images \(n = 2\)", said)
+    assert re.search(r"2 runs predicted: accuracy [\d.]+ % of test images \(standard deviation [\d.]+, n = 2\)", said)
     assert re.search(r"Different runs disagree on [\d.]+ % of test labels \(one pair\)", said)
     assert "4 of" in said
     assert "1 × train" in said

@@ -170,9 +170,7 @@ if (toggle) {
 }
 
 // Times are rendered relative by the server; keep them true while the page stays open.
-const ago = seconds => (seconds < 86400 ? `${duration(seconds)} ago` : null);
-
-/** As words.py: seconds up to 150, minutes up to 90, then hours. @param {number} seconds */
+/** As words.py: seconds up to 150, minutes up to 60, then hours. @param {number} seconds */
 function duration(seconds) {
   if (seconds < 149.5) return `${Math.max(1, Math.round(seconds))} s`;
   const minutes = Math.round(seconds / 60);
@@ -181,8 +179,9 @@ function duration(seconds) {
 setInterval(() => {
   for (const time of document.querySelectorAll("time[data-ago], time[data-since]")) {
     const seconds = (Date.now() - Date.parse(time.dateTime)) / 1000;
-    const text = "since" in time.dataset ? duration(seconds) : ago(seconds);
-    if (text && text !== time.textContent) time.textContent = text;
+    const isSince = "since" in time.dataset;
+    const text = duration(seconds) + (isSince ? "" : " ago");
+    if ((isSince || seconds < 86400) && text !== time.textContent) time.textContent = text;
   }
 }, 1000);
 if (matchMedia("(max-width: 639px)").matches) for (const facet of document.querySelectorAll(".facets details")) facet.open = false;

@@ -187,8 +187,9 @@ def known(here: Site, row: Experiment, results: Results, stages: Sequence[Stage]
         yield results.voice(f"{len(done)} of {counted(len(trained), 'run')} {_are(len(done))} trained.")
     if len(scores) > 1:
         yield (
-            f"{results.voice(counted(len(scores), 'run').capitalize())} predicted: accuracy {percent(scores.mean())} ± "
-            f"{percent(spread(scores))} % of {results.spec.evaluation.splits[0]} images (n = {len(scores)})."
+            f"{results.voice(counted(len(scores), 'run').capitalize())} predicted: accuracy {percent(scores.mean())} % "
+            f"of {results.spec.evaluation.splits[0]} images (standard deviation {percent(spread(scores))}, "
+            f"n = {len(scores)})."
         )
     elif len(scores) and row.runs != 1:
         yield results.voice(f"The one that has predicted is right on {percent(scores[0])} % of images.")

@@ -127,7 +127,11 @@ def _read(data: Similarity, images: str) -> tuple[str, Notes]:
         counts = f"{len(inside)} pairs in, {counts}"
     text.append(f"n = {counts}")
     summary = f"Different runs disagree on {percent(across.mean())} % of {data.options.split} labels"
-    summary += f" (± {percent(spread(across))}, n = {len(across)} pairs)" if len(across) > 1 else " (one pair)"
+    summary += (
+        f" (standard deviation {percent(spread(across))}, n = {len(across)} pairs)"
+        if len(across) > 1
+        else " (one pair)"
+    )
     if len(inside):
         summary += f", the last two checkpoints shown of a run on {percent(inside.mean())} %"
     if len(across_cosine):

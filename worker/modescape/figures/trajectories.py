@@ -304,8 +304,8 @@ def _summary(data: Trajectories, nothing: str) -> str:
     if len(finished) == 1:
         return f"Run {finished[0].run} ends with an accuracy of {percent(final[0])} % on {split} images."
     text = (
-        f"{len(finished)} runs end with an accuracy of {percent(final.mean())} ± {percent(spread(final))} % "
-        f"on {split} images"
+        f"{len(finished)} runs end with an accuracy of {percent(final.mean())} % on {split} images "
+        f"(standard deviation {percent(spread(final))})"
     )
     return text + ("." if ensemble is None else f"; their ensemble reaches {percent(ensemble.accuracy[-1])} %.")
 
