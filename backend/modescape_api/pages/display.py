@@ -7,9 +7,12 @@ beside them. Missing is an en dash.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from markupsafe import Markup, escape
 
 from modescape.drawing.words import duration, percent, rate, thousands
 from modescape.records import StageState, Status
@@ -99,6 +102,7 @@ _BY_NAME: tuple[Callable[..., str], ...] = (
 )  # fmt: skip
 FILTERS: dict[str, Callable[..., str]] = {
     **{one.__name__: one for one in _BY_NAME},
+    "coded": lambda text: Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text)))),
     "last_part": lambda text: text.rsplit(".", 1)[-1],
     "sentence": lambda text: f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}",
 }
