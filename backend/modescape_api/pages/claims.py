@@ -91,12 +91,11 @@ class Row:
 
     @property
     def effect(self) -> str:
-        value = self.told.bar.value
-        return "–" if value is None else self.told.claim.counted(value)
+        return self.told.counted
 
     @property
     def level(self) -> str:
-        return f"{100 * self.told.bar.confidence:.3g} %"
+        return self.told.level
 
     @property
     def margin(self) -> str:

@@ -21,7 +21,7 @@ from modescape.listing import ListQuery
 from modescape.records import Json
 from modescape.registry import figures
 from modescape.reports import blocks, notes, taken, writing
-from modescape.reports.telling import Part, Teller, Told
+from modescape.reports.telling import Part, Teller, Told, claim_cells
 from modescape.spec import stored
 from modescape.tables import Experiment, Report
 from modescape.voice import voice_of
@@ -118,7 +118,7 @@ def report_page(
     live = told.experiments
     return render(
         request, here, "report.html", section="/reports", report=row, shown=shown, live=live, before=before,
-        owned=owned, forms=[(form, form.missing()) for form in taken.FORMS.values()],
+        owned=owned, cells=claim_cells, forms=[(form, form.missing()) for form in taken.FORMS.values()],
         last_event=here.store.events.last_id(),
         address=str(request.base_url).rstrip("/") + at(f"/reports/{row.slug}"),
     )  # fmt: skip

@@ -173,6 +173,16 @@ class Told:
     def interval(self) -> str:
         return self.bar.words(self.claim)
 
+    @property
+    def counted(self) -> str:
+        """The effect with what it is counted in: "0.00327 cosine"."""
+        return "–" if self.bar.value is None else self.claim.counted(self.bar.value)
+
+    @property
+    def level(self) -> str:
+        """Of the interval: "95 %", or "98.8 %" where the word needs several methods to be allowed for."""
+        return f"{100 * self.bar.confidence:.3g} %"
+
     def to_json(self) -> Json:
         """As the API gives it: estimate, low and high are the bar's."""
         return {

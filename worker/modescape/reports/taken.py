@@ -21,11 +21,10 @@ from modescape.drawing.frame import plot
 from modescape.errors import InvalidInput
 from modescape.reports import notes
 from modescape.reports.blocks import FigureOf, NumbersOf, Text
-from modescape.reports.telling import Part, Told
+from modescape.reports.telling import CLAIM_HEADS, Part, Told, claim_cells
 from modescape.tables import ReportImage
 
 _SUFFIX = {"image/png": "png", "image/jpeg": "jpg"}
-_CLAIMS = ("claim", "", "answer", "effect", "95 % interval", "n")
 _COLUMN = 680  # px of a figure: its letters are 12 px, 8 points in a column of paper
 _OLD = (1980, 1, 1, 0, 0, 0)  # the first moment a zip knows: equal contents are equal bytes
 
@@ -120,17 +119,7 @@ def _zipped(files: Mapping[str, bytes]) -> bytes:
 
 
 def _claim_rows(part: Part) -> list[tuple[str, ...]]:
-    return [
-        (
-            f"({one.record.id})",
-            one.claim.title,
-            str(one.record.word),
-            one.effect,
-            one.interval or "–",
-            f"{one.record.n}",
-        )
-        for one in part.claims
-    ]
+    return [claim_cells(one) for one in part.claims]
 
 
 # -- one HTML file ----------------------------------------------------------------------------------------------------
@@ -142,8 +131,8 @@ _STYLE = (
     "h1,h2,h3,p{overflow-wrap:anywhere}p,ul,ol,blockquote{max-width:68ch}figure{margin:32px 0;break-inside:avoid}"
     "figcaption{font-size:14px;max-width:none}table{border-collapse:collapse;margin:16px 0}"
     "th,td{text-align:left;padding:4px 16px 4px 0;border-bottom:1px solid %s}.num{text-align:right}"
-    ".scroll{overflow-x:auto}img{max-width:100%%}.bad{color:%s}.math{overflow-x:auto}pre{overflow-x:auto}"
-    "@media print{body{margin:0}.modebar{display:none}}"
+    ".scroll{overflow-x:auto}img{max-width:100%%}.bad{color:%s}.math{overflow:auto hidden;padding:8px 0}"
+    "pre{overflow-x:auto}@media print{body{margin:0}.modebar{display:none}}"
 )
 
 
@@ -176,7 +165,7 @@ def _html_of(taking: Taking, part: Part, *, script: bool) -> str:
         said = f"<b>Figure {part.number}. {escape(part.title)}</b> {escape(home.name)}. {escape(part.caption)}"
         return f'<figure id="{part.anchor}">{shown}<figcaption>{said}</figcaption></figure>'
     if part.claims:
-        return f"<h2>{escape(part.title)}</h2>{_html_table(_CLAIMS, _claim_rows(part))}"
+        return f"<h2>{escape(part.title)}</h2>{_html_table(CLAIM_HEADS, _claim_rows(part))}"
     if isinstance(part.block, NumbersOf):
         said = f"<p><b>Table {part.number}.</b> {escape(part.caption)}</p>"
         return f'<div id="{part.anchor}">{said}{_html_table(part.heads, part.rows)}</div>'
@@ -233,7 +222,7 @@ def _markdown_of(taking: Taking, part: Part) -> str:
         said = f"**Figure {part.number}. {part.title}** {taking.home(part).name}. {part.caption}"
         return f"![{part.title}]({taking.stem(part)}.svg)\n\n{said}"
     if part.claims:
-        return f"## {part.title}\n\n{_markdown_table(_CLAIMS, _claim_rows(part))}"
+        return f"## {part.title}\n\n{_markdown_table(CLAIM_HEADS, _claim_rows(part))}"
     if isinstance(part.block, NumbersOf):
         return f"**Table {part.number}.** {part.caption}\n\n{_markdown_table(part.heads, list(part.rows))}"
     lines = [f"{i}. {one}" if part.kind == "references" else one for i, one in enumerate(part.paragraphs, 1)]
@@ -270,7 +259,7 @@ def _latex_of(taking: Taking, part: Part) -> str:
         said = f"{part.title} {taking.home(part).name}. {part.caption}"
         return latex.figure(f"{taking.stem(part)}.pdf", caption=said, label=f"fig:{part.block.id}")
     if part.claims:
-        return latex.table(_CLAIMS, _claim_rows(part), caption=part.title, label=f"tab:{part.block.id}", wide=1)
+        return latex.table(CLAIM_HEADS, _claim_rows(part), caption=part.title, label=f"tab:{part.block.id}", wide=1)
     if isinstance(part.block, NumbersOf):
         caption = part.caption or "Numbers of the experiments"
         return latex.table(part.heads, part.rows, caption=caption, label=f"tab:{part.block.id}")

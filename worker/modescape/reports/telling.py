@@ -29,10 +29,12 @@ from modescape.reports import blocks, notes
 from modescape.reports.blocks import AnyBlock, ClaimsOf, FigureOf, Methods, NumbersOf, References, Text
 from modescape.reports.notes import Said
 from modescape.results import Results
+from modescape.spec_parts import MethodSpec
 from modescape.store import Store
 from modescape.tables import Experiment, Report
 
-_PERCENT = ("accuracy", "ensemble_accuracy")
+_PERCENT = ("accuracy", "ensemble_accuracy", "result.accuracy", "result.ensemble_accuracy")
+_RATES = ("disagreement", "result.disagreement", "result.along", "result.cosine", "result.cosine_largest")
 _CLAIM = re.compile(r"claim\s+\(?([a-z]\d?)\)?", re.IGNORECASE)
 _FIGURE = re.compile(r"figure\s+([a-z0-9-]+)", re.IGNORECASE)
 Cells = tuple[tuple[str, ...], ...]
@@ -228,16 +230,16 @@ class Teller:
         if (asked := _CLAIM.fullmatch(what)) is not None:
             told = {one.record.id: one for one in Finding.of(row).told(self._look(row))}
             if (one := told.get(asked[1].lower())) is not None:
-                within = f" ({one.interval})" if one.interval else ""
+                within = f" ({one.level} interval {one.interval})" if one.interval else ""
                 title = f"{one.claim.title}; of {row.name}, n = {one.record.n}"
-                return Said(f"{one.record.word}, {one.effect}{within}", title, f"{url}#claims")
+                return Said(f"{answer(one)}, {one.counted}{within}", title, f"{url}#claims")
             return Said(f"[[{what}]]", f"{row.name} does not answer it", is_known=False)
         field = _field(what)
         if field is None:
             known = ", ".join((*(name for name in EXPERIMENTS.keys if name != "finding"), "sentence", "claim d1"))
             return Said(f"[[{what}]]", f"there is no {what[:40]!r} of an experiment; there are {known}", is_known=False)
         value = self._cell(row, what, field)
-        return Said(value, f"{field.words or what} of {row.name}, {n}", url)
+        return Said(value, f"{_head(what, field)} of {row.name}, {n}", url)
 
 
 def _numbered(found: Sequence[AnyBlock]) -> dict[str, int]:
@@ -260,17 +262,34 @@ def _field(name: str) -> Field | None:
 
 
 def _head(name: str, field: Field | None) -> str:
-    words = (field.words if field else "") or name.replace("_", " ")
-    return f"{words}, %" if name in _PERCENT else words
+    """Without a unit, which its values have."""
+    return "cost" if name == "seconds" else (field.words if field else "") or name.replace("_", " ")
+
+
+CLAIM_HEADS = ("claim", "", "answer", "effect", "interval", "n")
+
+
+def claim_cells(one: ToldClaim) -> tuple[str, str, str, str, str, str]:
+    """A claim as a row below `CLAIM_HEADS`: effects say what they are counted in, intervals their level."""
+    within = f"{one.interval} ({one.level})" if one.interval else "–"
+    return f"({one.record.id})", one.claim.title, answer(one), one.counted, within, f"{one.record.n}"
+
+
+def answer(one: ToldClaim) -> str:
+    """Of what waits for members there is no word."""
+    return "no word yet" if one.waits else str(one.record.word)
 
 
 def _said(name: str, field: Field | None, value: Any) -> str:
-    """A value as people read it: accuracy in percent, rates as .312, seconds as a duration."""
+    """A value as people read it: accuracy in percent, what is gained of it in points, rates as .312, seconds as a
+    duration."""
     if value is None:
         return "–"
     if name in _PERCENT:
         return f"{percent(value)}\u202f%"
-    if name == "disagreement":
+    if name == "result.gain":
+        return f"{percent(value)} points"
+    if name in _RATES:
         return rate(value)
     if name == "seconds":
         return duration(value)
@@ -298,9 +317,19 @@ def methods_of(results: Results) -> str:
     else:
         said += [_data(spec.data), _network(results), _seeds(results)]
     if spec.methods:
-        drawn = [f"{_title(results, one.method)} ({one.spread + one.typical})" for one in spec.methods]
+        drawn = [f"{_title(results, one.method)} ({_samples(results, one)})" for one in spec.methods]
         said.append(f"Samples around each run: {listed(drawn)}.")
     return " ".join(filter(None, [*said, _arithmetic(results)]))
+
+
+def _samples(results: Results, asked: MethodSpec) -> str:
+    """20 wide, 20 narrow; how many, of what came with members or is made of the training."""
+    entry = methods.get(asked.method)
+    if results.spec.imported is not None:
+        return thousands(asked.spread + asked.typical)
+    if entry is None or entry.sampled:
+        return f"{asked.spread} wide, {asked.typical} narrow"
+    return thousands(entry.count(entry.options.model_validate(asked.options)))
 
 
 def _data(data: Any) -> str:
@@ -368,7 +397,7 @@ def sources_of(named: Sequence[Results], found: Sequence[AnyBlock]) -> Iterator[
         if spec.network.architecture in architectures:
             entries.append(architectures[spec.network.architecture])
         entries += [methods[one.method] for one in spec.methods if one.method in methods]
-        told |= dict.fromkeys(f"{entry.title}: {entry.source}." for entry in entries if entry.source)
+        told |= dict.fromkeys(f"{entry.title}: {entry.source}.".replace("`", "") for entry in entries if entry.source)
     told[f"Modescape {version('modescape')}."] = None
     yield from told
 
