@@ -1,10 +1,11 @@
 #!/bin/sh
-# Chromium, Firefox, Node, Redis, PostgreSQL, nginx, Caddy and Fashion-MNIST for the tests: installed when we may, else the exact command is printed.
+# Chromium, Firefox, Node, Redis, PostgreSQL, nginx, Caddy, pdftotext and Fashion-MNIST for the tests: installed when we may, else the exact command is printed.
 set -u
 missing=
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v firefox-esr >/dev/null 2>&1 || command -v firefox >/dev/null 2>&1 || missing="$missing firefox-esr"
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+command -v pdftotext >/dev/null 2>&1 || missing="$missing poppler-utils"
 command -v node >/dev/null 2>&1 || missing="$missing nodejs"
 PATH="$PATH:/usr/sbin" command -v nginx >/dev/null 2>&1 || missing="$missing nginx-light"
 command -v caddy >/dev/null 2>&1 || missing="$missing caddy"

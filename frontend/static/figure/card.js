@@ -16,6 +16,7 @@ import { hasWebGL, many, turnByKeys } from "./webgl.js";
 
 const REST = 150; // ms without scrolling, after which drawing goes on
 const PAPER = 656; // px: A4 and Letter without their margins, and those of a card
+const HALF = 396 - 48 * comparing; // px: half of it
 const coarse = matchMedia("(pointer: coarse)").matches; // a finger scrolls; a switch in the legend lets it select
 
 export class Card {
@@ -131,8 +132,9 @@ export class Card {
     this.plot.hidden = false;
     const { data, layout } = this.composed();
     layout.height = fitted(layout, more.width ?? this.plot.clientWidth);
+    Object.assign(layout, more);
     this.plot.style.minHeight = `${layout.height}px`; // what was reserved may have been more
-    await Plotly.react(this.plot, data, { ...layout, ...more }, {
+    await Plotly.react(this.plot, data, layout, {
       displaylogo: false,
       showSendToCloud: false,
       responsive: true,
@@ -153,14 +155,16 @@ export class Card {
 
   /** At once and as wide as paper; a figure that is not here yet, or was drawn for another ground, is waited for. */
   print() {
+    if (this.element.classList.contains("folded")) return;
     const { panel } = this;
-    this.panel = null; // all of them
+    this.panel = null;
     const { status, document_ } = askAtOnce(this.url());
     this.panel = panel;
     if (status !== 200) return showRefusal(this, status, document_);
     this.show(decode(document_));
-    this.figure.until = null; // all of it
-    this.render(window.Plotly, { width: PAPER, autosize: false });
+    this.figure.until = null;
+    const room = HALF - 20 * this.element.querySelectorAll(".beside :is(tr, p)").length;
+    this.render(window.Plotly, { width: PAPER, height: Math.max(264, Math.min(fitted(this.figure.layout, PAPER), room)), autosize: false });
   }
 }
 

@@ -9,9 +9,8 @@ let before = null; // what the page was like
 
 function dressForPaper() {
   if (before || !window.Plotly) return;
-  before = { theme: root.dataset.theme, seen: theme(), folded: [...document.querySelectorAll("#claims details:not([open]), [data-section]:not([open])")] };
+  before = { theme: root.dataset.theme, seen: theme() };
   root.dataset.theme = "light";
-  for (const details of before.folded) details.open = true;
   for (const card of cards.values()) card.print();
 }
 
@@ -19,7 +18,6 @@ function dressForScreen() {
   if (!before) return;
   if (before.theme) root.dataset.theme = before.theme;
   else delete root.dataset.theme;
-  for (const details of before.folded) details.open = false;
   for (const card of cards.values()) {
     card.dirty ||= before.seen !== "light" || card.panel !== null;
     if (card.plot.dataset.live) card.draw();
