@@ -64,7 +64,7 @@ FORMS = {
         Form("pdf", "PDF", "application/pdf", "A drawing for print and LaTeX.", pictures.missing),
         Form("parquet", "Parquet", "application/vnd.apache.parquet", "Every number, with its type.", _lacks_tables),
         Form("tex", "LaTeX", "application/x-tex", "The figure and its numbers for a paper.", _lacks_latex),
-        Form("py", "Python", "text/x-python; charset=utf-8", "Code that draws it again."),
+        Form("py", "Python", "text/x-python; charset=utf-8", "Code and numbers that draw it again."),
     )
 }
 
@@ -218,12 +218,16 @@ def call(slug: str, figure: str, given: Mapping[str, Any]) -> str:
 
 
 def code(home: Home, theme: Theme) -> str:
-    """A script that draws the figure again, from where its numbers are."""
+    """A script that draws the figure again of the numbers in it, with Plotly alone; and where they are from."""
     about = f"{home.frame.title} ({home.figure.name} of {home.name})"
+    found = json.loads(encode(framed(home.figure.draw(home.data, theme), home.frame, theme, PAGE), "list"))
+    origin = call(home.slug, home.figure.name, {**home.given, "theme": theme})
     return "\n".join([
-        "# " + " ".join(about.split()), "# Needs: pip install modescape", "import modescape as ms", "",
-        f"lab = {opening(home.link)}",
-        f"figure = {call(home.slug, home.figure.name, {**home.given, 'theme': theme})}",
+        "# " + " ".join(about.split()), "# Needs: pip install plotly",
+        f"# From: import modescape as ms; lab = {opening(home.link)}", f"#       {origin}",
+        "import plotly.graph_objects as go", "",
+        "data = [", *(f"    {trace!r}," for trace in found["data"]), "]", f"layout = {found['layout']!r}", "",
+        "figure = go.Figure(data, layout)",
         f"figure.write_html({home.stem + '.html'!r})", f"print({'wrote ' + home.stem + '.html'!r})", "",
     ])  # fmt: skip
 
