@@ -180,3 +180,43 @@ def test_no_page_shows_the_marks_of_code(site: Served, path: str) -> None:
         page = client.get(path).text
     shown = re.sub(r"<(script|style|pre|textarea)\b.*?</\1>|<[^>]*>", "", page, flags=re.DOTALL)
     assert "`" not in shown
+
+
+def test_tools_of_a_plot_cover_nothing_of_it_and_tabs_have_no_bars(site: Served, browser: Browser) -> None:
+    for width in (1400, 360):
+        page = opened_page(site, browser, "/experiments/every-method", width)
+        over = page.evaluate(
+            """() => [...document.querySelectorAll(".plot:has(.modebar)")].map(plot =>
+                plot.querySelector(".main-svg").getBoundingClientRect().top -
+                plot.querySelector(".modebar").getBoundingClientRect().bottom)"""
+        )
+        assert over
+        assert min(over) >= -5, "the last of them are empty"
+        tops = """[...document.querySelectorAll(".modebar")].map(one =>
+            one.getBoundingClientRect().top - one.closest(".plot").getBoundingClientRect().top)"""
+        assert min(page.evaluate(tops)) >= 0, "nor are they cut off"
+        for one in page.locator(".sections, .sections ul").all():
+            assert one.evaluate("one => one.offsetHeight - one.clientHeight <= 1"), "no bar, and none beside it"
+        page.close()
+
+
+def test_a_legend_without_tabs_above_it_sticks_to_the_top(site: Served, browser: Browser) -> None:
+    page = opened_page(site, browser, PAGES[2])
+    page.evaluate("scrollTo({ top: 1e6, behavior: 'instant' })")
+    page.evaluate("scrollBy({ top: -900, behavior: 'instant' })")
+    assert page.locator(".legend").evaluate("one => one.getBoundingClientRect().top") == 0
+    page.close()
+
+
+def test_maps_have_no_legend(site: Served) -> None:
+    with site.client() as client:
+        for name in ("similarity-runs", "similarity-trajectory"):
+            figure = client.get(f"/api/experiments/every-method/figures/{name}.json", params={"frame": 800}).json()
+            assert not [trace for trace in figure["data"] if trace.get("showlegend")]
+
+
+def test_a_figures_controls_say_what_they_are(site: Served) -> None:
+    with site.visitor() as client:
+        page = client.get("/experiments/every-method/figures/plane").text
+    for words in ("Exponent of the family", 'placeholder="fitted"', "Samples of", "What no pair can leave"):
+        assert words in page

@@ -166,6 +166,17 @@ _LABELS = {
     "ref": "Reference run",
     "normalise": "Divide by error rate",
     "ood": "Other images",
+    # of figures
+    "x.e": "Exponent of the family",
+    "x.around": "Samples of",
+    "x.limits": "Both limits",
+    "x.bounds": "What no pair can leave",
+    "x.family": "Fitted family",
+    "x.blocks": "Checkpoints a run",
+    "x.show": "Curves",
+    "x.kind": "Bins by",
+    "x.bins": "Number of bins",
+    "x.weights": "Weights compared",
 }
 _PARTS: dict[str, type[BaseModel]] = {
     "data": DataSpec,

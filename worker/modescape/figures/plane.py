@@ -63,7 +63,7 @@ class PlaneOptions(MethodOptions):
     limits: bool = Field(True, description="Draw both limits: independent predictions, and one function perturbed.")
     bounds: bool = Field(False, description="Draw what no pair of functions can leave, whatever its errors.")
     family: bool = Field(True, description="Draw the one-parameter family fitted to the samples.")
-    e: float | None = Field(None, gt=0, le=10, description="Draw the family at this e instead of fitting it.")
+    e: float | None = Field(None, gt=0, le=10, description="Exponent e at which the family is drawn; empty: fitted.")
     around: Literal["reference", "own"] = Field(
         "reference",
         description="reference: samples around the reference run; own: all runs, each with its optimum.",

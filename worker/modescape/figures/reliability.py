@@ -252,11 +252,12 @@ def _names(data: ReliabilityData, panel: Panel, room: float, theme: Theme) -> li
 def _ece_labels(data: ReliabilityData, theme: Theme) -> list[Json]:
     """The calibration errors under the diagonal, where no curve of interest is; of more than two the notes tell."""
     shown = data.diagrams if len(data.diagrams) <= 2 else ()
+    of = len({diagram.group for diagram in shown}) > 1  # else it goes without saying, and would lie on a narrow axis
     return [
         style.label(
-            f"{title(diagram.group)}, {diagram.name}: ECE {rate(diagram.ece)}", theme, strong=diagram.of == "ensemble",
-            xref="x domain", yref="y domain", x=1, y=0, xanchor="right", yanchor="bottom",
-            yshift=4 + 16 * (len(shown) - 1 - i), xshift=-6,
+            f"{f'{title(diagram.group)}, ' if of else ''}{diagram.name}: ECE {rate(diagram.ece)}", theme,
+            strong=diagram.of == "ensemble", xref="x domain", yref="y domain", x=1, y=0, xanchor="right",
+            yanchor="bottom", yshift=4 + 16 * (len(shown) - 1 - i), xshift=-6,
         )
         for i, diagram in enumerate(shown)
     ]  # fmt: skip

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modescape.drawing.figure import Legend, Note, Notes, Words, figure
+from modescape.drawing.figure import Note, Notes, Words, figure
 from modescape.drawing.groups import after_runs, left_out
 from modescape.drawing.numbers import MAX_ROWS, finite, spread, thin
 from modescape.drawing.reading import FigureNotReady, Floats, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
 from modescape.figures.shared.similarity import AcrossOptions, Similarity, cosine_words, maps, matrices_of
-from modescape.records import Group
 from modescape.results import Results
 from modescape.tables import Solution
 
@@ -66,7 +65,6 @@ def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
         thinned.append(f"{len(runs)} of {planned} runs, evenly.")
     if block < min(options.blocks, longest):
         thinned.append(f"{block} instead of {options.blocks} checkpoints of each run.")
-    legend = (Group.INDEPENDENT, "runs") if block == 1 else (Group.TRAJECTORY, "checkpoints")
     return Similarity(
         options=options,
         numbers=np.array([point.number if point is not None else -1 for point in chosen]),
@@ -77,7 +75,6 @@ def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
         block=block,
         images=len(results.true_labels(options.split)),
         kept=len(solutions),
-        legend=(Legend(*legend, legend[0], len(solutions)),),
         partial=after_runs(len(done), results),
         missing=missing,
         thinned=" ".join(thinned),

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modescape.drawing.figure import Legend, Note, Notes, Words, figure
+from modescape.drawing.figure import Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_failed
 from modescape.drawing.numbers import MAX_ROWS, thin
 from modescape.drawing.reading import FigureNotReady, Floats, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, thousands
 from modescape.figures.shared.similarity import AlongOptions, Similarity, cosine_words, maps, matrices_of
-from modescape.records import Group
 from modescape.results import Results
 
 if TYPE_CHECKING:
@@ -59,7 +58,6 @@ def similarity_along(results: Results, options: AlongOptions) -> Similarity:
         block=len(chosen),
         images=len(results.true_labels(options.split)),
         kept=full,
-        legend=(Legend(Group.TRAJECTORY, "checkpoints", Group.TRAJECTORY, len(chosen)),),
         missing=missing,
         thinned=thinned,
     )
