@@ -496,6 +496,14 @@ def test_a_figure_is_plain_plotly_with_its_words(client: httpx.Client, done: Exp
     assert client.get(address, headers={"Accept": "text/csv"}).headers["content-type"].startswith("text/csv")
 
 
+def test_a_picture_narrower_than_its_words_is_refused(client: httpx.Client, done: Experiment) -> None:
+    for frame in (1, 40, 319):
+        answer = client.get(f"/api/experiments/{done.slug}/figures/similarity-runs.json?frame={frame}")
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "frame"), frame
+    for name in ("similarity-runs", "plane", "trajectories"):
+        assert client.get(f"/api/experiments/{done.slug}/figures/{name}.json?frame=320").status_code == 200, name
+
+
 def test_an_unchanged_figure_is_not_sent_again(client: httpx.Client, done: Experiment) -> None:
     address = f"/api/experiments/{done.slug}/figures/similarity-runs.json"
     first = client.get(address)

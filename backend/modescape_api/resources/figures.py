@@ -171,6 +171,8 @@ def read_ask(
     for key, value, allowed in (("theme", theme, get_args(Theme)), ("arrays", arrays, ("typed", "list"))):
         if value not in allowed:
             found.append(Problem(f"is {value[:40]!r}", key, ", ".join(allowed)))
+    if 0 < frame < forms.LEAST:
+        found.append(Problem(f"is {frame}", "frame", f"0, or {forms.LEAST} to {forms.MOST} px"))
     if found:
         raise InvalidInput("; ".join(str(problem) for problem in found), problems=found)
     listed = {key: _listed(figure, key, value) for key, value in given.items()}
@@ -289,8 +291,8 @@ def read_figure(
         Query(
             ge=0,
             le=4000,
-            description="JSON only: a picture of that many pixels, title, experiment, legend and caption around it; "
-            "0 without.",
+            description="JSON only: a picture of that many pixels, 320 at least, title, experiment, legend and caption "
+            "around it; 0 without.",
         ),
     ] = 0,
     width: Annotated[
