@@ -37,6 +37,7 @@ def test_what_was_cancelled_waits_for_nothing(tmp_path: Path, stages: int) -> No
         page = " ".join(client.get("/experiments/stopped", headers={"Accept": "text/html"}).text.split())
         assert "Waits for" not in page
         assert re.search(r"Not made: \w+ was cancelled", page)
+        assert 'data-wait style="--h:7em"' in page, "what never comes takes no room of a picture"
         assert "retry it" not in page
         images = client.get("/experiments/stopped/examples", headers={"Accept": "text/html"}).text
         assert "being worked out" not in images

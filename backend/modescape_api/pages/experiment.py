@@ -400,7 +400,7 @@ class Card:
     """A figure on the page of an experiment.
 
     planned: whether its stages are; lacks: which are not, and what adds them; waits: for which stage that has done
-    nothing yet, or why it never will; full: as wide as the page.
+    nothing yet, or why it never will (never); full: as wide as the page.
     """
 
     entry: Figure
@@ -408,6 +408,7 @@ class Card:
     planned: bool
     lacks: Absent
     waits: str
+    never: bool
     stages: list[KindProgress]
     options: list[str]
     full: bool
@@ -427,6 +428,7 @@ def card_of(number: int, figure: Figure, kinds: Sequence[KindProgress]) -> Card:
         planned=not absent,
         lacks=next(filter(None, map(_absent, absent)), unknown),
         waits=waiting[0].lacks if waiting and waiting[0].done == 0 else "",
+        never=bool(waiting) and waiting[0].done == 0 and waiting[0].ended,
         stages=mine,
         options=options_of(figure),
         full=figure.full,
