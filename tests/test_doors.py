@@ -827,7 +827,7 @@ def test_reopened_it_goes_on_as_another_experiment_which_is_the_second_look(door
     assert early in "".join(one["sentence"] for one in door.client.get(f"/api/experiments/{second}").json()["odd"])
     for shown in (ms.connect(door.site.url).experiment(second), lab):
         lines = repr(shown).splitlines()
-        assert lines[1].startswith("Sealed early, with 4 of 5 members: members disagree")
+        assert lines[1].startswith("Sealed early, with 4 of 5 members: members are different functions (b).")
         assert any(early in line for line in lines)
         starred = any(" * " in line or " *," in line for line in lines if line.startswith("("))
         assert starred == any(line.startswith("* with Holm's correction") for line in lines)

@@ -366,7 +366,8 @@ def test_presets_are_a_list_by_question_which_is_folded_once_one_is_chosen(clien
     ):
         assert first.count(f"<h2>{question}</h2>") == 1
     lists = first.split('id="presets"')[1].split("</nav>")[0]
-    assert re.findall(r"<details( open)?>", lists).count(" open") == 1, "of the others the questions alone are shown"
+    opened = re.findall(r'<details class="more"( open)?>', lists)
+    assert opened.count(" open") == 1, "of the others the questions alone are shown"
     chosen = page(client, "/launch?preset=fig-3-short")
     assert '<details class="card questions" id="presets">' in chosen
     assert 'aria-label="Size of this preset"' in chosen
