@@ -493,9 +493,9 @@ class BulkAction(StrEnum):
     """What can be done to many experiments at once."""
 
     CHANGE = "change"  # tags and project
-    ARCHIVE = "archive"
-    RESTORE = "restore"
-    PURGE = "purge"
+    ARCHIVE = "archive"  # out of the lists, with everything kept
+    RESTORE = "restore"  # back from the archive
+    PURGE = "purge"  # archived ones, for good
 
 
 @dataclass(frozen=True)
