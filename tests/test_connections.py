@@ -335,9 +335,10 @@ def test_who_does_not_take_an_answer_is_let_go(
     with served(tmp_path, http=Hasty) as site, connected(site) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         asking = time.monotonic()
-        while not held and time.monotonic() - asking < 10:
-            connection.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            time.sleep(0.1)
+        with contextlib.suppress(ConnectionResetError):  # on a busy machine it is let go while it asks on
+            while not held and time.monotonic() - asking < 10:
+                connection.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                time.sleep(0.1)
 
         def gone() -> bool:
             try:

@@ -199,14 +199,15 @@ def test_a_finger_takes_points_in_and_out_one_by_one(phone: Page) -> None:
     expect(phone.locator("#plane .main-svg").first).to_be_visible()
     phone.locator("[data-select]").tap()
     phone.locator("#plane header").evaluate("one => one.scrollIntoView()")
-    at = phone.evaluate(
-        """() => [...document.querySelectorAll("#plane .plot .points path")].map(mark => mark.getBoundingClientRect())
-            .map(box => [box.x + box.width / 2, box.y + box.height / 2]).filter(([, y]) => y > 180 && y < 420)"""
-    )
-    ends = [min(at), max(at)]
     count = phone.locator("#selection [data-count]")
-    for place, said in zip([*ends, ends[1]], ["1 solution", "2 solutions", "1 solution"], strict=True):
-        phone.touchscreen.tap(*place)
+    for end, said in ((min, "1 solution"), (max, "2 solutions"), (max, "1 solution")):
+        at = phone.evaluate(  # anew: what is chosen may move the picture
+            """() => [...document.querySelectorAll("#plane .plot .points path")]
+                .map(mark => mark.getBoundingClientRect())
+                .map(box => [box.x + box.width / 2, box.y + box.height / 2])
+                .filter(([, y]) => y > 180 && y < 420)"""
+        )
+        phone.touchscreen.tap(*end(at))
         expect(count).to_have_text(f"{said} selected")
     assert phone.evaluate("document.querySelector('#selection').offsetHeight") < 300
     assert phone.evaluate("getComputedStyle(document.querySelector('#plane .modebar-group')).opacity") == "1"
