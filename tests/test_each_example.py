@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+from drawn import comes_once_it_answers
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, expect
@@ -430,16 +431,7 @@ def until(page: Any, holds: str) -> None:
 @pytest.mark.parametrize("lost", ["**/plotly*", "**/api/**"])
 def test_points_that_did_not_come_are_asked_for_again(site: Served, browser: Browser, lost: str) -> None:
     """A server that is started again while somebody reads."""
-    page = browser.new_page()
-    asked: list[str] = []
-    page.route(lost, lambda route: (asked.append(route.request.url), route.abort())[1])
-    page.goto(f"{site.url}/experiments/members/examples")
-    page.wait_for_timeout(1000)
-    assert asked
-    expect(page.locator(".main-svg")).to_have_count(0)
-    page.unroute(lost)
-    expect(page.locator(".main-svg").first).to_be_visible(timeout=20_000)
-    page.close()
+    comes_once_it_answers(browser, f"{site.url}/experiments/members/examples", lost)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn import comes_once_it_answers
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from saved_home import opened
@@ -180,16 +181,7 @@ def test_nothing_of_a_large_picture_is_cut_on_a_phone(name: str, site: Served, b
 @pytest.mark.parametrize("lost", ["**/plotly*", "**/api/**"])
 def test_what_did_not_come_is_asked_for_again(site: Served, browser: Browser, lost: str) -> None:
     """A server that is started again while somebody reads: pictures come by themselves once it answers."""
-    page = browser.new_page()
-    asked: list[str] = []
-    page.route(lost, lambda route: (asked.append(route.request.url), route.abort())[1])
-    page.goto(f"{site.url}/experiments/every-method/figures/plane")
-    page.wait_for_timeout(1000)
-    assert asked
-    expect(page.locator(".main-svg")).to_have_count(0)
-    page.unroute(lost)
-    expect(page.locator(".main-svg").first).to_be_visible(timeout=20_000)
-    page.close()
+    comes_once_it_answers(browser, f"{site.url}/experiments/every-method/figures/plane", lost)
 
 
 def test_a_picture_that_cannot_be_made_says_so(site: Served, browser: Browser) -> None:

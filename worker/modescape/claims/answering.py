@@ -3,9 +3,10 @@
     answer(told)        # "runs are different functions (b)"
     behind(told)        # "2.67 times as much as one run's recent checkpoints (b: 1.62 to 4.39 times, at 95 %)"
 
-First screen, list, notebook and command line all take their words from here, so that none of them can say what a claim
-does not. A clause names what its claim compares, because "different" alone would be more than any claim tells: runs may
-be far from every sample and yet no farther apart than one run at two times.
+First screen, API, notebook, command line and reports all take their words from here, so that none of them can say what
+a claim does not; the list gives the numbers alone. A clause names what its claim compares, because "different" alone
+would be more than any claim tells: runs may be far from every sample and yet no farther apart than one run at two
+times.
 """
 
 from __future__ import annotations
