@@ -98,6 +98,14 @@ def test_each_pair_of_words_says_what_the_table_says(words: tuple[str | None, st
     assert found.sentence.count("16.1 %") == 1
 
 
+def test_what_holds_for_all_that_can_be_judged_is_not_called_untold() -> None:
+    """Its effect is that of those which can be, and lies beyond the margin."""
+    found = _found(HOLDS, OPEN)
+    found["claims"]["d1"]["qualifier"] = "holds for the others"
+    part = "samples of the methods that can be judged do not come as far; of the others it cannot be told yet (d1)"
+    assert Finding.from_json(found).headline == f"R{DIFFERENT}; {part}."
+
+
 def test_no_clause_contradicts_a_word_or_a_number() -> None:
     """Of every pair, at both first and later looks, and with words that do not stand: each clause says its claim's word
     and no other; and nothing is called different, or untold, but by the letter of the claim that says so."""

@@ -14,19 +14,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from modescape.claims.record import HOLDS_FOR_OTHERS
 from modescape.claims.telling import Told
 from modescape.science.confidence import Word
 
 
 @dataclass(frozen=True, kw_only=True)
 class Half:
-    """Of one claim: a clause for each word, what is asked, and what its effect is of. {margin}: in times; {samples}: of
-    the method that decides."""
+    """Of one claim: a clause for each word, one where it is open only for what could not be judged, and what its effect
+    is of. {margin}: in times; {samples}: of the method that decides."""
 
     holds: str
     fails: str
     open: str
     effect: str
+    partly: str = ""
 
 
 HALVES: Mapping[str, Half] = {
@@ -41,6 +43,7 @@ HALVES: Mapping[str, Half] = {
         fails="at equal accuracy runs are less than {margin} as far apart as {samples} from their solution",
         open="whether samples come as far cannot be told yet",
         effect="{effect} as far apart as {samples} from their solution{decides}",
+        partly="samples of the methods that can be judged do not come as far; of the others it cannot be told yet",
     ),
 }
 
@@ -48,7 +51,9 @@ HALVES: Mapping[str, Half] = {
 def answer(told: Told) -> str:
     """With its letter, and whether its word is fragile."""
     half, word = HALVES[told.record.id], told.word_at_look
-    text = {Word.HOLDS: half.holds, Word.DOES_NOT_HOLD: half.fails, Word.CANNOT_TELL: half.open}[word]
+    is_partly = half.partly and told.at_look.look == 1 and told.record.qualifier == HOLDS_FOR_OTHERS
+    open_ = half.partly if is_partly else half.open
+    text = {Word.HOLDS: half.holds, Word.DOES_NOT_HOLD: half.fails, Word.CANNOT_TELL: open_}[word]
     shade = ", fragile" if told.is_fragile and word is not Word.CANNOT_TELL else ""
     return f"{_filled(text, told)} ({told.record.id}{shade})"
 

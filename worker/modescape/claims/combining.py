@@ -18,7 +18,7 @@ import numpy as np
 
 from modescape.claims.claim import MIN_DISAGREEING, MIN_SAMPLES, MIN_UNITS, Asked, Claim, Joins, Reads
 from modescape.claims.evidence import Evidence, Labels, MethodEvidence, OfRuns, Units
-from modescape.claims.record import ClaimRecord, MethodRecord, finite, number
+from modescape.claims.record import HOLDS_FOR_OTHERS, ClaimRecord, MethodRecord, finite, number
 from modescape.science.confidence import LEVEL, Estimate, OverPairs, Word
 
 R = TypeVar("R", bound=OfRuns)
@@ -178,7 +178,7 @@ def every_method(claim: Claim[Any], base: ClaimRecord, found: Sequence[MethodRec
         return replace(record, because="; ".join(f"{one.title}: {_why(one)}" for one in (*undecided, *shut)))
     if shut:
         others = ", ".join(one.title for one, _ in opened)
-        return replace(record, qualifier="holds for the others", because=f"holds for {others}; {_gates(shut)}")
+        return replace(record, qualifier=HOLDS_FOR_OTHERS, because=f"holds for {others}; {_gates(shut)}")
     side = "above" if opened[0][1].above else "below"
     because_all = f"for every method the whole interval lies {side} {claim.say(base.margin)}"
     return replace(record, word=Word.HOLDS, because=because_all)

@@ -14,6 +14,8 @@ from typing import Any, Self
 from modescape.records import Json
 from modescape.science.confidence import Estimate, Word
 
+HOLDS_FOR_OTHERS = "holds for the others"  # qualifier of what is open only for methods that could not be judged
+
 
 @dataclass(frozen=True)
 class MethodRecord:
