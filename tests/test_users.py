@@ -322,6 +322,37 @@ def test_users_are_added_changed_and_removed_by_admins_and_one_is_always_left(st
     assert all(row.name != "carol" for _, row in store.users.tokens())
 
 
+def test_where_no_user_is_an_admin_the_servers_own_token_keeps_people_out(store: Store) -> None:
+    for name in ("bob", "carol"):
+        store.users.add(name, UserRole.RESEARCHER, users.hash_password(PASSWORDS[name]))
+    store.users.change("bob", disabled=True)
+    assert store.users.get("bob").disabled
+    store.users.change("carol", role=UserRole.VIEWER)
+    store.users.change("carol", password="set by an admin")
+    with by("carol"):
+        store.users.change("carol", password="set by herself")
+    carol = store.users.get("carol")
+    assert (carol.role, carol.password) == (UserRole.VIEWER, "set by herself")
+    store.users.remove("bob")
+    assert [row.name for row in store.users.all()] == ["carol"]
+
+
+def test_people_change_their_own_password_where_the_token_alone_is_an_admin(tmp_path: Path) -> None:
+    with served(tmp_path, token=TOKEN) as site:
+        site.laboratory.store.users.add("bob", UserRole.RESEARCHER, users.hash_password(PASSWORDS["bob"]))
+        asked = {"password": "another long password", "present_password": PASSWORDS["bob"]}
+        with site.visitor() as bob:
+            assert bob.post("/signin", data={"name": "bob", "password": PASSWORDS["bob"]}).status_code == 303
+            assert bob.patch("/api/users/bob", json=asked).status_code == 200
+            assert bob.post("/signin", data={"name": "bob", "password": asked["password"]}).status_code == 303
+            form = {"present": asked["password"], "password": PASSWORDS["bob"], "again": PASSWORDS["bob"]}
+            assert bob.post("/account/password", data=form).status_code == 303
+        with site.client(headers={"Authorization": f"Bearer {TOKEN}"}) as admin:
+            for change in ({"password": "a third long password"}, {"role": "viewer"}, {"disabled": True}):
+                assert admin.patch("/api/users/bob", json=change).status_code == 200
+            assert admin.delete("/api/users/bob").status_code == 204
+
+
 def test_a_name_of_somebody_removed_is_nobodys_again(store: Store) -> None:
     from modescape.testing.stores import create
 

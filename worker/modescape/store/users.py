@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -80,14 +81,14 @@ class Users(Subject):
             actor().check(UserRole.ADMIN, "changing a user")
         with self.database.writing() as change:
             row = _changing(change, name)
-            if role is not None:
-                row.role = role
-            if password is not None:
-                row.password = password
-            if disabled is not None:
-                row.disabled = disabled
+            with _keeping_an_admin(change):
+                if role is not None:
+                    row.role = role
+                if password is not None:
+                    row.password = password
+                if disabled is not None:
+                    row.disabled = disabled
             change.session.execute(delete(SignIn).where(SignIn.user_id == row.id))
-            _keep_an_admin(change)
             said = {"role": role, "disabled": disabled, "password": "changed" if password else None}
             told = {key: value for key, value in said.items() if value is not None}
             change.deed("change", "user", row.id, row.name, **told)
@@ -99,9 +100,9 @@ class Users(Subject):
         actor().check(UserRole.ADMIN, "removing a user")
         with self.database.writing() as change:
             row = _changing(change, name)
-            change.session.execute(delete(User).where(User.id == row.id))
+            with _keeping_an_admin(change):
+                change.session.execute(delete(User).where(User.id == row.id))
             change.insert_missing(FormerUser, [{"key": row.key, "at": change.now}])
-            _keep_an_admin(change)
             change.deed("remove", "user", row.id, row.name)
 
     # --- tokens ---
@@ -144,15 +145,13 @@ class Users(Subject):
             row = None if token is None else change.session.get_one(User, token.user_id)
             if token is None or row is None or not (_is_own(row.name) or actor().may(UserRole.ADMIN)):
                 raise NotFound(f"there is no token {id_[:80]!r}")
-            could = _admins(change.session, change.now)
-            ended = [id_]
-            while ended:
-                made = select(ApiToken.id).where(ApiToken.parent_id.in_(ended))
-                more = list(change.session.scalars(made))
-                change.session.execute(delete(ApiToken).where(ApiToken.id.in_(ended)))
-                ended = more
-            if could:
-                _keep_an_admin(change)
+            with _keeping_an_admin(change):
+                ended = [id_]
+                while ended:
+                    made = select(ApiToken.id).where(ApiToken.parent_id.in_(ended))
+                    more = list(change.session.scalars(made))
+                    change.session.execute(delete(ApiToken).where(ApiToken.id.in_(ended)))
+                    ended = more
             change.deed("revoke", "token", id_, token.name, user=row.name)
 
     def by_token(self, digest: str) -> tuple[ApiToken, User] | None:
@@ -323,9 +322,13 @@ def _admins(session: Session, at: datetime) -> int:
     return session.scalar(of_them.where(User.role == UserRole.ADMIN, User.disabled.is_(False), way)) or 0
 
 
-def _keep_an_admin(change: Change) -> None:
-    """Raises Conflict where nobody would be left who can let others in."""
+@contextmanager
+def _keeping_an_admin(change: Change) -> Iterator[None]:
+    """Raises Conflict where the block ends the last one among the users who can let others in. Where there was none,
+    an admin comes by a secret of the server, or its account: nothing is lost."""
+    before = _admins(change.session, change.now)
+    yield
     change.session.flush()
     others = change.session.scalar(select(func.count()).select_from(User))
-    if others and not _admins(change.session, change.now):
+    if before and others and not _admins(change.session, change.now):
         raise Conflict("nobody would be left who is an admin with a password or a token; make somebody else one first")
