@@ -27,12 +27,13 @@ import postgres
 import pytest
 from serving import SPEC, finished, served
 from sqlalchemy import event as listening
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url, text, update
 from sqlalchemy.exc import OperationalError
 from test_celery_queue import LEASE_SECONDS, House, chains, expected, frozen, house
 from toy_worker import MACHINE, ToyRunner
 
-from modescape import celery_queue, outage, supervisor
+from modescape import celery_queue, kept_counts, outage, supervisor
+from modescape.architectures import counting
 from modescape.artifacts import Artifacts
 from modescape.client.here import Here
 from modescape.database import is_away, open_database, upgrade
@@ -43,7 +44,9 @@ from modescape.outage import OnceAMinute, Outage
 from modescape.records import StageOutput
 from modescape.store import Store, leases
 from modescape.store.leases import Lease
+from modescape.tables import ApiToken, SharedLink, SignIn
 from modescape.testing.stores import claim, create
+from modescape_api.background import noting
 
 
 class Wire:
@@ -283,6 +286,67 @@ def test_the_web_reads_on_and_says_that_it_cannot_write(own_postgres: str, tmp_p
             assert (ready.status_code, ready.json()["database"]) == (503, "takes no writes")
         assert client.post("/api/experiments", json={"spec": SPEC}).status_code in (201, 409, 422)
         assert client.get("/readyz").json() == {"status": "ok", "database": "ok", "artifacts": "ok"}
+
+
+SERVER_TOKEN = "a token of few letters"  # one that could be guessed, whose failures are counted
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_who_has_signed_in_reads_on_while_nothing_can_be_written(
+    request: pytest.FixtureRequest, database: str, tmp_path: Path
+) -> None:
+    """By a token, a browser, a link and the server's own token, of which all were last shown long ago."""
+    own = request.getfixturevalue("own_postgres") if database == "postgres" else ""
+    changes = {"database_url": own.format(database="house")} if own else {}
+    with served(tmp_path, token=SERVER_TOKEN, open_links=True, **changes) as site, contextlib.ExitStack() as clients:
+        row, store = finished(site.laboratory), site.app.state.site.store
+
+        def client(token: str | None) -> httpx.Client:
+            headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+            return clients.enter_context(site.client(headers=headers))
+
+        admin = client(SERVER_TOKEN)
+        password = "a password of some length"
+        admin.post("/api/users", json={"name": "ada", "role": "researcher", "password": password})
+        program = client(admin.post("/api/tokens", json={"name": "t", "user": "ada"}).json()["token"])
+        browser, follower = (clients.enter_context(site.visitor()) for _ in range(2))
+        browser.post("/signin", data={"name": "ada", "password": password})
+        shared = program.post("/api/links", json={"to": f"/experiments/{row.slug}", "name": "l"}).json()["url"]
+        assert follower.get(shared).status_code == 303
+        readers = {"server": admin, "token": program, "browser": browser, "link": follower}
+        page = f"/experiments/{row.slug}"
+        assert {who: one.get(page).status_code for who, one in readers.items()} == dict.fromkeys(readers, 200)
+        noting.write(store)
+        long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+        with store.users.database.writing() as change:
+            for column in (ApiToken.used_at, SignIn.seen_at, SharedLink.used_at):
+                change.session.execute(update(column.class_).values({column: long_ago}))
+        with read_only(own, cut=False) if own else taking_nothing(store, "readonly"):
+            found = {who: [one.get(page).status_code for _ in range(2)] for who, one in readers.items()}
+            assert found == {who: [200, 200] for who in readers}
+            noting.write(store)  # in vain
+            told = program.get("/api/tokens").json()["items"][0]["used_at"]
+            assert told > "2026-01-02", "what is not written yet is known"
+        noting.write(store)
+        with store.users.database.reading() as session:
+            for column in (ApiToken.used_at, SignIn.seen_at):
+                (at,) = session.query(column).one()
+                assert at > datetime(2026, 1, 2, tzinfo=UTC), "and written once that can be"
+
+
+def test_a_plan_is_made_while_nobody_can_be_asked_to_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        def entries(self, kind: str) -> list[Any]:
+            return []
+
+        def put(self, *_: Any) -> None:
+            raise OperationalError("", None, Exception("attempt to write a readonly database"))
+
+    question = counting.Question("one-of-ones-own", (1, 8, 8, 10), {})
+    monkeypatch.setattr(counting, "wanted", lambda: {"key": question})
+    monkeypatch.setattr(kept_counts, "_asked", set())
+    assert kept_counts.ask(Closed(), patience=60) is False  # type: ignore[arg-type]
+    assert kept_counts._asked == set(), "it is asked once that can be"
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ from modescape_api import pages
 from modescape_api.background.fetching import Fetches
 from modescape_api.background.hub import Hub
 from modescape_api.background.messenger import Messenger
+from modescape_api.background.noting import noting, write
 from modescape_api.background.packing import Packing
 from modescape_api.background.picture_checks import Lookings
 from modescape_api.background.plugins import Plugins
@@ -130,16 +131,18 @@ async def _site(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         maker,
         Packing(settings, store),
     )
-    polling = asyncio.create_task(hub.run())
+    loops = [asyncio.create_task(one) for one in (hub.run(), noting(store))]
     messenger = Messenger(settings, store)
     messenger.start()
     try:
         yield
     finally:
         await asyncio.to_thread(messenger.stop)
-        polling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await polling
+        for one in loops:
+            one.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await one
+        await asyncio.to_thread(write, store)
         maker.end()
         app.state.site.packing.end()
         laboratory.store.close()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from modescape.architectures import counting
 from modescape.architectures.counting import Count, Question
 from modescape.database import UNAVAILABLE
-from modescape.outage import LOOPS
+from modescape.outage import DATABASE, LOOPS
 from modescape.registry import architectures
 
 if TYPE_CHECKING:
@@ -52,8 +52,12 @@ def ask(catalogue: Catalogue, *, patience: float = 0.0) -> bool:
         counting.know(known)
         new |= bool(known)
         left = wanted.keys() - known.keys()
-        for key in left - rows.keys():
-            catalogue.put(SIZE, key, {"question": asdict(wanted[key])})
+        try:
+            for key in left - rows.keys():
+                catalogue.put(SIZE, key, {"question": asdict(wanted[key])})
+        except UNAVAILABLE as error:  # nothing is written now: who asks next asks again
+            DATABASE.away(error)
+            break
         if not left - _asked or time.monotonic() > until:
             _asked.update(left)
             break

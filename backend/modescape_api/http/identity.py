@@ -202,11 +202,12 @@ class Doorkeeper:
         if len(self.server_token) >= users.GUESSABLE:
             return Shown(actor_of(None, address), SERVER_TOKEN) if users.same(given, self.server_token) else None
         where = users.of_address(address)
+        if (left := await anyio.to_thread.run_sync(self._store.users.wait, [where])) > 0:
+            raise _later(left)
+        if users.same(given, self.server_token):  # who reads by it writes nothing
+            return Shown(actor_of(None, address), SERVER_TOKEN)
         await self._attempt([where])
-        if not users.same(given, self.server_token):
-            return None
-        await anyio.to_thread.run_sync(self._store.users.succeeded, [where])
-        return Shown(actor_of(None, address), SERVER_TOKEN)
+        return None
 
     async def by_code(self, given: str, address: str) -> Shown | None:
         """Whoever opens an address that was made to sign in once (`modescape users link`); 256 bits, too."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from datetime import timedelta
 
 from sqlalchemy import delete, select, update
 
 from modescape import names
 from modescape.acting import UserRole, actor
+from modescape.database import UNAVAILABLE
 from modescape.errors import NotFound
 from modescape.store.transaction import Subject, now
 from modescape.tables import SharedLink
@@ -59,6 +61,6 @@ class Links(Subject):
         if row is None or (row.expires_at is not None and row.expires_at <= at):
             return None
         if row.used_at is None or at - row.used_at > _TO_A_MINUTE:
-            with self.database.writing() as change:
+            with suppress(*UNAVAILABLE), self.database.writing() as change:
                 change.session.execute(update(SharedLink).where(SharedLink.id == row.id).values(used_at=at))
         return row

@@ -15,10 +15,9 @@ from sqlalchemy.orm import Session
 from modescape import names, users
 from modescape.acting import UserRole, actor
 from modescape.errors import Conflict, Forbidden, NotFound
-from modescape.store.transaction import USERS_LOCK, Change, Subject, now
+from modescape.store.noted import Noted
+from modescape.store.transaction import USERS_LOCK, Change, Database, Subject, now
 from modescape.tables import ApiToken, FormerUser, KnownBrowser, SignIn, SignInCode, SignInFailure, User
-
-_TO_A_MINUTE = timedelta(minutes=1)  # how exactly it is kept when a secret was last shown
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,10 @@ class Shown:
 
 class Users(Subject):
     """By name; `Ada` and `ada` are one. Who may not know of others is told the same of those that are not there."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._used, self._seen = Noted(database, ApiToken.used_at), Noted(database, SignIn.seen_at)
 
     def all(self) -> list[User]:
         return self.found(select(User).order_by(User.key))
@@ -113,8 +116,9 @@ class Users(Subject):
             statement = select(ApiToken, User).join(User, User.id == ApiToken.user_id)
             if name is not None:
                 statement = statement.where(User.id == _find(session, name).id)
-            rows = session.execute(statement.order_by(ApiToken.created_at.desc(), ApiToken.id))
-            return [(token, user) for token, user in rows]
+            rows = session.execute(statement.order_by(ApiToken.created_at.desc(), ApiToken.id)).all()
+        self._used.tell(token for token, _ in rows)
+        return [(token, user) for token, user in rows]
 
     def add_token(self, name: str, label: str, digest: str, lifetime: timedelta | None) -> ApiToken:
         """For the user of that name, which is one's own or anybody's for an admin. lifetime: None never ends; who came
@@ -155,7 +159,7 @@ class Users(Subject):
             change.deed("revoke", "token", id_, token.name, user=row.name)
 
     def by_token(self, digest: str) -> tuple[ApiToken, User] | None:
-        """Whose token has that digest and still holds."""
+        """Whose token has that digest and still holds. That it was shown is written later (`write_shown`)."""
         with self.database.reading() as session:
             joined = select(ApiToken, User).join(User, User.id == ApiToken.user_id)
             found = session.execute(joined.where(ApiToken.digest == digest)).one_or_none()
@@ -165,10 +169,13 @@ class Users(Subject):
         token, user = found
         if user.disabled or (token.expires_at is not None and token.expires_at <= at):
             return None
-        if token.used_at is None or at - token.used_at > _TO_A_MINUTE:
-            with self.database.writing() as change:
-                change.session.execute(update(ApiToken).where(ApiToken.id == token.id).values(used_at=at))
+        self._used.note(token.id, at)
         return token, user
+
+    def write_shown(self) -> None:
+        """When tokens and browsers were last shown, to be called now and then. Raises what the database says."""
+        self._used.write()
+        self._seen.write()
 
     # --- sign-ins ---
 
@@ -207,7 +214,7 @@ class Users(Subject):
             return row
 
     def by_sign_in(self, digest: str) -> Shown | None:
-        """Whose browser it is; None once that has ended."""
+        """Whose browser it is; None once that has ended. That it was seen is written later (`write_shown`)."""
         with self.database.reading() as session:
             joined = select(SignIn, User).outerjoin(User, User.id == SignIn.user_id)
             found = session.execute(joined.where(SignIn.digest == digest)).one_or_none()
@@ -215,9 +222,7 @@ class Users(Subject):
         if found is None or found[0].expires_at <= at or (found[1] is not None and found[1].disabled):
             return None
         sign_in, user = found
-        if at - sign_in.seen_at > _TO_A_MINUTE:
-            with self.database.writing() as change:
-                change.session.execute(update(SignIn).where(SignIn.digest == digest).values(seen_at=at))
+        self._seen.note(digest, at)
         return Shown(user, sign_in)
 
     def sign_ins(self, name: str | None) -> list[SignIn]:
@@ -226,8 +231,9 @@ class Users(Subject):
         with self.database.reading() as session:
             user_id = None if name is None else _find(session, name).id
             of_it = select(SignIn).where(SignIn.user_id == user_id)
-            alive = of_it.where(SignIn.expires_at > now(session))
-            return list(session.scalars(alive.order_by(SignIn.seen_at.desc(), SignIn.digest)))
+            rows = list(session.scalars(of_it.where(SignIn.expires_at > now(session))))
+        self._seen.tell(rows)
+        return sorted(rows, key=lambda row: (row.seen_at, row.digest), reverse=True)
 
     def sign_out(self, digests: Sequence[str]) -> None:
         """These browsers must sign in again."""
@@ -271,22 +277,27 @@ class Users(Subject):
 
     def attempt(self, keys: Sequence[str]) -> float:
         """Count an attempt of these (`users.of_user`, `of_address`) before it is known how it ends: of many at once
-        each meets those before it. 0.0, or the seconds until one would be heard; then it is not counted."""
+        each meets those before it. 0.0, or the seconds until one would be heard; then it is neither counted nor
+        anything written: a stranger who must wait costs no row."""
+        if (wait := self.wait(keys)) > 0:
+            return wait
         with self.database.writing() as change:
             at = change.now
             change.session.execute(delete(SignInFailure).where(SignInFailure.at < at - users.FORGOTTEN))
             change.insert_missing(SignInFailure, [{"key": key, "count": 0, "at": at} for key in keys])
             held = select(SignInFailure).where(SignInFailure.key.in_(keys)).order_by(SignInFailure.key)
             rows = list(change.session.scalars(held.with_for_update(key_share=True)))
-            passed = [max(at - row.at, timedelta(0)) for row in rows]  # whoever was first may have begun later
-            counts = [users.still(row.count, ago) for row, ago in zip(rows, passed, strict=True)]
-            left = [users.wait_after(row.key, count) - ago.total_seconds()
-                    for row, count, ago in zip(rows, counts, passed, strict=True)]  # fmt: skip
-            if (wait := max(left)) > 0:
+            if (wait := _longest_wait(rows, at)) > 0:
                 return wait
-            for row, count in zip(rows, counts, strict=True):
-                row.count, row.at = count + 1, max(at, row.at)
+            for row in rows:
+                row.count, row.at = _still(row, at) + 1, max(at, row.at)
             return 0.0
+
+    def wait(self, keys: Sequence[str]) -> float:
+        """The seconds until an attempt of these would be heard, 0.0 now."""
+        with self.database.reading() as session:
+            rows = session.scalars(select(SignInFailure).where(SignInFailure.key.in_(keys))).all()
+            return max(0.0, _longest_wait(rows, now(session)))
 
     def succeeded(self, keys: Sequence[str]) -> None:
         """The attempt was right: user and browser begin anew, and an address has one less."""
@@ -296,6 +307,21 @@ class Users(Subject):
             change.session.execute(delete(SignInFailure).where(SignInFailure.key.in_(others)))
             less = update(SignInFailure).where(SignInFailure.key.in_(addresses), SignInFailure.count > 0)
             change.session.execute(less.values(count=SignInFailure.count - 1))
+
+
+def _longest_wait(rows: Sequence[SignInFailure], at: datetime) -> float:
+    """Seconds from a moment on, 0.0 or less for none."""
+    return max(
+        (users.wait_after(row.key, _still(row, at)) - _since(row, at).total_seconds() for row in rows), default=0
+    )
+
+
+def _still(row: SignInFailure, at: datetime) -> int:
+    return users.still(row.count, _since(row, at))
+
+
+def _since(row: SignInFailure, at: datetime) -> timedelta:
+    return max(at - row.at, timedelta(0))  # whoever was first may have begun later
 
 
 def _changing(change: Change, name: str) -> User:
