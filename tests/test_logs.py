@@ -17,11 +17,12 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import SPEC, free_port, served, work
+from serving import SPEC, finished, free_port, served, work
 
 from modescape import logs
 from modescape.errors import ConfigurationError
 from modescape.laboratory import started
+from modescape.store.links import Links
 
 
 @contextmanager
@@ -103,6 +104,28 @@ def test_a_request_is_one_line_without_its_query_and_its_answer_has_its_id(tmp_p
     assert told[0]["bytes"] > 0
     assert [line for line in found if "secret" in str(line) and line["logger"] != "httpx"] == []  # the client's own
     assert len(told[0]["message"].splitlines()) == len(told[3]["message"].splitlines()) == 1
+
+
+def test_no_line_has_the_secret_of_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is followed, wrong, asked for as something else, or fails."""
+    with lines() as found, served(tmp_path, request_log=True, open_links=True) as site, site.visitor() as visitor:
+        finished(site.laboratory, name="one")
+        answer = visitor.post("/api/links", json={"to": "/experiments/one", "name": "l"}).json()
+        secret = answer["url"].rpartition("/")[2]
+        assert visitor.get(f"/s/{secret}").status_code == 303
+        assert visitor.post(f"/s/{secret}", headers={"origin": site.url}).status_code == 405
+        assert visitor.get(f"/s/{secret}/more").status_code == 404
+
+        def fail(*_: Any) -> None:
+            raise LookupError("what nobody thought of")
+
+        monkeypatch.setattr(Links, "by_secret", fail)
+        assert visitor.get(f"/s/{secret}").status_code == 500
+    of_it = [line["path"] for line in found if line["logger"] == "modescape.requests" and "/s/" in line["path"]]
+    assert of_it == ["/s/…", "/s/…", "/s/…/more", "/s/…"]
+    assert any("GET /s/… failed" in line["message"] for line in found)
+    ours = [line for line in found if not line["logger"].startswith("http")]  # the test asks by a client that logs
+    assert secret not in json.dumps(ours)
 
 
 def test_without_the_setting_requests_are_not_told(tmp_path: Path) -> None:

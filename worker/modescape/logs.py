@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -75,3 +78,30 @@ def set_up(level: str, form: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler])
     for client in ("httpx", "httpcore"):  # an address that is told of an ending may be a secret by itself
         logging.getLogger(client).setLevel(logging.WARNING)
+
+
+class Seldom:
+    """Lines that strangers cause without end: of each kind and place one at once, and then one a minute that says how
+    many there were. Of more places than `most` all that come later are one."""
+
+    def __init__(self, log: logging.Logger, *, every_seconds: float = 60.0, most: int = 200) -> None:
+        self._log, self._every, self._most = log, every_seconds, most
+        self._lock = threading.Lock()
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}  # when last, and how many were not said since
+
+    def warning(self, place: str, message: str, *args: object) -> None:
+        """place: what one of them has to itself; message: the kind, with the places of `args`."""
+        now = time.monotonic()
+        with self._lock:
+            key = (message, place) if (message, place) in self._said or self._has_room(now) else (message, "")
+            at, unsaid = self._said.get(key, (-math.inf, 0))
+            is_due = now - at >= self._every
+            self._said[key] = (now, 0) if is_due else (at, unsaid + 1)
+        if is_due:
+            more = f", and {unsaid} more like it" if unsaid else ""
+            self._log.warning(message + "%s", *args, more)
+
+    def _has_room(self, now: float) -> bool:
+        if len(self._said) >= self._most:
+            self._said = {key: (at, unsaid) for key, (at, unsaid) in self._said.items() if now - at < self._every}
+        return len(self._said) < self._most

@@ -21,6 +21,7 @@ SECONDS = Histogram(
     "modescape_request_seconds", "How long requests took, until the last byte.", ("method", "route", "status"),
     buckets=(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0), registry=REGISTRY,
 )  # fmt: skip
+_SECRET = re.compile(r"(?<=/s/)[^/]+")  # of a shared link: whoever has it reads what it leads to
 _QUIET = ("/healthz", "/readyz", "/static/")  # told of only where they fail
 
 
@@ -62,10 +63,15 @@ class Asked:
             return
         who = scope.get("modescape.who")
         fields = {
-            "method": scope["method"], "path": path[:500], "status": self._status,
+            "method": scope["method"], "path": path_told(path), "status": self._status,
             "ms": round(1000 * (time.perf_counter() - self._began), 2), "bytes": self._bytes,
             "user": who.actor.name if who else None, "address": scope["client"][0] if scope.get("client") else None,
         }  # fmt: skip
         log.info(
             "%s %r %s in %s ms, %s bytes, %s at %s", *fields.values(), extra={FIELDS: fields}
         )  # %r: an address may hold what would begin another line
+
+
+def path_told(path: str) -> str:
+    """As a log tells it: without the secret of a link."""
+    return _SECRET.sub("…", path[:500])

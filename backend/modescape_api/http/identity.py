@@ -24,6 +24,7 @@ from fastapi import Depends, Request, Response
 
 from modescape import neighbours, users
 from modescape.acting import Actor, UserRole, account
+from modescape.logs import Seldom
 from modescape.settings import Settings
 from modescape.store import Store
 from modescape.tables import ApiToken, User
@@ -117,6 +118,7 @@ class Doorkeeper:
         self._settings = settings
         self._store = store
         self._one_password = anyio.Semaphore(1)  # 19 MiB each
+        self._log = Seldom(log)  # of what no limit keeps from coming again and again
 
     @cached_property
     def server_token(self) -> str | None:
@@ -182,10 +184,12 @@ class Doorkeeper:
         try:
             shown = await self._by_token(given, address)
         except Refusal as refusal:
-            log.warning("a token from %s was not looked at: %s", address or "this machine", refusal)
+            self._log.warning(
+                users.of_address(address), "a token from %s was not looked at: %s", address or "this machine", refusal
+            )
             raise
         if shown is None:
-            log.warning("a wrong token from %s", address or "this machine")
+            self._log.warning(users.of_address(address), "a wrong token from %s", address or "this machine")
         return shown
 
     async def _by_token(self, given: str, address: str) -> Shown | None:
@@ -213,7 +217,7 @@ class Doorkeeper:
         """Whoever opens an address that was made to sign in once (`modescape users link`); 256 bits, too."""
         held = await anyio.to_thread.run_sync(self._store.users.take_code, users.digest(given))
         if not held:
-            log.warning("a wrong code from %s", address or "this machine")
+            self._log.warning(users.of_address(address), "a wrong code from %s", address or "this machine")
         return Shown(actor_of(None, address), HOME_KEY) if held else None
 
     async def by_password(self, request: Request, name: str, password: str) -> Shown | None:
@@ -228,7 +232,8 @@ class Doorkeeper:
         except Refusal as refusal:
             row = await anyio.to_thread.run_sync(self._store.users.with_password, name)
             where = address or "this machine"
-            log.warning("a password for %s from %s was not looked at: %s", _called(row), where, refusal)
+            told = "a password for %s from %s was not looked at: %s"
+            self._log.warning(users.of_address(address), told, _called(row), where, refusal)
             raise
         row = await anyio.to_thread.run_sync(self._store.users.with_password, name)
         async with self._one_password:

@@ -23,15 +23,18 @@ from modescape import errors
 from modescape.database import UNAVAILABLE, is_away, is_busy, is_unfit, no_room
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.logs import told
-from modescape.outage import DATABASE, first_line, lacks
+from modescape.outage import DATABASE, OnceAMinute, first_line, lacks
 from modescape.pydantic_errors import MOST_SAID, describe_finding
 from modescape.records import Json
 from modescape.uploads import QuotaReached
 from modescape_api.http import replies
+from modescape_api.http.asked import path_told
 from modescape_api.http.proxies import at
 from modescape_api.http.refusal import Refusal
 
 log = logging.getLogger("modescape.api")
+_PAGES = logging.getLogger("modescape.api.pages")  # strangers ask for pages as often as they like
+_PAGES.addFilter(OnceAMinute())
 
 MEDIA_TYPE = "application/problem+json"
 RETRY = {"retry-after": "5"}
@@ -192,7 +195,7 @@ def respond(
         try:
             return page(request, document, headers)
         except Exception:  # the page needs the database, which may be what failed: the document needs nothing
-            log.exception("the error page of %s could not be made", request.url.path)
+            _PAGES.exception("the error page of %s could not be made", path_told(request.url.path))
     return replies.json(document, status=about.status, headers=headers, media_type=MEDIA_TYPE)
 
 
@@ -236,7 +239,7 @@ def answer(request: Request, error: Exception) -> Response:
         return respond(request, "unavailable", "it is asked again with every request", headers=RETRY)
     if is_unfit(error):
         return respond(request, "invalid-input", f"a value cannot be stored or compared: {first_line(error)}")
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    log.error("%s %s failed", request.method, path_told(request.url.path), exc_info=error)
     return respond(request, "internal", f"the server's log has the details, under {told().get('request', 'no name')}")
 
 
