@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import socket
 import tarfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
+from serving import finished, served
 from sqlalchemy.exc import OperationalError
 from test_celery_queue import house
 from toy_worker import MACHINE, ToyRunner
 
+from modescape import making, sending
+from modescape.acting import Actor, UserRole, acting
 from modescape.artifacts import Artifacts
 from modescape.datasets import here
-from modescape.errors import DataCorrupt, DataMissing, StageInterrupted
+from modescape.errors import Busy, DataCorrupt, DataMissing, StageInterrupted
 from modescape.executor import Executor
 from modescape.making import Maker
 from modescape.science.data.raw import Published, file_digest
@@ -27,6 +34,8 @@ from modescape.stages.together import Together
 from modescape.store import Store
 from modescape.store.parcels import ParcelState
 from modescape.testing.stores import claim, create
+from modescape.waiting import Places
+from modescape_api.app import THREADS
 from modescape_api.background import messenger, packing, picture_checks
 from modescape_api.background.fetching import Fetches
 from modescape_api.background.messenger import AT_ONCE, Messenger
@@ -246,3 +255,132 @@ def test_a_worker_whose_heart_cannot_be_begun_works_on_nothing(
         pytest.fail("nothing is worked on without a heart")
     assert executor.current == ()
     made.close()
+
+
+# -- crowds -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Nothing is made before it is set; then whatever is asked for is."""
+    go_on = threading.Event()
+
+    def write(maker: Maker, asked: Any, to: Path, **_: Any) -> None:
+        assert go_on.wait(60)
+        to.write_bytes(b"made")
+
+    monkeypatch.setattr(Maker, "write", write)
+    yield go_on
+    go_on.set()
+
+
+def test_a_crowd_that_asks_for_pictures_waits_in_few_threads_and_others_are_answered(
+    tmp_path: Path, held: threading.Event, wait_until: Wait
+) -> None:
+    with served(tmp_path) as site, site.client() as client, ThreadPoolExecutor(60) as crowd:
+        row = finished(site.laboratory)
+
+        def ask(number: int) -> httpx.Response:
+            return client.get(f"/api/experiments/{row.slug}/figures/plane.parquet", params={"width": 600 + number})
+
+        answers = [crowd.submit(ask, number) for number in range(60)]
+        most = making._WAITING_OF_ONE
+        wait_until(lambda: sum(one.done() for one in answers) == 60 - most, what="refusals")
+        workers = [one for one in threading.enumerate() if one.name == "AnyIO worker thread"]
+        assert len(workers) <= THREADS + most
+        assert client.get(f"/experiments/{row.slug}").status_code == 200
+        held.set()
+        told = Counter((one.result().status_code, one.result().headers.get("retry-after")) for one in answers)
+        assert told == {(200, None): most, (409, "5"): 60 - most}
+
+
+def test_who_has_left_waits_no_longer(
+    tmp_path: Path, held: threading.Event, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "_LOOK", 0.05)
+    with served(tmp_path) as site:
+        row, maker = finished(site.laboratory), site.app.state.site.maker
+        for number in range(making._WAITING_OF_ONE):
+            connection = socket.create_connection(("127.0.0.1", site.settings.port))
+            path = f"/api/experiments/{row.slug}/figures/plane.parquet?width={600 + number}"
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            wait_until(lambda: maker._places._taken.total() == number + 1, what="a place")  # noqa: B023
+            if number >= making._AT_ONCE:
+                connection.close()
+                wait_until(lambda: maker._places._taken.total() == making._AT_ONCE, what="an empty place")
+                break
+        held.set()
+        wait_until(lambda: maker._places._taken.total() == 0, what="all places empty")
+
+
+@pytest.mark.parametrize("places", [Places(12, 8, "later")])
+def test_one_who_asks_leaves_places_for_others(places: Places) -> None:
+    with ExitStack() as stack:
+        for who, count in (("ann", 8), ("bob", 4)):
+            with acting(Actor(who, UserRole.VIEWER)):
+                for _ in range(count):
+                    stack.enter_context(places.taken())
+        for who in ("ann", "cleo"):
+            with acting(Actor(who, UserRole.VIEWER)), pytest.raises(Busy, match="later"), places.taken():
+                pass
+    assert not places._taken.total()
+
+
+def test_few_requests_that_read_files_are_worked_on_at_once(tmp_path: Path) -> None:
+    with served(tmp_path) as site, site.client() as client:
+        waiting = site.app.state.site.waiting
+        with ExitStack() as stack:
+            while True:
+                try:
+                    stack.enter_context(waiting.taken())
+                except Busy:
+                    break
+            answer = client.post("/api/imports", json={})
+            assert (answer.status_code, answer.headers["retry-after"]) == (409, "5")
+        assert client.post("/api/imports", json={}).status_code == 422
+
+
+def test_few_folders_are_looked_through_at_once(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, lookings = threading.Event(), Lookings(Store(sqlite_url))
+    monkeypatch.setattr(picture_checks, "PATIENCE_SECONDS", 0.01)
+
+    def slowly(*_: Any, **__: Any) -> SimpleNamespace:
+        assert go_on.wait(60)
+        return SimpleNamespace(problem="")
+
+    monkeypatch.setattr(picture_checks, "check_once", slowly)
+    spec, begun = DataSpec(dataset="folder", path=str(tmp_path)), []
+    for who in ("ann", "bob", "cleo"):
+        with acting(Actor(who, UserRole.RESEARCHER)):
+            for number in range(10):
+                with suppress(Busy):
+                    lookings.look(f"{who} {number}", spec, lambda found: {})
+                    begun.append(who)
+    go_on.set()
+    assert begun == ["ann"] * picture_checks.MOST_OF_ONE + ["bob"] * picture_checks.MOST_OF_ONE
+
+
+def test_where_no_thread_can_be_begun_one_is_asked_to_come_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(tmp_path) as site, site.client() as client:
+        with no_thread(monkeypatch, "AnyIO"):
+            for _ in range(3):
+                answer = client.get("/api/experiments")
+                told = (answer.status_code, answer.json()["type"], answer.headers["retry-after"])
+                assert told == (503, "/api/docs#overloaded", "5")
+        assert client.get("/api/experiments").status_code == 200
+    assert len([one for one in caplog.records if one.name == "modescape.api"]) == 1
+
+
+def test_a_program_asks_again_where_many_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "_WAITS", (0.01,))
+    answers, told = [httpx.Response(409, headers={"Retry-After": "5"}), httpx.Response(200, json={"a": 1})], []
+    server = sending.Server("http://lab", tell=told.append)
+    server._client = httpx.Client(transport=httpx.MockTransport(lambda _: answers.pop(0)))
+    assert server.json("GET", "/x") == {"a": 1}
+    assert len(told) == 1
+    answers.append(httpx.Response(409, json={"detail": "it is there"}))
+    assert server.ask("GET", "/x").status_code == 409, "what will not pass is told at once"

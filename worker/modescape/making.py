@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,35 +24,45 @@ from modescape.errors import Busy, InvalidInput, ModescapeError, Problem
 from modescape.forks import Ended, Readers
 from modescape.records import Json
 from modescape.settings import Settings
+from modescape.waiting import Aside, Places
 
 _AT_ONCE = 2  # processes that make something for one server: each may have a browser
+_WAITING, _WAITING_OF_ONE = 12, 8  # threads that wait for what is made, of all and of one who asks
 _PATIENCE = 60.0  # seconds until one is free
+_LOOK = 1.0  # seconds between two looks whether whoever asked is still there
 _SECONDS = 180.0  # for one thing that is waited for
 LONG = 3 * 3600.0  # seconds for an archive
-Aside = Callable[[], AbstractContextManager[None]]
 
 
 class Maker:
     """Asks for what is made. aside: is entered by a thread for as long as it waits."""
 
     def __init__(self, settings: Settings, aside: Aside = nullcontext) -> None:
-        self._settings, self._aside = settings, aside
+        self._settings = settings
+        self._places = Places(
+            _WAITING, _WAITING_OF_ONE, "many pictures and files are being made now; try again in a minute", aside
+        )
         self._readers = Readers("modescape.making_process")
         self._at_once = threading.BoundedSemaphore(_AT_ONCE)
 
-    def make(self, asked: Json) -> bytes:
-        """The file that is asked for. Raises what making it raises, and Busy where others are made for too long."""
-        with self.folder() as folder:
-            if not self._at_once.acquire(timeout=0):
-                with self._aside():
-                    if not self._at_once.acquire(timeout=_PATIENCE):
-                        raise Busy("other pictures and files are being made now; try again in a minute")
-            try:
-                with self._aside():
-                    self.write(asked, folder / "made", seconds=_SECONDS)
-            finally:
-                self._at_once.release()
+    def make(self, asked: Json, *, is_gone: Callable[[], bool] = lambda: False) -> bytes:
+        """The file that is asked for. is_gone: whether whoever asked has left, who waits no longer then. Raises what
+        making it raises, and Busy where many wait, or others are made for too long."""
+        with self._places.taken(), self._turn(is_gone), self.folder() as folder:
+            self.write(asked, folder / "made", seconds=_SECONDS)
             return (folder / "made").read_bytes()
+
+    @contextmanager
+    def _turn(self, is_gone: Callable[[], bool]) -> Iterator[None]:
+        """Raises Busy where it does not come in time."""
+        until = time.monotonic() + _PATIENCE
+        while not self._at_once.acquire(timeout=_LOOK):
+            if is_gone() or time.monotonic() > until:
+                raise Busy("other pictures and files are being made now; try again in a minute")
+        try:
+            yield
+        finally:
+            self._at_once.release()
 
     def write(self, asked: Json, to: Path, *, seconds: float = LONG) -> None:
         """The same into a file. Raises likewise."""

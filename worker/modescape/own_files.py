@@ -21,10 +21,9 @@ import inspect
 import json
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from pathlib import Path
@@ -33,17 +32,16 @@ from typing import Any, ParamSpec, TypeVar, get_type_hints
 from cachetools import LRUCache
 from pydantic import TypeAdapter
 
-from modescape.acting import actor
 from modescape.errors import Busy, DataCorrupt, DataMissing, InvalidInput, Problem
 from modescape.forks import Ended, Readers, limit
 from modescape.science.data import bounds
 from modescape.science.data.files import keep_to, kept_to, version_of, version_of_tree
+from modescape.waiting import Aside, Places
 
 Json = dict[str, Any]
 P = ParamSpec("P")
 T = TypeVar("T")
 Place = str | Path | None
-Aside = Callable[[], AbstractContextManager[None]]
 
 _KEPT = 16 << 20  # bytes of answers
 _AT_ONCE = 2  # processes that read for one server, so that their memory is bounded together
@@ -152,8 +150,10 @@ class ReadingApart:
 
     def __init__(self, limits: Limits, aside: Aside = nullcontext) -> None:
         self.limits, self.readers, self.started = limits, Readers("modescape.own_files_process"), 0
-        self._aside = aside
-        self._waiting: Counter[str] = Counter()  # threads, by the name of who asks
+        self._places = Places(
+            _WAITING, _WAITING_OF_ONE, "many files are being read now, and others wait for it; try again in a minute",
+            aside,
+        )  # fmt: skip
         self._at_once = threading.BoundedSemaphore(_AT_ONCE)
         self._lock = threading.Lock()
         self._kept: LRUCache[str, str] = LRUCache(_KEPT, getsizeof=len)
@@ -194,7 +194,7 @@ class ReadingApart:
             if waiting is None:
                 mine = self._asked[key] = Future()
         if waiting is not None:
-            with self._waits():
+            with self._places.taken():
                 try:
                     return waiting.result(_PATIENCE)
                 except TimeoutError:
@@ -214,24 +214,9 @@ class ReadingApart:
             with self._lock:
                 del self._asked[key]
 
-    @contextmanager
-    def _waits(self) -> Iterator[None]:
-        """A thread waits, where there is a place for it. Raises Busy."""
-        who = actor().name
-        with self._lock:
-            if self._waiting.total() >= _WAITING or self._waiting[who] >= _WAITING_OF_ONE:
-                raise Busy("many files are being read now, and others wait for it; try again in a minute")
-            self._waiting[who] += 1
-        try:
-            with self._aside():
-                yield
-        finally:
-            with self._lock:
-                self._waiting -= Counter([who])  # which forgets those who wait for nothing
-
     def _asked_now(self, question: _Question, asked: Json) -> str:
         """What a fork says, as it says it. Raises InvalidInput where it said nothing, Busy."""
-        with self._waits():
+        with self._places.taken():
             return self._read(question, asked)
 
     def _read(self, question: _Question, asked: Json) -> str:

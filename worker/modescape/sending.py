@@ -107,9 +107,10 @@ class Server:
         while True:
             try:
                 answer = self._client.request(method, self.url + path, **how)
-                if answer.status_code < 500:
+                is_busy = answer.status_code == 409 and "retry-after" in answer.headers
+                if answer.status_code < 500 and not is_busy:
                     return answer
-                why = f"it says {answer.status_code}"
+                why = "it is busy" if is_busy else f"it says {answer.status_code}"
             except httpx.TransportError as error:
                 why = str(error) or type(error).__name__
             wait = next(waits, None)

@@ -14,7 +14,8 @@ from concurrent.futures import wait as wait_for
 from contextvars import copy_context
 from dataclasses import dataclass, field
 
-from modescape.errors import DataCorrupt, InvalidInput, ModescapeError
+from modescape.acting import actor
+from modescape.errors import Busy, DataCorrupt, InvalidInput, ModescapeError
 from modescape.kept_picture_checks import check_once
 from modescape.records import Json
 from modescape.science.data.picture_check import PictureCheck
@@ -23,6 +24,7 @@ from modescape.store import Store
 
 log = logging.getLogger("modescape.api")
 
+MOST, MOST_OF_ONE = 8, 4  # that go on at once, each a thread and a process: of all, and of one who asks
 PATIENCE_SECONDS = 20.0  # how long a request waits before it is answered with how far the look is
 
 Row = Json  # a data set, as the API says it
@@ -30,10 +32,11 @@ Row = Json  # a data set, as the API says it
 
 @dataclass
 class Looking:
-    """A look under way or ended. found: what came of it, or why nothing did."""
+    """A look under way or ended. who: has asked; found: what came of it, or why nothing did."""
 
     name: str
     where: str
+    who: str
     done: int = 0
     of: int = 0
     found: Future[Row] = field(default_factory=Future)
@@ -76,12 +79,14 @@ class Lookings:
     def look(self, name: str, spec: DataSpec, then: Callable[[PictureCheck], Row]) -> Row:
         """Look through a folder and do `then` with what was found: the row, or how far it is when patience ended.
 
-        Asked for a name that is being looked through, waits for that one. Raises what `then` and the look raise.
+        Asked for a name that is being looked through, waits for that one. Raises what `then` and the look raise, and
+        Busy where many others go on.
         """
         with self._lock:
             looking = self._known.get(name)
             if looking is None or looking.found.done() or looking.where != str(spec.path):
-                looking = self._known[name] = Looking(name, str(spec.path))
+                self._check_few(who := actor().name)
+                looking = self._known[name] = Looking(name, str(spec.path), who)
                 in_their_name = copy_context().run
                 try:
                     threading.Thread(
@@ -98,6 +103,11 @@ class Lookings:
             if self._known.get(name) is looking:
                 del self._known[name]  # what was found is told now
         return looking.found.result()
+
+    def _check_few(self, who: str) -> None:
+        under_way = [one.who for one in self._known.values() if not one.found.done()]
+        if len(under_way) >= MOST or under_way.count(who) >= MOST_OF_ONE:
+            raise Busy("other folders are being looked through now; try again when one is done")
 
     def rows(self) -> list[Row]:
         """Those that go on, and those that failed after their request was answered."""

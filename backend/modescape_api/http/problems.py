@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from starlette.routing import BaseRoute, Match, Route
 from modescape import errors
 from modescape.database import UNAVAILABLE, is_away, is_busy, is_unfit, no_room
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
-from modescape.logs import told
+from modescape.logs import Seldom, told
 from modescape.outage import DATABASE, OnceAMinute, first_line, lacks
 from modescape.pydantic_errors import MOST_SAID, describe_finding
 from modescape.records import Json
@@ -35,6 +36,7 @@ from modescape_api.http.refusal import Refusal
 log = logging.getLogger("modescape.api")
 _PAGES = logging.getLogger("modescape.api.pages")  # strangers ask for pages as often as they like
 _PAGES.addFilter(OnceAMinute())
+_CROWDED = Seldom(log)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY = {"retry-after": "5"}
@@ -93,7 +95,7 @@ KINDS = {
             409,
             "Not in the present state",
             "The request does not fit what the experiment is doing now, or the Idempotency-Key was used with another "
-            "body. With a Retry-After, many files are being read or plans made for others: ask again then.",
+            "body. With a Retry-After, much is being read or made for others: ask again then.",
         ),
         Kind(
             "data-missing",
@@ -137,6 +139,12 @@ KINDS = {
         Kind("data-corrupt", 422, "The data cannot be used", "A file is not what its checksum or its layout promises."),
         Kind("internal", 500, "Something failed here", "Not your fault; the server's log has the details."),
         Kind("busy", 503, "The database is busy", "Try again in a second."),
+        Kind(
+            "overloaded",
+            503,
+            "Too much is going on here",
+            "The system allows this server no more threads, processes or open files for the moment.",
+        ),
         Kind(
             "unavailable",
             503,
@@ -239,8 +247,18 @@ def answer(request: Request, error: Exception) -> Response:
         return respond(request, "unavailable", "it is asked again with every request", headers=RETRY)
     if is_unfit(error):
         return respond(request, "invalid-input", f"a value cannot be stored or compared: {first_line(error)}")
+    if _is_crowded(error):
+        _CROWDED.warning("", "no thread, process or file can be opened (%s)", first_line(error))
+        return respond(request, "overloaded", "too much is going on at once; try again in a moment", headers=RETRY)
     log.error("%s %s failed", request.method, path_told(request.url.path), exc_info=error)
     return respond(request, "internal", f"the server's log has the details, under {told().get('request', 'no name')}")
+
+
+def _is_crowded(error: Exception) -> bool:
+    """Whether the system gives no more of what it gives to each only so much."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+    return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
 
 
 def from_validation(error: RequestValidationError) -> InvalidInput:

@@ -5,12 +5,12 @@ def endpoint(here: Here) -> Response: ...   # FastAPI hands the record in
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
 
-from anyio import to_thread
+from anyio import from_thread, to_thread
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
@@ -20,6 +20,7 @@ from modescape.laboratory import Laboratory
 from modescape.making import Maker
 from modescape.settings import Settings
 from modescape.store import Store
+from modescape.waiting import Places
 from modescape_api.background.fetching import Fetches
 from modescape_api.background.hub import Hub
 from modescape_api.background.packing import Packing
@@ -52,6 +53,11 @@ class Site:
         return self.laboratory.artifacts
 
     @cached_property
+    def waiting(self) -> Places:
+        """For requests that read files, look through folders and take ensembles in."""
+        return Places(32, 16, "many files are being taken in now; try again in a minute")
+
+    @cached_property
     def intake(self) -> Intake:
         """Where ensembles made elsewhere come in."""
         return Intake(self.laboratory)
@@ -78,14 +84,20 @@ async def _site(request: Request) -> Site:  # async: a sync dependency would cos
 Here = Annotated[Site, Depends(_site)]
 
 
-async def _with_a_thread_of_its_own() -> AsyncIterator[None]:
-    limiter = to_thread.current_default_thread_limiter()
-    limiter.total_tokens += 1
-    try:
-        yield
-    finally:
-        limiter.total_tokens -= 1
+async def _with_a_thread_of_its_own(here: Here) -> AsyncIterator[None]:
+    with here.waiting.taken():
+        limiter = to_thread.current_default_thread_limiter()
+        limiter.total_tokens += 1
+        try:
+            yield
+        finally:
+            limiter.total_tokens -= 1
 
 
 # Of requests that may wait for another process, or a look through a folder: a few of them would hold up all others.
 WAITS = [Depends(_with_a_thread_of_its_own)]
+
+
+def gone(request: Request) -> Callable[[], bool]:
+    """To be asked by a thread that works on a request: whether whoever has made it is there no more."""
+    return lambda: from_thread.run(request.is_disconnected)

@@ -7,7 +7,7 @@ again is cheap: a handful of rows is read, nothing is computed. Answers are kept
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from threading import Lock
 from typing import Annotated, Literal, get_args
@@ -34,7 +34,7 @@ from modescape.voice import Voice
 from modescape_api.http import problems, replies
 from modescape_api.http.proxies import at
 from modescape_api.http.refusal import Refusal
-from modescape_api.http.site import Here, Site
+from modescape_api.http.site import Here, Site, gone
 from modescape_api.resources.examples import Example, answers
 
 router = APIRouter(tags=["figures"])
@@ -234,7 +234,7 @@ def packed(etag: str, results: Results, ask: Ask, about: Progress) -> bytes:
 
 
 @cached(LRUCache(32 * 2**20, getsizeof=len), key=lambda etag, *_: etag, lock=Lock())
-def made(etag: str, here: Site, slug: str, ask: Ask, link: str) -> bytes:
+def made(etag: str, here: Site, slug: str, ask: Ask, link: str, is_gone: Callable[[], bool]) -> bytes:
     """The answer in a form that another process makes, the most used kept in 32 MB. Raises as `Maker.make`, and
     Refusal (406) where what makes it is missing."""
     if lack := forms.FORMS[ask.form].missing():
@@ -243,7 +243,7 @@ def made(etag: str, here: Site, slug: str, ask: Ask, link: str) -> bytes:
     return here.maker.make({
         "what": "figure", "experiment": slug, "figure": ask.figure.name, "options": ask.given, "link": link,
         "asked": asdict(ask.size),
-    })  # fmt: skip
+    }, is_gone=is_gone)  # fmt: skip
 
 
 def there() -> list[str]:
@@ -346,7 +346,7 @@ def read_figure(
     media = forms.FORMS[form].media
     try:
         if not forms.FORMS[form].is_text:
-            return Response(made(etag, here, slug, ask, link), headers=headers, media_type=media)
+            return Response(made(etag, here, slug, ask, link, gone(request)), headers=headers, media_type=media)
         answer = packed(etag, results, ask, about)
     except FigureNotReady as waiting:
         return not_ready(request, waiting, about)
