@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from serving import SPEC, Served, finished, served
@@ -19,7 +20,7 @@ from sqlalchemy import update
 
 from modescape import parcels
 from modescape.acting import Actor, UserRole, acting
-from modescape.errors import Busy, InvalidInput, NoRoom, NotFound
+from modescape.errors import Busy, Conflict, InvalidInput, NoRoom, NotFound
 from modescape.laboratory import Laboratory, export
 from modescape.records import Role
 from modescape.settings import Settings
@@ -62,6 +63,23 @@ def test_an_archive_says_how_far_it_is_and_nobody_waits_for_one_that_has_ended(s
         store.parcels.get("one", "nothing")
     _made_earlier(store, row.id, KEPT + timedelta(minutes=1))
     assert store.parcels.forget() == [row.id]
+
+
+def test_the_same_again_is_the_one_that_is_here_while_nothing_has_changed(store: Store) -> None:
+    id_ = experiment(store)
+    row, _ = store.parcels.create(id_, ["weights", "figures"], 100)
+    assert store.parcels.unchanged(id_, ["figures", "weights"]) == [], "it is not ready"
+    store.parcels.ready(row.id, 7, 130)
+    later, _ = store.parcels.create(id_, ["weights"], 50)
+    assert [one.id for one in store.parcels.unchanged("one", ["figures", "weights"])] == [row.id]
+    assert store.parcels.unchanged(id_, ["figures"]) == []
+    assert {one.id for one in store.parcels.kept()} == {row.id, later.id}
+    store.experiments.patch(id_, notes="another")
+    assert store.parcels.unchanged(id_, ["figures", "weights"]) == []
+    store.parcels.failed(later.id, "because")
+    assert [one.id for one in store.parcels.kept()] == [row.id]
+    store.parcels.drop([row.id])
+    assert [one.id for one in store.parcels.of(id_)] == [later.id]
 
 
 def test_one_person_may_have_four_made_at_once_and_all_together_sixteen(store: Store) -> None:
@@ -138,6 +156,89 @@ def test_an_archive_is_made_elsewhere_told_of_and_whole(site: Served, wait_until
         assert client.get(done["links"]["file"]).status_code == 404
 
 
+class Disk:
+    """A folder's disk of so many bytes, of which archives take some."""
+
+    def __init__(self, folder: Path, total: int) -> None:
+        self.folder, self.total = folder, total
+
+    @property
+    def files(self) -> dict[str, int]:
+        return {path.stem: path.stat().st_size for path in self.folder.glob("*.zip")}
+
+    def usage(self, _: object) -> SimpleNamespace:
+        return SimpleNamespace(total=self.total, free=self.total - sum(self.files.values()))
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    found = Disk(Settings(home=tmp_path).made_folder, 100_000)
+    monkeypatch.setattr(packing.shutil, "disk_usage", found.usage)
+    return found
+
+
+@pytest.fixture
+def packer(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[packing.Packing]:
+    """Makes archives of 10,000 bytes."""
+
+    def write(_: object, asked: dict[str, str], to: Path, **__: object) -> None:
+        to.write_bytes(b"x" * 10_000)
+        store.parcels.ready(asked["parcel"], 1, 10_000)
+
+    monkeypatch.setattr(packing.Maker, "write", write)
+    found = packing.Packing(Settings(home=tmp_path), store)
+    yield found
+    found.end()
+
+
+def packed(packer: packing.Packing, store: Store, wait_until: Wait, who: str, id_: str, *parts: str) -> str:
+    with acting(Actor(who, UserRole.VIEWER)):
+        row = packer.start(id_, parts, 10_000)
+    wait_until(lambda: store.parcels.get(id_, row.id).state == ParcelState.READY, what="an archive")
+    wait_until(lambda: not packer._turn.locked(), what="its end")
+    return row.id
+
+
+def test_archives_of_one_person_take_a_part_of_the_disk_whatever_is_asked_for(
+    packer: packing.Packing, store: Store, disk: Disk, wait_until: Wait
+) -> None:
+    some = [experiment(store) for _ in range(7)]
+    anns = packed(packer, store, wait_until, "ann", some[0], "weights")
+    vics = [packed(packer, store, wait_until, "vic", id_, "weights") for id_ in some]
+    assert disk.files.keys() == {anns, vics[-2], vics[-1]}, "a quarter of the disk is one person's"
+    assert {one.id for one in store.parcels.kept()} == disk.files.keys()
+    again = [packed(packer, store, wait_until, "vic", some[-1], "weights") for _ in range(5)]
+    assert set(again) == {vics[-1]}
+    os.utime(disk.folder / f"{vics[-2]}.zip", times=(0, 0))
+    os.utime(disk.folder / f"{vics[-1]}.zip", times=(1, 1))
+    assert packer.used(store.parcels.get(some[-2], vics[-2])) is not None
+    newest = packed(packer, store, wait_until, "vic", some[0], "figures")
+    assert disk.files.keys() == {anns, vics[-2], newest}, "what was asked for lately stays"
+    with acting(Actor("vic", UserRole.VIEWER)), pytest.raises(Conflict, match="may take 25 kB"):
+        packer.start(some[0], ["matrices"], 25_001)
+    with acting(Actor("root", UserRole.ADMIN)), pytest.raises(Conflict, match="may take 50 kB"):
+        packer.start(some[0], ["matrices"], 50_001)
+    assert len(disk.files) == 3, "and nothing went for what is refused"
+    for who in ("bob", "cleo", "dan"):
+        packed(packer, store, wait_until, who, some[1], f"{who}s")
+    assert len(disk.files) == 5, "half of the disk is everybody's"
+
+
+def test_an_archive_that_nobody_fetches_for_an_hour_goes_with_its_row(
+    packer: packing.Packing, store: Store, disk: Disk, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = experiment(store)
+    old, new = (packed(packer, store, wait_until, "vic", id_, part) for part in ("weights", "figures"))
+    made, _ = store.parcels.create(id_, ["matrices"], 1)
+    packer.file(made).write_bytes(b"so far")
+    for one in (old, made.id):
+        os.utime(disk.folder / f"{one}.zip", times=(time.time() - 3700,) * 2)
+    monkeypatch.setattr(packing, "_TIDY", 0.05)
+    packing.Packing(Settings(home=disk.folder.parent), store).end()  # looks once
+    wait_until(lambda: disk.files.keys() == {new, made.id}, what="one file less")
+    wait_until(lambda: {one.id for one in store.parcels.kept()} == {new, made.id}, what="one row less")
+
+
 @pytest.mark.slow
 def test_the_form_begins_one_and_unknown_parts_are_refused(site: Served, wait_until: Wait) -> None:
     with site.visitor() as visitor:
@@ -194,7 +295,7 @@ def test_files_that_are_lost_are_left_out_and_told(sqlite_url: str, tmp_path: Pa
     laboratory.store.close()
 
 
-def test_what_is_older_than_a_day_does_not_stay_on_the_disk(
+def test_what_nobody_has_asked_for_lately_does_not_stay_on_the_disk(
     tmp_path: Path, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of an experiment that was purged since, and what a server was making when it was killed."""

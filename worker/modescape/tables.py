@@ -880,7 +880,7 @@ class SharedLink(Base):
 
 
 class Parcel(Base):
-    """An archive of an experiment that is made for somebody to fetch, and kept for a day."""
+    """An archive of an experiment that is made for somebody to fetch, and kept for a while."""
 
     __tablename__ = "parcel"
     __table_args__ = (Index("ix_parcel_experiment_id", "experiment_id"),)

@@ -51,7 +51,7 @@ def as_parcel(slug: str, row: Parcel) -> Json:
 
 
 def start(here: Site, experiment: str, parts: tuple[str, ...]) -> Parcel:
-    """Raises NotFound, InvalidInput, Busy."""
+    """Raises NotFound, InvalidInput, Busy, and Conflict for one that is too large."""
     row, asked = here.store.experiments.get(experiment), parcels.checked(parts)
     total = sum(size for part, size in parcels.sizes(here.laboratory, row.id).items() if part in asked)
     return here.packing.start(row.id, [str(one) for one in asked], total)
@@ -60,7 +60,7 @@ def start(here: Site, experiment: str, parts: tuple[str, ...]) -> Parcel:
 @router.get(
     "/api/experiments/{experiment}/parcels",
     summary="What an experiment takes as one .zip, and those that are made",
-    responses=answers("Bytes of each part, and the archives of the last day", "parcels", "not-found"),
+    responses=answers("Bytes of each part, and the archives that are here or on their way", "parcels", "not-found"),
 )
 def every(here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
@@ -73,8 +73,9 @@ def every(here: Here, experiment: str) -> Response:
     "/api/experiments/{experiment}/parcels",
     status_code=202,
     summary="Make an experiment one .zip",
-    description="Another process makes it; `parcel` events, and the address of it, say how far it is. It is kept for a "
-    "day by the server that made it. Four are made at once for one person, sixteen for all.",
+    description="Another process makes it; `parcel` events, and the address of it, say how far it is. The server "
+    "that made it keeps it for an hour after it was last asked for, or until others need the room; the same once more "
+    "is the one that is here, while nothing has changed. Four are made at once for one person, sixteen for all.",
     openapi_extra=documented(NewParcel, Example("ask-parcel"), required=False),
     responses={
         202: answer("It is being made", "parcel"),
@@ -113,7 +114,7 @@ def file(request: Request, here: Here, experiment: str, parcel: str, name: str) 
         raise NotFound(f"there is no file {name[:80]!r} here; there is {slug}.zip")
     if row.state != ParcelState.READY:
         raise Conflict(f"the archive is not ready: {row.error or 'it is being made'}")
-    path = here.packing.file(row)
-    if not path.exists():
+    path = here.packing.used(row)
+    if path is None:
         raise NotFound("the archive is not on this server any more; make it again")
     return FileResponse(path, media_type="application/zip", filename=name)

@@ -14,9 +14,9 @@ from modescape.errors import Busy, NotFound
 from modescape.records import EventKind
 from modescape.store.lookup import find_experiment
 from modescape.store.transaction import Change, Subject, now
-from modescape.tables import Artifact, ArtifactUse, Parcel, Stage
+from modescape.tables import Artifact, ArtifactUse, Event, Parcel, Stage
 
-KEPT = timedelta(days=1)  # of an archive that was made
+KEPT = timedelta(days=1)  # of an archive that was made, at most
 _SILENT = timedelta(minutes=2)  # after which whoever makes one has ended
 MOST, MOST_OF_ONE = 16, 4  # archives that are made or wait for it, of all and of one person: each waits in a thread
 
@@ -67,6 +67,38 @@ class Parcels(Subject):
             change.session.add(row)
             _tell(change, row)
             return row, True
+
+    def unchanged(self, reference: str, parts: Sequence[str]) -> list[Parcel]:
+        """Those of the same parts that are ready, the newest first, since which nothing has happened to the experiment
+        but that archives of it were made. Raises NotFound."""
+        with self.database.reading() as session:
+            experiment = find_experiment(session, reference)
+            of_it = Event.experiment_id == experiment.id
+            rows = select(Parcel).where(Parcel.experiment_id == experiment.id, Parcel.state == ParcelState.READY)
+            last = session.scalar(select(func.max(Event.id)).where(of_it, Event.kind != EventKind.PARCEL)) or 0
+            found = []
+            for row in session.scalars(rows.order_by(Parcel.created_at.desc(), Parcel.id)):
+                if sorted(row.parts) == sorted(parts):
+                    begun = select(func.min(Event.id)).where(of_it, Event.payload["id"].as_string() == row.id)
+                    if (session.scalar(begun.where(Event.kind == EventKind.PARCEL)) or 0) > last:
+                        found.append(row)
+            return found
+
+    def kept(self) -> list[Parcel]:
+        """Of all experiments: those that are ready, and those that are being made."""
+        with self.database.reading() as session:
+            speaks = Parcel.heard_at > now(session) - _SILENT
+            is_made = (Parcel.state == ParcelState.MAKING) & speaks
+            return list(session.scalars(select(Parcel).where((Parcel.state == ParcelState.READY) | is_made)))
+
+    def drop(self, ids: Sequence[str]) -> None:
+        """Rows of archives whose files are gone."""
+        if not ids:
+            return
+        with self.database.writing() as change:
+            for row in list(change.session.scalars(select(Parcel).where(Parcel.id.in_(ids)).order_by(Parcel.id))):
+                change.session.delete(row)
+                _tell(change, row)
 
     def of(self, experiment_id: str) -> list[Parcel]:
         """The newest first. One of which nobody has heard for two minutes has failed."""
