@@ -21,6 +21,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -34,6 +35,8 @@ from serving import Served, free_port, mainly, served
 from test_imported_files import REFUSED, SAFETENSORS, folder
 
 import modescape as ms
+from modescape import users
+from modescape.acting import UserRole
 from modescape.apart import Apart, Asked, Limits, Sent
 from modescape.artifacts import Artifacts
 from modescape.cli import main
@@ -288,6 +291,63 @@ def test_of_six_that_are_sent_at_once_and_fit_one_by_one_one_is_taken(tmp_path: 
 
     with served(tmp_path, upload_quota=3e-3) as site, ThreadPoolExecutor(6) as threads:
         assert sorted(threads.map(send, range(6))) == [201, *[413] * 5]
+
+
+class SlowForm:
+    """A form with a file of so many bytes that has begun to be sent, and goes on no further."""
+
+    def __init__(self, site: Served, token: str, size: int) -> None:
+        lead = b'--XX\r\nContent-Disposition: form-data; name="file"; filename="a.npy"\r\n\r\n'
+        lines = (
+            "POST /import HTTP/1.1", f"Host: 127.0.0.1:{site.settings.port}", f"Authorization: Bearer {token}",
+            f"Origin: {site.url}", "Content-Type: multipart/form-data; boundary=XX", f"Content-Length: {size}", "", "",
+        )  # fmt: skip
+        self.connection = socket.create_connection(("127.0.0.1", site.settings.port))
+        self.connection.sendall("\r\n".join(lines).encode() + lead + b"x" * 1000)
+
+    def status(self) -> int:
+        """What the server says while the form is not whole."""
+        self.connection.settimeout(20)
+        return int(self.connection.recv(4096).split()[1])
+
+
+def test_forms_with_files_have_their_room_before_they_are_read(tmp_path: Path, wait_until: Any) -> None:
+    with served(tmp_path, upload_quota=20e-3, token="a-secret-of-many-characters") as site:
+        uploads, tokens = site.app.state.site.intake.uploads, {}
+        for name in ("ann", "bob", "cleo"):
+            site.laboratory.store.users.add(name, UserRole.RESEARCHER, None)
+            tokens[name] = users.new_secret(users.TOKEN_PREFIX)
+            site.laboratory.store.users.add_token(name, "t", users.digest(tokens[name]), None)
+
+        def awaited() -> int:
+            return sum(one.bytes + one.awaited for one in uploads.all())
+
+        first = SlowForm(site, tokens["ann"], 6_000_000)
+        wait_until(lambda: awaited() == 6_000_000, what="room for the first")
+        assert SlowForm(site, tokens["ann"], 6_000_000).status() == 413, "half of the quota is one user's"
+        second = SlowForm(site, tokens["bob"], 9_000_000)
+        wait_until(lambda: awaited() == 15_000_000, what="room for the second")
+        assert SlowForm(site, tokens["cleo"], 6_000_000).status() == 413, "and no more than the quota is everybody's"
+        with site.client(headers={"Authorization": f"Bearer {tokens['cleo']}"}) as client:
+            content = os.urandom(6_000_000)
+            assert client.put(f"/api/uploads/{sha(content)}", content=content).status_code == 413
+        for one in (first, second):
+            one.connection.close()
+        wait_until(lambda: awaited() == 0, what="all room")
+        small = [SlowForm(site, tokens["ann"], 1_200_000) for _ in range(2)]
+        wait_until(lambda: awaited() == 2_400_000, what="room for two")
+        assert SlowForm(site, tokens["ann"], 1_200_000).status() == 409, "two at once are one user's"
+        for one in small:
+            one.connection.close()
+
+
+def test_a_form_is_not_read_that_the_disk_has_no_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(tmp_path) as site, site.visitor() as visitor:
+        file = {"file": ("a.npy", npy(truth()))}
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=5 * 10**7))
+        assert visitor.post("/import", files=file).status_code == 507
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=6 * 10**7))
+        assert visitor.post("/import", files=file).status_code == 422, "it has labels alone"
 
 
 def test_what_is_announced_has_its_room_until_it_is_here_or_forgotten(tmp_path: Path) -> None:

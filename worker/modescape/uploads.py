@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -125,6 +126,19 @@ class Uploads:
         finally:
             os.fsync(descriptor)
             os.close(descriptor)
+
+    @contextmanager
+    def room_for(self, size: int) -> Iterator[None]:
+        """Of what comes another way and is written elsewhere first, such as a form with a file: it counts as announced
+        until the block ends. Raises QuotaReached."""
+        part = self._part(secrets.token_hex(32))
+        part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.touch(mode=0o600)
+        try:
+            self._keep_room(part, 0, size)
+            yield
+        finally:
+            _drop(part)
 
     def finish(self, digest: str, total: int) -> Upload:
         """Take a file for whole where all its bytes are here; until then its state.

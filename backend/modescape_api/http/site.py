@@ -58,6 +58,11 @@ class Site:
         return Places(32, 16, "many files are being taken in now; try again in a minute")
 
     @cached_property
+    def forms(self) -> Places:
+        """For forms with files, each of which is on the disk until it is taken in."""
+        return Places(4, 2, "other files are being sent by forms now; try again when they are here")
+
+    @cached_property
     def intake(self) -> Intake:
         """Where ensembles made elsewhere come in."""
         return Intake(self.laboratory)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -18,9 +21,10 @@ from starlette.datastructures import FormData, UploadFile
 
 from modescape import documents, names
 from modescape.apart import Look, SeenOddity
-from modescape.errors import Conflict, DataMissing, InvalidInput, NotFound, Problem
+from modescape.errors import Conflict, DataMissing, InvalidInput, NoRoom, NotFound, Problem
 from modescape.gathering import About
 from modescape.imported import inputs
+from modescape.outage import megabytes
 from modescape.records import Json
 from modescape.registry import architectures, datasets
 from modescape.tables import Experiment, Gathering
@@ -35,6 +39,7 @@ from modescape_api.resources.imports import Answered, FileSent, Import, LookAt, 
 router = APIRouter()
 
 _BLOCK = 1 << 20
+_LEFT = 0.05  # of the disk, for those who work
 ANSWERS = ("kind", "recipe", "permutation", "mixed", "outputs", "labels")
 KINDS = {
     "logits": "logits",
@@ -70,8 +75,7 @@ class Question:
 @router.post("/import/weights", dependencies=WAITS)
 async def weights_post(request: Request, here: Here) -> Response:
     """Import networks by their weights."""
-    _check_size(request, here)
-    async with request.form(max_files=1, max_fields=100, max_part_size=1 << 20) as form:
+    async with _form(request, here) as form:
         return await run_in_threadpool(_weights_posted, request, here, form)
 
 
@@ -125,16 +129,35 @@ def import_page(request: Request, here: Here) -> Response:
 @router.post("/import", dependencies=WAITS)
 async def import_post(request: Request, here: Here) -> Response:
     """Look at files again with the answers given, or import them."""
-    _check_size(request, here)
-    async with request.form(max_files=1, max_fields=100, max_part_size=1 << 20) as form:
+    async with _form(request, here) as form:
         return await run_in_threadpool(_posted, request, here, form)
 
 
-def _check_size(request: Request, here: Site) -> None:
-    """Before any of it is written to the disk. Raises QuotaReached."""
-    length, quota = request.headers.get("content-length", ""), here.intake.uploads.quota
-    if not length.isdecimal() or int(length) > quota:
-        raise QuotaReached(f"the form has {length or 'an unknown number of'} bytes; {quota:,} may be sent")
+@asynccontextmanager
+async def _form(request: Request, here: Site) -> AsyncIterator[FormData]:
+    """What was filled in, with a file, for which there is room before any of it is written to the disk. Raises
+    QuotaReached, NoRoom, and Busy where many are sent."""
+    length, uploads = request.headers.get("content-length", ""), here.intake.uploads
+    if not length.isdecimal() or int(length) > uploads.quota:
+        raise QuotaReached(f"the form has {length or 'an unknown number of'} bytes; {uploads.quota:,} may be sent")
+    with here.forms.taken():
+        async with AsyncExitStack() as opened:
+            with ExitStack() as kept:
+                await run_in_threadpool(_keep_room, uploads, int(length), kept)
+                sent = request.form(max_files=1, max_fields=100, max_part_size=1 << 20)
+                form = await opened.enter_async_context(sent)
+            yield form
+
+
+def _keep_room(uploads: Uploads, size: int, kept: ExitStack) -> None:
+    """Until `kept` ends. Raises QuotaReached, NoRoom."""
+    disk = shutil.disk_usage(tempfile.gettempdir())  # where it lies until it is taken in
+    if disk.free - size < _LEFT * disk.total:
+        raise NoRoom(
+            f"the form has {megabytes(size)}, and {megabytes(disk.free)} are free for it, of which 5 % of the disk are "
+            "left alone"
+        )
+    kept.enter_context(uploads.room_for(size))
 
 
 def _posted(request: Request, here: Site, form: FormData) -> Response:
