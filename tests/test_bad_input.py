@@ -7,7 +7,7 @@ import base64
 import copy
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,20 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fastapi.routing import APIRoute
 from PIL import Image
+from pydantic import ValidationError
 from serving import SPEC, Served, served
 
+from modescape.errors import InvalidInput
+from modescape.pydantic_errors import check_size
 from modescape.registry import presets
+from modescape.spec import ExperimentSpec, parse
+from modescape_api.http.bodies import Body, read_by
+from modescape_api.resources.experiments import Draft
+from modescape_api.resources.imports import Import, LookAt, NewMember, NewPoints, Weights
+from modescape_api.resources.parcels import NewParcel
+from modescape_api.resources.sweeps import SweepDraft
 
 
 @pytest.fixture(scope="module")
@@ -606,6 +616,75 @@ def test_no_body_costs_more_than_seconds(client: httpx.Client, address: str, bod
     document = refused(client.post(address, json=body, timeout=10))
     assert document["status"] == 422
     assert len(document["errors"]) <= 40
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {f"k{i}": 1 for i in range(50_000)},
+        {"methods": [{f"field {i}": 1 for i in range(900)} for _ in range(40)]},
+        {"evaluation": {"splits": [1] * 300_000}},
+    ],
+    ids=["fields", "objects", "items"],
+)
+@pytest.mark.parametrize("path", ["/api/estimate", "/api/experiments", "/api/sweeps", "/api/experiments/x/parcels"])
+def test_a_body_of_more_values_than_are_looked_at_is_refused_unseen(
+    client: httpx.Client, path: str, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with each of them takes the whole process some 30 us to say, and the body may have 1 MB."""
+    assert presets.items(), "each of which is a spec, too"
+    for model in (ExperimentSpec, SweepDraft, NewParcel):
+        monkeypatch.setattr(model, "model_validate", lambda *_: pytest.fail("it was looked at"))
+    answer = client.post(path, json={"spec": document})
+    assert answer.status_code == 422
+    (problem,) = answer.json()["errors"]
+    assert "more than" in problem["message"]
+    with pytest.raises(InvalidInput, match="more than"):
+        parse(document)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"classes": [1] * 90_000}, {"epochs": ["x"] * 90_000}, {"cells": [[1, 2, 3]] * 30_000}, {"copies": [{}] * 90_000}],
+)
+def test_of_an_ensemble_made_elsewhere_lists_end_with_the_first_wrong_item(wrong: dict[str, Any]) -> None:
+    imported = {"digest": "0" * 64, "classes": [f"class {i}" for i in range(21_841)], "images": 10}
+    document = {"source": "imported", "imported": imported}
+    found = parse(document).imported
+    assert found is not None
+    assert len(found.classes) == 21_841, "as many as ImageNet has in all"
+    with pytest.raises(ValidationError) as refused:
+        ExperimentSpec.model_validate({**document, "imported": imported | wrong})
+    assert refused.value.error_count() < 10
+
+
+def bodies_that_are_read(routes: Iterable[Any]) -> Iterator[type[Body]]:
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield from read_by(route)
+        else:
+            yield from bodies_that_are_read(getattr(getattr(route, "original_router", None), "routes", ()))
+
+
+def findings(model: type[Body], document: Any) -> int:
+    try:
+        model.model_validate(document)
+    except ValidationError as error:
+        return error.error_count()
+    return 0
+
+
+def test_no_body_has_more_findings_than_can_be_told_at_once(site: Served) -> None:
+    """Of a thousand fields that nobody knows, and of as many items as it may have, each wrong, in every list of it."""
+    models = set(bodies_that_are_read(site.app.routes))
+    assert {LookAt, Import, NewMember, NewPoints, Weights, Draft} <= models
+    unknown = {f"field {i}": 1 for i in range(900)}
+    for model in sorted(models, key=str):
+        for inner, size in (({}, 1), (1, 1), ("x", 1), (unknown, 901), ([unknown], 902), ({"x": [{}] * 900}, 902)):
+            for name in model.model_fields:
+                document = {name: [inner] * (model.most_values // size - 1)}
+                check_size(document, "body", model.most_values)
+                assert findings(model, document) <= 6_000, (model, document.keys())
 
 
 @pytest.mark.parametrize("address", ["/api/experiments", "/", "/gallery", "/api/compare"])

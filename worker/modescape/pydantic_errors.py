@@ -13,7 +13,25 @@ from modescape.errors import InvalidInput, Problem
 from modescape.names import meant
 
 MOST_SAID = 40  # of what is wrong: somebody reads it, and each name that is not known is compared with all that are
+MOST_VALUES = 5_000  # of a document: each may be wrong, and 40,000 findings stop a server for a second
+MOST_NAMES = 1_000  # of one object
 LARGEST_WHOLE = 2**53 - 1  # JSON numbers stay whole up to here, in JavaScript too
+
+
+def check_size(document: object, field: str, most: int = MOST_VALUES) -> None:
+    """To be asked before a model is: it looks at everything, whatever it has found, and nothing else is done by this
+    process meanwhile. most: values, of all lists and objects together. Raises InvalidInput naming the field."""
+    level, count = [document], 0
+    while level:
+        holding = [one for one in level if isinstance(one, dict | list)]
+        count += sum(map(len, holding))
+        if count > most:
+            raise InvalidInput(f"has more than {most:,} values", field=field, allowed=f"at most {most:,}")
+        if any(isinstance(one, dict) and len(one) > MOST_NAMES for one in holding):
+            raise InvalidInput(
+                f"has an object of more than {MOST_NAMES:,} fields", field=field, allowed=f"at most {MOST_NAMES:,}"
+            )
+        level = [inner for one in holding for inner in (one.values() if isinstance(one, dict) else one)]
 
 
 def invalid(error: ValidationError, model: type[BaseModel] | None = None) -> InvalidInput:

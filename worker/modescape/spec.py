@@ -33,7 +33,7 @@ from modescape.architectures.building import has_dropout, refusal
 from modescape.claims import CLAIMS, Claim
 from modescape.claims.claim import Margin
 from modescape.errors import InvalidInput, Problem
-from modescape.pydantic_errors import invalid
+from modescape.pydantic_errors import check_size, invalid
 from modescape.records import DataInfo, Sizes
 from modescape.registry import RECIPE, Entry, architectures, corruptions, datasets, methods
 from modescape.spec_parts import (
@@ -364,8 +364,14 @@ _WORDS = {
 }
 
 
+MOST_OF_IMPORTED = 150_000  # values: it names its classes; its lists end with the first item that is wrong
+
+
 def parse(data: Any) -> ExperimentSpec:
     """The spec that `data` (decoded JSON) describes. Raises InvalidInput with every problem and its field."""
+    if isinstance(data, dict):
+        check_size({name: part for name, part in data.items() if name != "imported"}, "")
+        check_size(data.get("imported"), "imported", MOST_OF_IMPORTED)
     try:
         return ExperimentSpec.model_validate(data)
     except ValidationError as error:

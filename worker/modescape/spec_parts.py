@@ -450,20 +450,26 @@ class ImportedSpec(Part):
         "not; unknown: nobody has said.",
     )
     classes: tuple[Annotated[str, StringConstraints(max_length=200)], ...] = Field(
-        max_length=100_000, description="Names of the classes, in the order of the arrays."
+        max_length=100_000, fail_fast=True, description="Names of the classes, in the order of the arrays."
     )
     images: int = Field(ge=0, le=20_000_000, description="Test images; 0 where only curves and parameters are known.")
     validation: int = Field(0, ge=0, le=20_000_000, description="Validation images.")
-    epochs: tuple[float, ...] = Field((), max_length=10_000, description="Epochs of the checkpoints before the last.")
+    epochs: tuple[float, ...] = Field(
+        (), max_length=10_000, fail_fast=True, description="Epochs of the checkpoints before the last."
+    )
     last_epoch: Annotated[float | None, Added] = Field(None, description="Epoch of the last, where it is known.")
-    cells: tuple[tuple[str, int], ...] = Field((), description="Types and intensities of shift that were given.")
+    cells: tuple[tuple[str, int], ...] = Field(
+        (), fail_fast=True, description="Types and intensities of shift that were given."
+    )
     own_images: Annotated[tuple[tuple[str, int], ...], Added] = Field(
-        (), description="Types and intensities of shift whose images are not the test images changed."
+        (), fail_fast=True, description="Types and intensities of shift whose images are not the test images changed."
     )
     titles: dict[str, str] = Field(
         default_factory=dict, description="Names of sets and types as they were given, where a spec writes others."
     )
-    copies: tuple[int, ...] = Field((), description="Members that equal an earlier one to the bit, by number.")
+    copies: tuple[int, ...] = Field(
+        (), fail_fast=True, description="Members that equal an earlier one to the bit, by number."
+    )
     planned: Annotated[int, Added] = Field(
         0,
         ge=0,

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from types import NoneType
-from typing import Annotated, Any, Generic, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
 
 import orjson
 from fastapi import Depends, Request
@@ -28,7 +28,7 @@ from pydantic import (
 from modescape import names
 from modescape.documents import DEEPEST, is_too_deep
 from modescape.errors import DataMissing, InvalidInput, Problem
-from modescape.pydantic_errors import invalid
+from modescape.pydantic_errors import MOST_VALUES, check_size, invalid
 from modescape.records import PRIORITIES, Json
 from modescape_api.http.refusal import Refusal
 
@@ -36,7 +36,10 @@ M = TypeVar("M", bound="Body")
 
 
 class Body(BaseModel):
-    """Base of every body: no unknown fields."""
+    """Base of every body: no unknown fields. most_values: of all its lists and objects together; where that is more
+    than usual, its lists end with the first item that is wrong (`fail_fast`)."""
+
+    most_values: ClassVar[int] = MOST_VALUES
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -77,7 +80,7 @@ class _Reader(Generic[M]):
         self.model = model
 
     async def __call__(self, request: Request) -> M:
-        return validate(self.model, await read_json(request))
+        return validate(self.model, await read_json(request, self.model.most_values))
 
 
 def body(model: type[M]) -> Any:
@@ -90,9 +93,10 @@ def read_by(route: APIRoute) -> Iterator[type[Body]]:
     yield from (one.call.model for one in route.dependant.dependencies if isinstance(one.call, _Reader))
 
 
-async def read_json(request: Request) -> object:
-    """The decoded body. Raises Refusal (415, 400) saying what is wrong with it, or InvalidInput naming the field whose
-    text is half a character, which JSON can write and UTF-8 cannot."""
+async def read_json(request: Request, most: int) -> object:
+    """The decoded body, of at most so many values. Raises Refusal (415, 400) saying what is wrong with it, or
+    InvalidInput: for one of more values, and naming the field whose text is half a character, which JSON can write and
+    UTF-8 cannot."""
     raw = await request.body()
     if not raw.strip():
         return {}
@@ -112,6 +116,7 @@ async def read_json(request: Request) -> object:
             f"the body is not JSON: {error}",
             problems=[Problem(f"is not JSON: {error}", "body", "one JSON object in UTF-8")],
         ) from None
+    check_size(found, "body", most)
     if is_too_deep(found):
         allowed = f"at most {DEEPEST} lists and objects inside each other"
         raise Refusal(
@@ -151,6 +156,7 @@ def validate(model: type[M], data: object) -> M:
     """`data` as the model. Raises InvalidInput naming every field."""
     if not isinstance(data, dict):
         raise InvalidInput("is not an object", field="body", allowed="one JSON object")
+    check_size(data, "body", model.most_values)
     try:
         return model.model_validate(data)
     except ValidationError as error:

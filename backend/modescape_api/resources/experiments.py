@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import Field
@@ -18,9 +18,10 @@ from modescape.errors import DataMissing, InvalidInput, NotFound
 from modescape.finding import Finding
 from modescape.laboratory import purge as purge_experiment
 from modescape.plan import departures, differences
+from modescape.pydantic_errors import MOST_VALUES
 from modescape.records import Json
 from modescape.registry import presets
-from modescape.spec import stored, unknown
+from modescape.spec import MOST_OF_IMPORTED, stored, unknown
 from modescape.store.groups import GROUP_NUMBERS
 from modescape.tables import Experiment, Stage
 from modescape_api.http import bodies, problems, query, replies
@@ -36,13 +37,15 @@ router = APIRouter(tags=["experiments"])
 class Draft(Body):
     """An experiment to be: a spec, or the name of a preset, or both (the spec decides, the preset is its origin)."""
 
+    most_values: ClassVar[int] = MOST_VALUES + MOST_OF_IMPORTED  # the spec looks at its parts itself
+
     name: Name | None = Field(
         None, description="How people call it; empty takes the preset's title or the spec's words."
     )
     spec: dict[str, Any] | None = Field(None, description="An ExperimentSpec; every field may be left out.")
     preset: str | None = Field(None, max_length=64, description="A preset of the catalogue.")
     notes: Notes = Field("", description="Anything worth remembering.")
-    tags: tuple[Tag, ...] = Field((), max_length=20, description="Words to find it by.")
+    tags: tuple[Tag, ...] = Field((), max_length=20, fail_fast=True, description="Words to find it by.")
     project: Project = Field("", description="A name that several experiments are given; empty is none.")
     parent: str | None = Field(
         None, max_length=200, description="Slug or id of the experiment that this is a clone of."

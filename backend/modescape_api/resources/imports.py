@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from fastapi import APIRouter, Header, Path, Query, Response
@@ -20,6 +20,7 @@ from modescape.gathering import MOST_MEMBERS, About, SentFile
 from modescape.imported.ensemble import Recipe
 from modescape.imported.tensor_names import Keys
 from modescape.importing_weights import Choices, data_of, refuse_said_twice
+from modescape.pydantic_errors import MOST_VALUES
 from modescape.records import Json
 from modescape.store.curves import SeriesPoints, joined
 from modescape.tables import Experiment, Gathered, Gathering
@@ -57,11 +58,14 @@ class FileSent(Body):
         return SentFile(self.name, self.sha256)
 
 
-Files = Annotated[tuple[FileSent, ...], Field(max_length=5000)]
+Files = Annotated[tuple[FileSent, ...], Field(max_length=5000, fail_fast=True)]
+_VALUES_OF_FILES = 3 * 5000  # each is one, and has a name and a digest
 
 
 class Answered(Body):
     """Files, and what only the user knows of them."""
+
+    most_values: ClassVar[int] = _VALUES_OF_FILES + 110_000
 
     files: Files = Field((), description="A folder's files, or one: .npz, .zip, .npy, .csv, .parquet, .arrow.")
     kind: Kind | None = Field(None, description="What the numbers are; empty: as they look.")
@@ -75,7 +79,7 @@ class Answered(Body):
     outputs: str | None = Field(None, max_length=1000, description="Which array holds the outputs.")
     labels: str | None = Field(None, max_length=1000, description="Which array, or file, holds the true labels.")
     classes: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
-        (), max_length=100_000, description="Names of the classes, in the order of the arrays."
+        (), max_length=100_000, fail_fast=True, description="Names of the classes, in the order of the arrays."
     )
 
     def asked(self, name: str | None = None) -> Asked:
@@ -106,12 +110,14 @@ class Import(Answered):
         description="Without files: the .npy files of the true labels, by the set they are of.",
     )
     notes: Notes = Field("", description="Anything worth remembering.")
-    tags: tuple[Tag, ...] = Field((), max_length=20, description="Words to find it by.")
+    tags: tuple[Tag, ...] = Field((), max_length=20, fail_fast=True, description="Words to find it by.")
     by: By = ""
 
 
 class Weights(Body):
     """Networks trained elsewhere, of which the weights were sent."""
+
+    most_values: ClassVar[int] = _VALUES_OF_FILES + MOST_VALUES
 
     name: Name = Field(description="How people call it.")
     files: Files = Field(
@@ -132,13 +138,16 @@ class Weights(Body):
         False, description="Whether the validation images, the last of the training files, were not trained on."
     )
     expect_accuracy: tuple[Annotated[str, Field(max_length=40)], ...] = Field(
-        (), max_length=MOST_MEMBERS, description="As they were printed (.9173, 91.73 %), one for each member, or none."
+        (),
+        max_length=MOST_MEMBERS,
+        fail_fast=True,
+        description="As they were printed (.9173, 91.73 %), one for each member, or none.",
     )
     more: dict[str, Any] = Field(
         default_factory=dict, max_length=100, description="Further parts of the spec: methods, planes, tunnels, ..."
     )
     notes: Notes = Field("", description="Anything worth remembering.")
-    tags: tuple[Tag, ...] = Field((), max_length=20, description="Words to find it by.")
+    tags: tuple[Tag, ...] = Field((), max_length=20, fail_fast=True, description="Words to find it by.")
     by: By = ""
 
     def sent(self) -> list[SentFile]:
@@ -147,6 +156,8 @@ class Weights(Body):
 
 class NewMember(Body):
     """One member of an import that waits for members."""
+
+    most_values: ClassVar[int] = _VALUES_OF_FILES + MOST_VALUES
 
     files: Files = Field(
         min_length=1,
@@ -169,11 +180,15 @@ class NewMember(Body):
 class LoggedTogether(Body):
     """Numbers that were logged at the same steps."""
 
-    steps: Annotated[list[Annotated[int, Field(ge=-(2**63), lt=2**63)]], Field(max_length=MOST_LOGGED)] = Field(
-        description="Where they were logged, in any order; of two points at one step the later is kept."
+    steps: list[Annotated[int, Field(ge=-(2**63), lt=2**63)]] = Field(
+        max_length=MOST_LOGGED,
+        fail_fast=True,
+        description="Where they were logged, in any order; of two points at one step the later is kept.",
     )
-    times: list[float] | None = Field(None, max_length=MOST_LOGGED, description="When: Unix times, one a step.")
-    values: dict[str, Annotated[list[float | None], Field(max_length=MOST_LOGGED)]] = Field(
+    times: list[float] | None = Field(
+        None, max_length=MOST_LOGGED, fail_fast=True, description="When: Unix times, one a step."
+    )
+    values: dict[str, Annotated[list[float | None], Field(max_length=MOST_LOGGED, fail_fast=True)]] = Field(
         max_length=500, description="By the name of the curve, one a step; null: no finite number."
     )
 
@@ -192,6 +207,8 @@ class LoggedTogether(Body):
 class NewPoints(Body):
     """Points of curves of a member that is being trained."""
 
+    most_values: ClassVar[int] = 500_000  # as many as there can be in 1 MB
+
     batch: str = Field(
         min_length=1, max_length=100, pattern=r"^[\x21-\x7e]+$",
         description="Your own name for these points: sent again, under the same name, they change nothing.",
@@ -201,7 +218,10 @@ class NewPoints(Body):
         "is done again, are left aside.",
     )  # fmt: skip
     logged: tuple[LoggedTogether, ...] = Field(
-        min_length=1, max_length=1000, description="Numbers that were logged together, in the order in which they were."
+        min_length=1,
+        max_length=1000,
+        fail_fast=True,
+        description="Numbers that were logged together, in the order in which they were.",
     )
 
     def curves(self) -> dict[str, SeriesPoints]:
