@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import shutil
 import stat
 import threading
 import time
@@ -280,6 +281,77 @@ def test_files_purged_while_they_are_copied_are_not_missed(tmp_path: Path, monke
     assert taken.manifest.missing == []
     assert taken.manifest.tables["experiment"].rows == 1
     assert kept.slug
+
+
+def changed_copy(backups: Path, to: Path, table: str, change: Callable[[list[dict[str, Any]]], object]) -> Path:
+    """A copy in which somebody has changed the rows of a table, and what says of them."""
+    shutil.copytree(backups, to)
+    (about,) = to.glob("*/manifest.json")
+    path, said = about.parent / "tables" / f"{table}.jsonl.gz", json.loads(about.read_text())
+    rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    change(rows)
+    path.write_bytes(gzip.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows)))
+    said["tables"][table] |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "rows": len(rows)}
+    about.write_text(json.dumps(said))
+    return to
+
+
+CHANGES: dict[str, tuple[str, Callable[[list[dict[str, Any]]], object]]] = {
+    "a column that is none": ("experiment", lambda rows: rows[0].update(nosuch=1)),
+    "a value that lacks": ("experiment", lambda rows: rows[0].pop("slug")),
+    "no value where there must be one": ("experiment", lambda rows: rows[0].update(slug=None)),
+    "a day that is none": ("experiment", lambda rows: rows[0].update(created_at="yesterday")),
+    "a day of nowhere": ("experiment", lambda rows: rows[0].update(created_at="2026-01-01T00:00:00")),
+    "the same rows twice": ("experiment", lambda rows: rows.extend(rows[:])),
+    "a row of nobody's": ("stage", lambda rows: rows[0].update(experiment_id="nobody")),
+    "a word for a number": ("stage", lambda rows: rows[0].update(step="many")),
+    "a number that is too large": ("stage", lambda rows: rows[0].update(step=2**70)),
+    "a truth for a number": ("stage", lambda rows: rows[0].update(step=True)),
+    "an object for a name": ("experiment", lambda rows: rows[0].update(name={"a": 1})),
+    "bytes that are none": ("chunk", lambda rows: rows[0].update(points="%%%")),
+    "a status that nothing has": ("experiment", lambda rows: rows[0].update(status="nonsense")),
+}  # fmt: skip
+
+
+def test_a_copy_that_says_what_cannot_be_is_refused_in_words_and_leaves_nothing(
+    elsewhere: Callable[[], Settings], tmp_path: Path
+) -> None:
+    lab = laboratory(tmp_path / "home")
+    finished(lab)
+    backup(lab, tmp_path / "backups")
+    settings, told = elsewhere(), {}
+    for number, (what, (table, change)) in enumerate(CHANGES.items()):
+        copy = changed_copy(tmp_path / "backups", tmp_path / f"copy {number}", table, change)
+        try:
+            restore(copy, settings)
+            told[what] = "restored"
+        except DataCorrupt:
+            assert not settings.home.exists(), what
+            if settings.database.get_backend_name() != "sqlite":
+                assert schema_state(settings.database).found is None, what
+    assert told == {}
+    restore(tmp_path / "backups", settings)
+    assert Laboratory(settings).store.experiments.get("small-one").status == "succeeded"
+
+
+def test_what_was_there_before_stays_where_a_copy_is_refused(tmp_path: Path) -> None:
+    lab, settings = laboratory(tmp_path / "home"), settings_of(tmp_path / "back")
+    finished(lab)
+    backup(lab, tmp_path / "backups")
+    copy = changed_copy(tmp_path / "backups", tmp_path / "copy", *CHANGES["a status that nothing has"])
+    settings.home.mkdir()
+    (settings.home / "notes.txt").write_text("kept")
+    with pytest.raises(DataCorrupt, match="nonsense"):
+        restore(copy, settings)
+    assert not Path(str(settings.database.database)).exists()
+    left = {path.name for path in settings.home.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    assert left == {"notes.txt"}
+    upgrade(settings.database)  # tables that are there, and empty, stay
+    with pytest.raises(DataCorrupt, match="nonsense"):
+        restore(copy, settings)
+    assert schema_state(settings.database).current
+    assert not any(rows_of(settings).values())
+    assert not list(settings.home.rglob("*.npy"))
 
 
 def test_a_copy_that_was_changed_or_is_none_is_refused_before_anything_is_done(tmp_path: Path) -> None:

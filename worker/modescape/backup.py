@@ -32,6 +32,7 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -41,27 +42,34 @@ from typing import Any
 import orjson
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     Connection,
     DateTime,
     Engine,
     Float,
+    Integer,
     LargeBinary,
     MetaData,
+    String,
     Table,
     func,
     null,
     select,
     text,
+    type_coerce,
 )
+from sqlalchemy.exc import DataError, IntegrityError
 
 from modescape.artifacts import Artifacts
 from modescape.artifacts.folder import Content
-from modescape.database import check_schema, open_database, schema_state, upgrade
+from modescape.database import check_schema, downgrade, open_database, schema_state, upgrade
 from modescape.errors import ArtifactMissing, Conflict, DataCorrupt, InvalidInput, NotFound
 from modescape.laboratory import Laboratory
+from modescape.outage import first_line
 from modescape.records import Json
 from modescape.settings import Settings
+from modescape.tables import Base, Word
 
 FORMAT = 1
 ROUNDS = 5  # times the tables are read anew because files were purged meanwhile
@@ -76,6 +84,7 @@ _LONGEST_LINE = 256 << 20  # bytes of one row: points and pictures are some mega
 # Who had signed out would be in again; archives lie on the machine that made them.
 _NOT_BACK = ("sign_in", "sign_in_failure", "sign_in_code", "known_browser", "parcel")
 _SECRETS = ("api_token", "shared_link")  # what was revoked since would hold again
+_ODD_ROWS = (IntegrityError, DataError, LookupError, TypeError, ValueError, AttributeError)
 _ODD = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # as JSON has no numbers for
 
 
@@ -327,8 +336,8 @@ def restore(target: Path, settings: Settings, *, at: str | None = None, keep_tok
     """Put a copy into the empty database and the artifacts that settings name. at: which one, by its folder's name;
     None is the newest. keep_tokens: tokens of programs hold again, also those that were revoked since it was taken.
 
-    An older version's copy is migrated. Raises NotFound, DataCorrupt (nothing has changed then), Conflict for a
-    database that is not empty, and ConfigurationError.
+    An older version's copy is migrated. Raises NotFound, DataCorrupt, Conflict for a database that is not empty, or of
+    another revision, and ConfigurationError; nothing is left behind then.
     """
     there = copies(target)
     folder = target / at if at else next(iter(there), None)
@@ -343,22 +352,31 @@ def restore(target: Path, settings: Settings, *, at: str | None = None, keep_tok
         if (rows := _read_through(path, is_of_files=name == "artifact")) != kept.rows:
             raise DataCorrupt(f"{path} has {rows} rows instead of {kept.rows}; nothing was restored")
     left_out = _NOT_BACK if keep_tokens else (*_NOT_BACK, *_SECRETS)
+    made = next((path for path in _own_paths(settings) if not path.exists()), None)
     if settings.database.get_backend_name() == "sqlite":
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _is_empty(settings):
         where = settings.database.set(username=None, password=None, query={}).render_as_string()
         raise Conflict(f"the database {where} is not empty; restore into an empty one, as of another MODESCAPE_HOME")
-    upgrade(settings.database, manifest.revision)
-    _bring_files(target / "artifacts", folder / "tables", Artifacts(settings.artifact_place))
-    engine = open_database(settings.database).execution_options(sqlite_begin="IMMEDIATE")
-    try:
-        with engine.begin() as connection:
-            for table in _described(connection).sorted_tables:
-                if (filled := manifest.tables.get(table.name)) is not None and table.name not in left_out:
-                    _filled(connection, table, folder / "tables" / f"{table.name}.jsonl.gz", filled)
-    finally:
-        engine.dispose()
-    upgrade(settings.database)
+    with _all_or_nothing(settings, made) as brought:
+        upgrade(settings.database, manifest.revision)
+        if (found := schema_state(settings.database).found) != manifest.revision:
+            raise Conflict(
+                f"the database has tables of revision {found}, and the backup is of {manifest.revision}; restore into "
+                "one that has none, which are migrated afterwards"
+            )
+        engine = open_database(settings.database).execution_options(sqlite_begin="IMMEDIATE")
+        try:
+            with engine.begin() as connection:
+                for table in _described(connection).sorted_tables:
+                    if (filled := manifest.tables.get(table.name)) is not None and table.name not in left_out:
+                        _filled(connection, table, folder / "tables" / f"{table.name}.jsonl.gz", filled)
+                # before anybody sees rows that name them
+                _bring_files(target / "artifacts", folder / "tables", Artifacts(settings.artifact_place), brought)
+        finally:
+            engine.dispose()
+        upgrade(settings.database)
+        _check_words(settings)
     return manifest
 
 
@@ -372,20 +390,72 @@ def _is_empty(settings: Settings) -> bool:
         engine.dispose()
 
 
-def _bring_files(pool: Path, tables: Path, artifacts: Artifacts) -> None:
+def _own_paths(settings: Settings) -> list[Path]:
+    """The home, and the file of the database where it is one."""
+    file = settings.database.database if settings.database.get_backend_name() == "sqlite" else None
+    return [settings.home, *([Path(file)] if file else [])]
+
+
+@contextmanager
+def _all_or_nothing(settings: Settings, made: Path | None) -> Iterator[list[str]]:
+    """What is done in the block is undone where it fails; to the list it adds the digests of the files it brings. made:
+    a folder or a file of the database that was not there before."""
+    had = schema_state(settings.database).found
+    brought: list[str] = []
+    try:
+        yield brought
+    except BaseException as error:
+        _empty(settings)
+        artifacts = Artifacts(settings.artifact_place)
+        for digest in brought:
+            artifacts.delete(digest)
+        if had is None:
+            downgrade(settings.database, "base")
+        if made is not None and made.is_dir():
+            shutil.rmtree(made)
+        elif made is not None:
+            for end in ("", "-wal", "-shm"):
+                made.with_name(f"{made.name}{end}").unlink(missing_ok=True)
+        if isinstance(error, _ODD_ROWS):  # of a migration, which met what no version of ours writes
+            raise DataCorrupt(f"the backup holds what cannot be migrated: {first_line(error)}") from error
+        raise
+
+
+def _empty(settings: Settings) -> None:
+    engine = open_database(settings.database).execution_options(sqlite_begin="IMMEDIATE")
+    try:
+        with engine.begin() as connection:
+            for table in reversed(_described(connection).sorted_tables):
+                connection.execute(table.delete())
+    finally:
+        engine.dispose()
+
+
+def _bring_files(pool: Path, tables: Path, artifacts: Artifacts, brought: list[str]) -> None:
     """Those that are not there yet. One that the backup lacks is left for `verify` to tell."""
     for digest, _ in _named(tables):
         if artifacts.exists(digest):
             continue
         for path in (pool / digest[:2]).glob(f"{digest}.*"):
             artifacts.adopt(path)
+            brought.append(digest)
 
 
 def _filled(connection: Connection, table: Table, path: Path, kept: Kept) -> None:
-    here = {str(column.name): _reading(column, connection.dialect.name) for column in table.columns}
+    """Raises DataCorrupt for rows that are none of the table's."""
+    here = {str(column.name): column for column in table.columns}
+    reading = {name: _reading(column, connection.dialect.name) for name, column in here.items()}
     for some in _in_batches(_lines(path)):
-        values = [{name: here[name](value) for name, value in row.items()} for row in some]
-        connection.execute(table.insert(), values)
+        for row in some:
+            if odd := next(iter(row.keys() ^ here.keys()), None):
+                raise DataCorrupt(f"{path} has a row with{'out' * (odd in here)} {odd[:80]!r}; nothing was restored")
+            if wrong := [name for name, value in row.items() if not _fits(here[name], value)]:
+                raise DataCorrupt(f"{path} has {row[wrong[0]]!r:.80} as {wrong[0]}; nothing was restored")
+        values = [{name: reading[name](value) for name, value in row.items()} for row in some]
+        try:
+            connection.execute(table.insert(), values)
+        except (IntegrityError, DataError) as error:
+            raise DataCorrupt(f"{path} has rows that contradict each other: {first_line(error)}") from None
     if kept.last is not None:
         _go_on_from(connection, table.name, kept.last)
 
@@ -413,6 +483,48 @@ def _reading(column: Column[Any], dialect: str) -> Callable[[Any], Any]:
     if isinstance(kind, Float):
         return lambda told: float(told) if isinstance(told, str) else told
     return lambda value: value
+
+
+def _fits(column: Column[Any], told: Any) -> bool:
+    """Whether it is a value that the column's are written as."""
+    kind = column.type
+    if isinstance(kind, JSON):
+        return True
+    if told is None:
+        return bool(column.nullable)
+    if isinstance(kind, Boolean):
+        return isinstance(told, bool)
+    if isinstance(kind, Integer):
+        return isinstance(told, int) and not isinstance(told, bool) and -(2**63) <= told < 2**63
+    if isinstance(kind, Float):
+        return told in _ODD.values() if isinstance(told, str) else type(told) in (int, float)
+    if not isinstance(told, str):
+        return False
+    try:
+        if isinstance(kind, DateTime):
+            return datetime.fromisoformat(told).tzinfo is not None
+        if isinstance(kind, LargeBinary):
+            base64.b64decode(told, validate=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_words(settings: Settings) -> None:
+    """Raises DataCorrupt where a column holds a word that it does not know."""
+    engine = open_database(settings.database)
+    try:
+        with engine.connect() as connection:
+            for column in (one for table in Base.metadata.sorted_tables for one in table.columns):
+                if isinstance(column.type, Word):
+                    there = connection.scalars(select(type_coerce(column, String)).distinct())
+                    if odd := {word for word in there if word is not None} - set(column.type.read):
+                        raise DataCorrupt(
+                            f"the backup has {sorted(odd)[0][:80]!r} as {column.table.name}.{column.name}, which is "
+                            f"one of {', '.join(column.type.read)}; nothing was restored"
+                        )
+    finally:
+        engine.dispose()
 
 
 def _moment(told: str, *, aware: bool) -> datetime:
