@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import tarfile
 import threading
@@ -36,7 +37,7 @@ from modescape.store.parcels import ParcelState
 from modescape.testing.stores import claim, create
 from modescape.waiting import Places
 from modescape_api.app import THREADS
-from modescape_api.background import messenger, packing, picture_checks
+from modescape_api.background import messenger, noting, packing, picture_checks
 from modescape_api.background.fetching import Fetches
 from modescape_api.background.messenger import AT_ONCE, Messenger
 from modescape_api.background.packing import Packing
@@ -255,6 +256,27 @@ def test_a_worker_whose_heart_cannot_be_begun_works_on_nothing(
         pytest.fail("nothing is worked on without a heart")
     assert executor.current == ()
     made.close()
+
+
+def test_what_readers_left_is_written_once_threads_can_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    written, rounds = [], 0
+    users = SimpleNamespace(write_shown=lambda: written.append(rounds))
+
+    async def go() -> None:
+        nonlocal rounds
+        loop = asyncio.create_task(noting.noting(SimpleNamespace(users=users)))  # type: ignore[arg-type]
+        with no_thread(monkeypatch, "asyncio"):
+            await asyncio.sleep(0.1)
+        assert written == []
+        rounds = 1
+        while not written:
+            assert not loop.done()
+            await asyncio.sleep(0.01)
+        loop.cancel()
+
+    monkeypatch.setattr(noting, "EVERY_SECONDS", 0.01)
+    asyncio.run(asyncio.wait_for(go(), 30))
+    assert set(written) == {1}
 
 
 # -- crowds -----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,10 @@ async def noting(store: Store) -> None:
     """Until cancelled; what cannot be written now waits for the next time."""
     while True:
         await asyncio.sleep(EVERY_SECONDS)
-        await asyncio.to_thread(write, store)
+        try:
+            await asyncio.to_thread(write, store)
+        except RuntimeError:  # no thread can be begun now
+            LOOPS.exception("when secrets were last shown could not be written; tried again in a minute")
 
 
 def write(store: Store) -> None:
