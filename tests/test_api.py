@@ -271,6 +271,7 @@ def test_an_experiment_can_be_stopped_and_taken_up_again(client: httpx.Client) -
     assert client.get(base).status_code == 404
 
 
+@pytest.mark.slow
 def test_a_purge_frees_the_files_only_it_used(tmp_path: Path) -> None:
     with served(tmp_path) as site, site.client() as client:
         row = finished(site.laboratory)
@@ -465,6 +466,7 @@ def test_a_long_selection_gets_a_short_key(client: httpx.Client, done: Experimen
 # -- figures ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_figure_says_how_far_it_is(client: httpx.Client, done: Experiment) -> None:
     listed = ok(client.get(f"/api/experiments/{done.slug}/figures"))["items"]
     assert [figure["name"] for figure in listed] == sorted(figures, key=lambda name: figures[name].order)
@@ -579,6 +581,7 @@ def test_a_listener_from_another_database_is_told_to_reload(site: Served) -> Non
     assert got[0]["event"] == "reset"
 
 
+@pytest.mark.slow
 def test_a_page_newer_than_the_pollers_last_look_is_not_told_to_reload(site: Served) -> None:
     row = site.laboratory.create(SPEC, name="fresh page")
     idle = f"{site.url}/api/events"
@@ -613,6 +616,7 @@ def test_the_catalogue_has_everything_with_schemas(client: httpx.Client) -> None
     assert client.get("/api/catalogue", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
 
 
+@pytest.mark.slow
 def test_every_preset_of_the_catalogue_has_its_price(client: httpx.Client) -> None:
     for preset in ok(client.get("/api/catalogue"))["presets"]:
         plan = ok(client.post("/api/estimate", json={"preset": preset["name"]}))
@@ -640,6 +644,7 @@ def test_a_set_that_is_not_here_is_planned_as_published_and_named(client: httpx.
     assert re.search(r">Short version</a>: \d+\xa0(min\xa0)?to\xa0\d", page), "a range, for nothing was measured"
 
 
+@pytest.mark.slow
 def test_ones_own_data_is_registered_and_launched(client: httpx.Client, site: Served) -> None:
     folder = site.settings.registration_roots[0]
     folder.mkdir(parents=True, exist_ok=True)

@@ -74,6 +74,7 @@ def rooms(path: Path) -> set[str]:
     return set(path.relative_to(base).parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_heavy_libraries_enter_by_their_doors_only(path: Path) -> None:
     wrong = [
@@ -111,6 +112,7 @@ def test_no_module_imports_itself_on_a_way_around() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
+@pytest.mark.slow
 def test_declarations_and_planning_need_no_torch() -> None:
     code = (
         "import sys; from modescape import plan, presets, registry, finding, figures; registry.load();"

@@ -179,6 +179,7 @@ def test_tensors_are_read_by_the_library_and_their_order_does_not_matter(tmp_pat
     assert (info.dtype, info.shape) == ("mixed", (11,))
 
 
+@pytest.mark.slow
 def test_bytes_are_the_same_in_another_process(tmp_path: Path) -> None:
     """Hash seeds differ between processes; names must not."""
     program = (
@@ -307,6 +308,7 @@ def test_another_process_leaves_files_in_a_folder_of_its_own(kept: Kept) -> None
     assert kept.files.array(info.digest).tolist() == list(range(7))
 
 
+@pytest.mark.slow
 def test_many_processes_may_write_the_same_bytes(tmp_path: Path) -> None:
     files = Artifacts(tmp_path)
     program = (

@@ -189,6 +189,7 @@ def test_axes_are_given_as_columns_and_as_rows(client: httpx.Client) -> None:
     assert refused.json()["errors"][0]["field"] == "axes"
 
 
+@pytest.mark.slow
 def test_numbers_of_a_comparison_are_axes_of_what_is_compared(tmp_path: Path) -> None:
     saved = opened(Path(__file__).parent / "saved", tmp_path / "home").home
     with served(saved) as site, site.client() as client:

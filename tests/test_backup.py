@@ -133,6 +133,7 @@ def test_either_database_takes_in_what_the_other_had_row_by_row(
         one.store.close()
 
 
+@pytest.mark.slow
 def test_ids_that_were_given_and_are_gone_are_not_given_again(
     elsewhere: Callable[[], Settings], tmp_path: Path
 ) -> None:
@@ -151,6 +152,7 @@ def test_ids_that_were_given_and_are_gone_are_not_given_again(
     back.close()
 
 
+@pytest.mark.slow
 def test_an_experiment_that_was_half_done_is_finished_with_the_same_bytes(tmp_path: Path) -> None:
     lab = laboratory(tmp_path / "home")
     row = lab.create(SPEC, name="half")
@@ -167,6 +169,7 @@ def test_an_experiment_that_was_half_done_is_finished_with_the_same_bytes(tmp_pa
     assert lab.store.outputs.digests() == back.store.outputs.digests()
 
 
+@pytest.mark.slow
 def test_a_copy_is_of_one_moment_while_others_write(store_url: str, tmp_path: Path) -> None:
     """Two numbers that are equal in every transaction are equal in every copy."""
     lab = laboratory(tmp_path / "home", store_url)
@@ -197,6 +200,7 @@ def test_a_copy_is_of_one_moment_while_others_write(store_url: str, tmp_path: Pa
     assert len(seen) > 1, "somebody wrote"
 
 
+@pytest.mark.slow
 def test_files_are_copied_once_and_go_with_the_last_copy_that_names_them(tmp_path: Path) -> None:
     lab, target = laboratory(tmp_path / "home"), tmp_path / "backups"
     first = finished(lab, "first")
@@ -243,6 +247,7 @@ def test_a_copy_is_its_owners_alone(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 def test_what_is_damaged_or_missing_is_told_and_nothing_of_it_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -265,6 +270,7 @@ def test_what_is_damaged_or_missing_is_told_and_nothing_of_it_kept(
     assert f"missing  {damaged}" in told.out
 
 
+@pytest.mark.slow
 def test_files_purged_while_they_are_copied_are_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = laboratory(tmp_path / "home")
     kept, gone = finished(lab, "kept"), finished(lab, "gone")
@@ -354,6 +360,7 @@ def test_what_was_there_before_stays_where_a_copy_is_refused(tmp_path: Path) -> 
     assert not list(settings.home.rglob("*.npy"))
 
 
+@pytest.mark.slow
 def test_a_copy_that_was_changed_or_is_none_is_refused_before_anything_is_done(tmp_path: Path) -> None:
     target, settings = tmp_path / "backups", settings_of(tmp_path / "back")
     with pytest.raises(NotFound, match="none"):
@@ -380,6 +387,7 @@ def test_a_copy_that_was_changed_or_is_none_is_refused_before_anything_is_done(t
     assert restore(target, settings, at=folder.name) == Manifest.read(folder)
 
 
+@pytest.mark.slow
 def test_tokens_hold_again_only_where_that_is_asked_for(elsewhere: Callable[[], Settings], tmp_path: Path) -> None:
     lab = laboratory(tmp_path / "home")
     digests = [users.digest(secret) for secret in add_users(lab.store).values()]
@@ -407,6 +415,7 @@ def packed(path: Path, content: bytes) -> dict[str, object]:
     return {"rows": content.count(b"\n"), "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "last": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "content", "said"),
     [
@@ -443,6 +452,7 @@ def test_a_manifest_that_leads_elsewhere_is_none(wrong: dict[str, object], tmp_p
     assert not (tmp_path / "back").exists()
 
 
+@pytest.mark.slow
 def test_the_copy_of_an_older_version_is_migrated(elsewhere: Callable[[], Settings], tmp_path: Path) -> None:
     """As version 0014 would have written it: its tables have no users, and sweeps no maker."""
     lab = laboratory(tmp_path / "home")
@@ -487,6 +497,7 @@ def test_times_and_odd_numbers_keep_their_meaning() -> None:
         assert chapter._reading(C("x", DateTime()), dialect)(text_) == back
 
 
+@pytest.mark.slow
 def test_nothing_is_read_that_is_not_ours(store_url: str, tmp_path: Path) -> None:
     lab = laboratory(tmp_path / "home", store_url)
     engine = open_database(lab.settings.database)

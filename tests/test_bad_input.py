@@ -610,6 +610,7 @@ COSTLY: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("address", "body"), COSTLY, ids=_id)
 def test_no_body_costs_more_than_seconds(client: httpx.Client, address: str, body: dict[str, Any]) -> None:
     """A megabyte of what is not known took minutes, or answered with megabytes."""
@@ -729,6 +730,7 @@ def test_there_are_a_hundred_kinds() -> None:
     assert len(VALUES) + len(BODIES) + len(PATHS) + len(RAW) + len(QUERIES) + len(OPERATIONS) >= 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "address",
     ["/api/experiments/a%00b", "/experiments/a%00b", "/compare?e=%00", "/api/experiments/%00/events", "/?q=%00",

@@ -163,6 +163,7 @@ METHODS: Wrong = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", METHODS)
 def test_a_wrong_method_is_found(words: str) -> None:
     name, wrong = METHODS[words]
@@ -655,6 +656,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Any]]:
     laboratory.store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", PICTURES)
 def test_a_wrong_figure_is_found(words: str, homes: list[Any]) -> None:
     entry = replace(PLANE, **PICTURES[words][1])

@@ -417,6 +417,7 @@ class Answers:
         threading.Thread(target=serve, daemon=True).start()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_what_takes_everything_and_keeps_nothing_is_no_storage(about: About, tmp_path: Path) -> None:
     files = artifacts(tmp_path, {**about, "s3_endpoint": Answers().url})
@@ -616,6 +617,7 @@ def test_copies_go_by_their_last_use_and_what_was_just_asked_for_stays(tmp_path:
     assert keep(cache, 9, 5000) is not None, "one that is larger than the limit is needed all the same"
 
 
+@pytest.mark.slow
 def test_processes_share_the_limit_and_kills_leave_nothing(tmp_path: Path) -> None:
     program = f"""
 import random, sys

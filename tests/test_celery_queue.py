@@ -696,6 +696,7 @@ def executor(made: House, runner: ToyRunner | None = None) -> Executor:
     return Executor(made.store, files, made.settings, name="inline", runner=runner or ToyRunner(), machine=MACHINE)
 
 
+@pytest.mark.slow
 def test_progress_of_many_leaves_a_slow_database_time_for_other_things(
     embedded: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -727,6 +728,7 @@ def test_an_experiment_runs_without_any_worker(embedded: House, capsys: pytest.C
     assert (first, last) == ("stage 1/5: train 0", "stage 5/5: compare all")
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_a_bar(embedded: House, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -763,6 +765,7 @@ def test_a_notebook_computes_with_one_thread_and_has_its_own_back_afterwards(emb
     assert 2 in before
 
 
+@pytest.mark.slow
 def test_an_equal_experiment_costs_nothing_unless_it_must_be_fresh(embedded: House) -> None:
     stages = chains(2, steps=6, seconds=0)
     first = embedded.launch(stages, fresh=False)
@@ -774,6 +777,7 @@ def test_an_equal_experiment_costs_nothing_unless_it_must_be_fresh(embedded: Hou
     assert not any(stage.reused_from for stage in embedded.store.stages.of(third.id))
 
 
+@pytest.mark.slow
 def test_what_was_purged_is_computed_again(embedded: House) -> None:
     stages = chains(1, steps=6, seconds=0)
     embedded.launch(stages, fresh=False)
@@ -867,6 +871,7 @@ def test_a_worker_that_lost_its_stage_stops_quietly(embedded: House, wait_until)
     assert (stage.state, stage.lease_owner, stage.lease_token) == ("running", "other", other.token)
 
 
+@pytest.mark.slow
 def test_an_unreachable_broker_costs_a_warning(
     tmp_path: Path, sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -1105,6 +1110,7 @@ def test_what_is_made_while_files_are_read_for_hours_is_not_swept(
     assert embedded.values(later[0]) == expected(1, 7)
 
 
+@pytest.mark.slow
 def test_of_archived_experiments_damaged_files_are_made_again_once_they_are_retried(embedded: House) -> None:
     row = embedded.launch(chains(1, steps=6, seconds=0), fresh=False)
     executor(embedded).drain()
@@ -1185,6 +1191,7 @@ def test_damage_is_found_on_postgres_with_and_without_amcheck(postgres_url: str)
     store.close()
 
 
+@pytest.mark.slow
 def test_a_newer_database_is_neither_verified_nor_purged(embedded: House) -> None:
     with embedded.store.experiments.database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

@@ -162,6 +162,7 @@ def test_matrices_are_numbers_with_what_their_rows_are(both: tuple[Workspace, Wo
             lab.experiment("one").matrix("disagreement", "tset")
 
 
+@pytest.mark.slow
 def test_every_figure_that_is_ready_is_the_same_and_one_that_waits_says_for_what(
     both: tuple[Workspace, Workspace],
 ) -> None:
@@ -334,6 +335,7 @@ def test_what_is_launched_can_be_watched_to_its_end_and_is_what_the_spec_says(fr
             lab.launch({**SPEC, "ensemble": {"runs": 0}})
 
 
+@pytest.mark.slow
 def test_the_same_is_done_to_many_and_what_could_not_be_is_told(fresh: Served) -> None:
     for number, workspace in enumerate(home_and_server(fresh)):
         names = [f"of-{number}-{letter}" for letter in "abc"]
@@ -363,6 +365,7 @@ def test_the_same_is_done_to_many_and_what_could_not_be_is_told(fresh: Served) -
         assert workspace.purge(names[1]).done == names[1:2]
 
 
+@pytest.mark.slow
 def test_cancelling_ends_a_watch(fresh: Served) -> None:
     for lab in home_and_server(fresh):
         launched = lab.launch({**SPEC, "ensemble": {"runs": 2, "seed": 30}}, name="to be stopped")
@@ -371,6 +374,7 @@ def test_cancelling_ends_a_watch(fresh: Served) -> None:
         assert [one.status for one in seen] == [Status.QUEUED, Status.CANCELLED]
 
 
+@pytest.mark.slow
 def test_what_is_held_goes_on_and_what_was_cancelled_is_taken_up_again(fresh: Served) -> None:
     for lab in home_and_server(fresh):
         one = lab.launch({**SPEC, "ensemble": {"runs": 2, "seed": 31}}, name="to be held")
@@ -434,6 +438,7 @@ def test_a_sweep_is_watched_by_its_slug_until_all_cells_have_ended(fresh: Served
         there.sweep("watched-2")
 
 
+@pytest.mark.slow
 def test_a_sweep_can_be_cancelled_by_its_slug(fresh: Served) -> None:
     for number, lab in enumerate(home_and_server(fresh)):
         found = lab.launch({"base": SPEC, "over": {"training.epochs": [4, 5]}}, name=f"stopped {number}")
@@ -444,6 +449,7 @@ def test_a_sweep_can_be_cancelled_by_its_slug(fresh: Served) -> None:
         assert len(next(iter(found.watch())).failed) == 2
 
 
+@pytest.mark.slow
 def test_an_estimate_is_the_same_from_both_and_keeps_nothing(both: tuple[Workspace, Workspace], tmp_path: Path) -> None:
     here, there = both
     sweep = {"base": SPEC, "over": {"training.epochs": [2, 7]}}
@@ -481,6 +487,7 @@ def test_a_server_that_is_none_or_asks_for_another_token_is_told_at_once(
     assert refused.value.allowed == "http:// or https:// and a host"
 
 
+@pytest.mark.slow
 def test_a_priority_is_given_at_launch_and_later(fresh: Served) -> None:
     for lab in home_and_server(fresh):
         for document in (SPEC, {"base": SPEC, "over": {"training.epochs": [1, 2]}}):
@@ -493,6 +500,7 @@ def test_a_priority_is_given_at_launch_and_later(fresh: Served) -> None:
             lab.launch(SPEC, name="urgent", priority="highest")
 
 
+@pytest.mark.slow
 def test_a_stream_that_breaks_off_goes_on_where_it_was(fresh: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     source = There(fresh.url, TOKEN)
     row = fresh.laboratory.create(SPEC, name="waiting")
@@ -518,6 +526,7 @@ def test_a_stream_that_breaks_off_goes_on_where_it_was(fresh: Served, monkeypatc
     assert row.slug == "waiting"
 
 
+@pytest.mark.slow
 def test_opening_costs_neither_torch_nor_plotly() -> None:
     script = "import sys, modescape as ms; ms.open, ms.connect; print({'torch', 'plotly', 'pandas'} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

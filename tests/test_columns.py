@@ -57,6 +57,7 @@ def test_a_notebook_asks_for_a_sample_set_by_the_columns_name_and_by_the_interfa
     assert [row.sample_set for row in sorted_by_it] == ["typical"] * len(old) + ["spread"] * len(old)
 
 
+@pytest.mark.slow
 def test_every_list_has_the_same_columns_as_csv_and_as_json(tmp_path: Path) -> None:
     with served(tmp_path) as site, site.client() as client:
         slug = finished(site.laboratory).slug

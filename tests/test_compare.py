@@ -370,6 +370,7 @@ def test_a_notebook_compares_by_name_or_what_it_has_at_hand(site: Served) -> Non
     assert disagreement.value == pytest.approx(apart(first))
 
 
+@pytest.mark.slow
 def test_experiments_of_two_homes_are_compared_and_equal_networks_known(site: Served, tmp_path: Path) -> None:
     lab = ms.run({**THREE, "methods": []}, folder=tmp_path, name="elsewhere", progress=False)
     found = ms.compare(lab, "one", "other", folder=site.settings.home)
@@ -381,6 +382,7 @@ def test_experiments_of_two_homes_are_compared_and_equal_networks_known(site: Se
     assert other.low is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["logits", "probs", "log-probs", "labels"])
 def test_networks_are_the_same_however_their_outputs_were_given(site: Served, tmp_path: Path, kind: str) -> None:
     results = Results(site.laboratory.store, site.laboratory.artifacts, "one")

@@ -165,6 +165,7 @@ def test_as_many_requests_wait_as_may_however_long_one_asks(tmp_path: Path, monk
     assert not any(reading_on)
 
 
+@pytest.mark.slow
 def test_a_small_body_is_there_in_time_or_not_at_all(site: Served, caplog: pytest.LogCaptureFixture) -> None:
     with connected(site) as connection:
         connection.sendall(HEAD + b"Content-Length: 2000\r\n\r\n{")
@@ -182,6 +183,7 @@ def test_a_small_body_is_there_in_time_or_not_at_all(site: Served, caplog: pytes
     assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
 
 
+@pytest.mark.slow
 def test_a_file_may_take_its_time_as_long_as_it_comes(site: Served) -> None:
     body = b"x" * 12_000
     head = b"PUT /api/uploads/" + b"0" * 64 + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -198,6 +200,7 @@ def test_a_file_may_take_its_time_as_long_as_it_comes(site: Served) -> None:
     assert took < 5, "it stopped coming"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "status"),
     [("PUT /api/uploads/" + "0" * 64, 401), ("PUT /api/nowhere", 401), ("POST /import", 401),
@@ -268,6 +271,7 @@ def crowd(site: Served, count: int, *, begun: bytes = b"G", of: str = "127.0.0.1
         yield found
 
 
+@pytest.mark.slow
 def test_one_stranger_keeps_nobody_out(tmp_path: Path) -> None:
     """Not even in a moment: of a crowd the one goes that has waited longest, and another's stays."""
     with (
@@ -283,6 +287,7 @@ def test_one_stranger_keeps_nobody_out(tmp_path: Path) -> None:
         assert sum(not is_over(one) for one in many) <= Crowded.limits.connections + Crowded.limits.spare
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", HEAD + b"Content-Length: 5\r\nOrigin: http://localhost\r\n\r\n"])
 def test_a_stranger_has_a_few_connections_that_wait(tmp_path: Path, begun: bytes) -> None:
     begun = begun.replace(b"/api/estimate", b"/signin")
@@ -293,6 +298,7 @@ def test_a_stranger_has_a_few_connections_that_wait(tmp_path: Path, begun: bytes
             assert [is_over(one) for one in [*first, *more]] == [True, True, False, False, False, False]
 
 
+@pytest.mark.slow
 def test_who_is_known_keeps_a_place_and_the_machine_itself_has_some(tmp_path: Path) -> None:
     stream = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + TOKEN.encode() + b"\r\n\r\n"
     most = Crowded.limits.connections
@@ -310,6 +316,7 @@ def test_who_is_known_keeps_a_place_and_the_machine_itself_has_some(tmp_path: Pa
         assert not any(is_over(one) for one in streams)
 
 
+@pytest.mark.slow
 def test_visitors_of_a_proxy_are_told_apart(tmp_path: Path) -> None:
     def begun(address: str) -> bytes:
         head = HEAD.replace(b"/api/estimate", b"/signin") + b"Content-Length: 5\r\nOrigin: http://localhost\r\n"
@@ -326,6 +333,7 @@ def test_visitors_of_a_proxy_are_told_apart(tmp_path: Path) -> None:
         assert sum(not is_over(one) for one in many) <= Crowded.limits.connections + Crowded.limits.spare
 
 
+@pytest.mark.slow
 def test_who_does_not_take_an_answer_is_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
 ) -> None:
@@ -379,6 +387,7 @@ def test_streams_of_one_address_are_counted(
         assert opened(X_Forwarded_For="10.0.0.1") == 200
 
 
+@pytest.mark.slow
 def test_streams_that_begin_at_once_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each asks the database before its answer begins, and none may pass while another waits for that."""
     monkeypatch.setattr(events, "MOST_STREAMS", 3)

@@ -61,6 +61,7 @@ def complete(checked: Checked) -> None:
     assert not checked.not_asked, checked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", methods)
 def test_a_method_keeps_its_contract(name: str) -> None:
     complete(check_method(name))
@@ -91,6 +92,7 @@ def test_a_claim_keeps_its_contract(letter: str) -> None:
     complete(check_claim(letter))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in RECIPES for name in getattr(registry, kind)])
 def test_a_part_of_a_training_keeps_its_contract(kind: str, name: str) -> None:
     complete(RECIPES[kind](name))
@@ -138,6 +140,7 @@ def _here(name: str, folder: Path) -> tuple[dict[str, Any], Path | None, Mapping
     return {}, None, None, spec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", datasets)
 def test_a_data_set_keeps_its_contract(name: str, tmp_path: Path) -> None:
     other, folder, checksums, spec = _here(name, tmp_path)

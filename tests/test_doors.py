@@ -458,6 +458,7 @@ def test_labels_that_lie_elsewhere_on_the_server_are_not_opened(shared: Door, tm
         assert answer.text.replace("secret", "none") == missing.text, "nor is it told whether there is such a file"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["folder", "zip", "npz", "a file a member"])
 @pytest.mark.parametrize("field", ["labels", "outputs"])
 def test_a_name_of_no_array_is_refused_with_those_that_are_there(shared: Door, form: str, field: str) -> None:
@@ -649,6 +650,7 @@ def readers() -> Iterator[Readers]:
     found.end()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["memory", "time", "death"])
 def test_a_reading_process_that_goes_wrong_is_ended_and_said(
     harm: str, tmp_path: Path, readers: Readers, monkeypatch: pytest.MonkeyPatch
@@ -749,6 +751,7 @@ def test_an_archive_becomes_the_experiment_that_python_makes_of_the_same_arrays(
     assert twice.status_code == 201, "the files are there for whoever asks again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [{"idempotency-key": "once"}, {}])
 def test_the_same_import_asked_for_four_times_at_once(door: Door, key: dict[str, str]) -> None:
     asked = {"name": "four", "files": door.ensemble(), "recipe": "same"}
@@ -893,6 +896,7 @@ def test_reopened_it_goes_on_as_another_experiment_which_is_the_second_look(door
         assert starred == any(line.startswith("* with Holm's correction") for line in lines)
 
 
+@pytest.mark.slow
 def test_the_same_member_again_changes_nothing_and_another_of_its_id_is_refused(door: Door) -> None:
     id_ = door.opened(planned=2)
     first = door.add(id_, 0)
@@ -963,6 +967,7 @@ def test_a_members_outputs_of_another_shape_are_refused_in_the_words_of_one_memb
     assert named.json()["errors"][0]["allowed"].startswith("[samples or checkpoints, examples, classes]")
 
 
+@pytest.mark.slow
 def test_weights_of_members_that_came_one_by_one_are_told_of_when_all_are_there(door: Door) -> None:
     id_ = door.opened(planned=2)
     for number in range(2):
@@ -1009,6 +1014,7 @@ def test_members_that_come_at_the_same_moment_are_all_there(door: Door) -> None:
     assert lab.sentence().startswith("So far, 6 of 6")
 
 
+@pytest.mark.slow
 def test_what_was_read_of_earlier_members_is_not_read_again(shared: Door) -> None:
     id_ = shared.opened(planned=3)
     for i in range(2):
@@ -1024,6 +1030,7 @@ def test_what_was_read_of_earlier_members_is_not_read_again(shared: Door) -> Non
     assert len(after) == 3
 
 
+@pytest.mark.slow
 def test_a_worker_whose_plan_was_replaced_changes_nothing(store: Store, tmp_path: Path) -> None:
     with served(tmp_path / "home", database_url=str(store.url)) as site:
         door = Door(site)
@@ -1039,6 +1046,7 @@ def test_a_worker_whose_plan_was_replaced_changes_nothing(store: Store, tmp_path
         assert door.run(experiment.slug).sentence().startswith("So far, 3 of 3")
 
 
+@pytest.mark.slow
 def test_an_import_without_members_can_be_forgotten_and_one_with_them_goes_with_its_experiment(door: Door) -> None:
     empty, filled = door.opened(), door.opened()
     door.add(filled, 0)
@@ -1269,6 +1277,7 @@ def test_the_page_of_a_growing_experiment_seals_and_reopens_it(shared: Door) -> 
     assert shared.client.get(f"/api/imports/{id_}").json()["state"] == "open"
 
 
+@pytest.mark.slow
 def test_a_page_tells_a_reopened_ensemble_as_it_stands_before_anything_is_judged(door: Door) -> None:
     def said(slug: str) -> str:
         page = door.client.get(f"/experiments/{slug}").text
@@ -1552,6 +1561,7 @@ def test_the_command_sends_patterns_folders_and_files(
     assert f"m.npy is a link: {tmp_path / 'run_0' / 'test.npy'} is sent" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_waits_for_a_server_that_is_away_and_goes_on_where_it_was(tmp_path: Path) -> None:
     """It answers nothing at first, then breaks the second part off, then is itself."""
     content = np.random.default_rng(0).bytes(20_000_000)

@@ -306,6 +306,7 @@ def test_large_images_become_small_ones_of_the_same_shape_and_mean() -> None:
     assert small(images[:, :, :SIDE, :SIDE]).shape[2:] == (SIDE, SIDE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("are_alike", [True, False])
 def test_images_of_a_known_set_are_taken_only_if_its_labels_are_the_ensembles(tmp_path: Path, are_alike: bool) -> None:
     from modescape.datasets.loading import load
@@ -541,6 +542,7 @@ def test_an_archived_experiment_is_left_alone(old_home: Served) -> None:
         assert client.post("/api/experiments/every-method/examples").status_code == 409
 
 
+@pytest.mark.slow
 def test_one_run_alone_says_so_and_not_to_work_it_out(tmp_path: Path) -> None:
     logits, truth = made()
     settings = Settings(home=tmp_path)

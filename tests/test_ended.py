@@ -30,6 +30,7 @@ def stopped(site: Served, name: str, stages: int) -> None:
     laboratory.store.experiments.cancel(row.id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [0, 3])
 def test_what_was_cancelled_waits_for_nothing(tmp_path: Path, stages: int) -> None:
     with served(tmp_path) as site, site.client(follow_redirects=True) as client:
@@ -79,6 +80,7 @@ def test_a_stage_that_takes_longer_than_planned_is_not_about_to_end_for_ever(tmp
             assert said == pytest.approx(left, abs=0.5), passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("verb", "says"), [("cancel", "Being cancelled"), ("pause", "Being paused")])
 def test_what_was_asked_to_stop_is_not_said_to_run_on(tmp_path: Path, verb: str, says: str) -> None:
     """Until the worker has noticed, which it does at its next step."""
@@ -91,6 +93,7 @@ def test_what_was_asked_to_stop_is_not_said_to_run_on(tmp_path: Path, verb: str,
         assert progress[progress.index("<h2>") : progress.index("<span>")].split(">")[1].strip().startswith(says)
 
 
+@pytest.mark.slow
 def test_the_clock_says_from_when_to_when(tmp_path: Path) -> None:
     with served(tmp_path) as site, site.client() as client:
         stopped(site, "stopped", 2)

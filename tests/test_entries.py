@@ -179,6 +179,7 @@ def test_no_two_of_our_entries_claim_one_place(registry: object) -> None:
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 def test_threads_that_look_at_once_see_everything() -> None:
     """The first requests of a server come together, and none is told that there is no such figure."""
     program = (

@@ -131,6 +131,7 @@ def test_what_needs_an_extra_says_the_line_that_installs_it(tmp_path: Path) -> N
     assert not (tmp_path / "home").exists(), "nothing was begun"
 
 
+@pytest.mark.slow
 def test_a_notebook_is_told_too() -> None:
     code = "import modescape as ms\ntry: ms.run('quickstart')\nexcept ms.errors.ExtraMissing as e: print(e)"
     done = without(code)

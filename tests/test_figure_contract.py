@@ -85,6 +85,7 @@ def test_figures_stand_in_the_order_of_the_argument() -> None:
     assert orders == sorted(set(orders))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_figure_keeps_its_contract(name: str, homes: list[Any], begun: list[Any], logs: Results) -> None:
     # chains of several cycles take long; only other tools' logs are drawn as they are

@@ -121,6 +121,7 @@ def test_no_answer_stands_twice_on_the_first_screen(pages: httpx.Client, learned
     assert words(page).count(headline[0]) == 1, "the section of the claims has another heading"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "says", "follows"),
     [
@@ -149,6 +150,7 @@ def test_what_was_stopped_says_what_is_known_and_what_is_not(
     assert "1 × train" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", range(6))
 def test_what_was_stopped_anywhere_has_a_page(site: Served, pages: httpx.Client, stages: int) -> None:
     laboratory = site.laboratory
@@ -164,6 +166,7 @@ def test_what_was_stopped_anywhere_has_a_page(site: Served, pages: httpx.Client,
     assert ('class="plane"' in page.text) == (stages >= 4), "a function alone is no picture"
 
 
+@pytest.mark.slow
 def test_one_run_is_not_told_twice_that_it_is_alone(site: Served, pages: httpx.Client) -> None:
     row = site.laboratory.create({**SPEC, "ensemble": {"runs": 1, "seed": 5}, "methods": []}, name="Alone")
     Executor(site.laboratory.store, site.laboratory.artifacts, site.laboratory.settings, name="tests").drain(
@@ -184,6 +187,7 @@ def test_while_it_runs_only_claims_that_were_asked_for_are_said_to_come(site: Se
     assert "Launch a clone" not in claims
 
 
+@pytest.mark.slow
 def test_curves_and_the_first_matrix_come_first_while_it_runs(
     site: Served, pages: httpx.Client, learned: Experiment
 ) -> None:
@@ -295,6 +299,7 @@ def test_an_open_page_counts_seconds_and_replaces_nothing_for_them(
 # ---- sections ----
 
 
+@pytest.mark.slow
 def test_what_is_folded_stands_in_the_address(pages: httpx.Client, learned: Experiment) -> None:
     def opened(query: str) -> set[str]:
         page = pages.get(f"/experiments/{learned.slug}{query}").text

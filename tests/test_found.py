@@ -72,6 +72,7 @@ def test_a_project_is_a_field_that_is_given_changed_counted_and_taken_away(clien
     assert client.patch(f"/api/experiments/{two}", json={"project": "x" * 101}).status_code == 422
 
 
+@pytest.mark.slow
 def test_a_clone_names_its_source_until_that_is_purged(client: httpx.Client) -> None:
     source = launch(client, "source", project="P")
     clone = ok(client.post(f"/api/experiments/{source}/clone", json={"changes": {"ensemble": {"seed": 9}}}))
@@ -251,6 +252,7 @@ def test_many_are_tagged_archived_restored_and_purged_and_what_fails_is_told(cli
         assert client.post("/api/bulk", json=wrong).status_code == 422, wrong
 
 
+@pytest.mark.slow
 def test_what_a_purge_of_many_frees_is_told_before_and_is_what_it_frees(site: Served, client: httpx.Client) -> None:
     first, second = finished(site.laboratory), finished(site.laboratory)  # which share their trainings
     alone = [site.laboratory.store.experiments.bytes_of(row.id) for row in (first, second)]
@@ -285,6 +287,7 @@ def test_the_page_acts_on_all_that_it_finds(client: httpx.Client) -> None:
     assert listed(client) == []
 
 
+@pytest.mark.slow
 def test_the_list_says_what_was_done_and_undoes_only_what_was(client: httpx.Client) -> None:
     slugs = [launch(client, name, tags=["Seen"] if name == "one" else []) for name in ("one", "two", "three")]
 

@@ -83,6 +83,7 @@ def test_a_spec_of_anything(document: Any) -> None:
         return
 
 
+@pytest.mark.slow
 @odd(
     st.fixed_dictionaries(
         {

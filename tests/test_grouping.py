@@ -290,6 +290,7 @@ def test_one_beat_keeps_all_leases_and_names_the_lost(store_url: str, tmp_path: 
     made.store.close()
 
 
+@pytest.mark.slow
 def test_beats_of_a_group_and_what_its_members_save_do_not_wait_for_each_other(store_url: str, tmp_path: Path) -> None:
     """On PostgreSQL rows that refer to an experiment lock its key: a beat that held it waited for who waited for it."""
     made = laboratory(store_url, tmp_path)

@@ -46,6 +46,7 @@ def told(how: str) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_arrays_of_every_step_are_the_same_pages_and_go_back_in_the_end() -> None:
     kept, pages, before, after = told("keep")
     _, anew, *_ = told("not")

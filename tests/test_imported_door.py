@@ -386,6 +386,7 @@ def test_a_member_that_comes_alone_is_asked_about_by_what_was_said_of_all(decima
             assert one_odd.sentence.startswith("Member seven: outputs on test ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("classes", "whole", "decimals"),
     [

@@ -370,6 +370,7 @@ def whole(path: Path) -> None:
     set_digest(ensemble)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_malformed_file_is_refused_in_words_that_say_what_is_allowed(case: str, tmp_path: Path) -> None:
     make, words = REFUSED[case]

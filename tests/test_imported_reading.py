@@ -245,6 +245,7 @@ def _table(path: Path, rows: list[list[Any]]) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "column", "nothing"),
     [(".csv", 0, None), (".csv", 1, None), (".parquet", 0, None), (".parquet", 1, None), (".parquet", 1, math.nan)],

@@ -547,6 +547,7 @@ def test_curves_alone_are_written_and_read_too(store: Path, tmp_path: Path) -> N
 # --- as experiments ---
 
 
+@pytest.mark.slow
 def test_logs_without_predictions_become_an_experiment_of_curves(store: Path, tmp_path: Path) -> None:
     for file in store.rglob("*.npy"):
         file.unlink()
@@ -561,6 +562,7 @@ def test_logs_without_predictions_become_an_experiment_of_curves(store: Path, tm
     assert figure.data[2].y.tolist() == pytest.approx([0.5, 0.3])
 
 
+@pytest.mark.slow
 def test_logs_with_predictions_have_curves_and_everything_else(store: Path, tmp_path: Path) -> None:
     here = started(tmp_path / "home", None)
     lab = here.finish(bring_in(here.laboratory, read(store), name="logs"), progress=False)

@@ -78,6 +78,7 @@ def group(lab: Lab, subject: str, metric: str) -> float:
 # -- the numbers are what others compute -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_disagreement_and_divergence_are_numpys(tmp_path: Path) -> None:
     logits, truth = made()
     lab = analysed(tmp_path, logits, truth)
@@ -92,6 +93,7 @@ def test_disagreement_and_divergence_are_numpys(tmp_path: Path) -> None:
     assert group(lab, "independent", "js_mean") == pytest.approx(js, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(OutputKind)[:3])
 def test_an_ensemble_of_all_members_scores_as_the_mean_of_their_probabilities(tmp_path: Path, kind: OutputKind) -> None:
     logits, truth = made()
@@ -151,6 +153,7 @@ def test_shifted_images_are_scored_cell_by_cell_and_only_those_that_were_given(t
     assert "f2" in {told.record.id for told in lab.claims()}
 
 
+@pytest.mark.slow
 def test_cosines_are_of_all_weights_but_running_statistics_and_reduced_ones_of_matrices(tmp_path: Path) -> None:
     logits, truth = made()
     rng = np.random.default_rng(3)
@@ -184,6 +187,7 @@ def test_cosines_are_of_all_weights_but_running_statistics_and_reduced_ones_of_m
     assert drawn.missing.startswith(f"Cosine of weights {about}")
 
 
+@pytest.mark.slow
 def test_what_of_weights_is_not_compared_is_told_with_its_reason(tmp_path: Path) -> None:
     logits, truth = made()
     rng = np.random.default_rng(3)
@@ -420,6 +424,7 @@ def test_the_epoch_of_the_last_checkpoint_comes_along(tmp_path: Path) -> None:
         assert set_digest(ensemble_of(results)) == set_digest(ensemble)
 
 
+@pytest.mark.slow
 def test_sets_of_other_images_stay_in_the_order_in_which_they_were_given(tmp_path: Path) -> None:
     logits, truth = made()
     ood = {"zebras": logits[:, :50] * 2, "apes": logits[:, :60] * 3, "mice": logits[:, :70] * 4}
@@ -515,6 +520,7 @@ def test_probabilities_that_are_called_logits_are_asked_about_before_anything_is
     assert not here.laboratory.store.experiments.page().total
 
 
+@pytest.mark.slow
 def test_arrays_that_nobody_called_anything_are_what_they_can_only_be(tmp_path: Path) -> None:
     logits, truth = made()
     for number, (given, kind) in enumerate(
@@ -641,6 +647,7 @@ def test_classes_in_another_order_are_asked_about_and_put_in_order_when_told_so(
 OUTSIDE = {"ood": {"noise": 0.5}, "shift": {("fog", 3): 0.8}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["ood", "shift"])
 def test_a_member_that_is_not_finite_on_other_images_counts_nowhere(tmp_path: Path, place: str) -> None:
     logits, labels = made(members=7)
@@ -697,6 +704,7 @@ def numbers(lab: Lab) -> dict[Any, Any]:
     return {(row.subject, row.metric, row.corruption, row.intensity): row.value for row in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["test", "ood", "shift"])
 def test_a_sample_that_is_not_finite_somewhere_counts_nowhere_and_moves_no_other(tmp_path: Path, place: str) -> None:
     logits, labels = made()
@@ -728,6 +736,7 @@ def test_a_member_that_is_not_finite_on_a_set_that_is_left_aside_has_failed_as_i
     assert set(lab.failed) == {2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [slice(None), slice(0, 100)])
 def test_samples_around_a_centre_that_is_not_finite_count_nowhere(tmp_path: Path, rows: slice) -> None:
     logits, labels = made()
@@ -760,6 +769,7 @@ def test_a_member_that_is_not_finite_or_given_twice_counts_as_failed_and_nowhere
     assert {one["level"] for one in lab.experiment.provenance["odd"]} >= {"failed", "left-out"}
 
 
+@pytest.mark.slow
 def test_what_is_odd_is_told_in_a_notebook_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logits, labels = made()
     moved = logits[:, :300].copy()
@@ -777,6 +787,7 @@ def test_what_is_odd_is_told_in_a_notebook_too(tmp_path: Path, capsys: pytest.Ca
     assert all(len(repr(claim)) < 600 for claim in lab.claims())
 
 
+@pytest.mark.slow
 def test_a_claim_that_cannot_be_told_says_why_in_its_line(tmp_path: Path) -> None:
     lab = ms.analyse(*made(), folder=tmp_path / "unknown", progress=False)
     assert all(claim.record.because in repr(claim) for claim in lab.claims() if claim.record.word is Word.CANNOT_TELL)
@@ -803,6 +814,7 @@ def one_needs(lab: Lab) -> list[str]:
     return [letter for letter in CLAIMS if letter not in {one.record.id for one in lab.claims()}]
 
 
+@pytest.mark.slow
 def test_names_of_classes_are_those_of_the_import_and_not_of_an_earlier_one_of_the_same_arrays(tmp_path: Path) -> None:
     logits, truth = made()
     ms.analyse(logits, truth, recipe="same", folder=tmp_path, progress=False)
@@ -911,6 +923,7 @@ def test_a_validation_set_that_not_everything_was_evaluated_on_is_left_aside_and
     assert ("sample" if what == "samples" else "checkpoint") in roles
 
 
+@pytest.mark.slow
 def test_figures_of_labels_alone_show_what_labels_tell_and_name_what_they_do_not(tmp_path: Path) -> None:
     logits, truth = made()
     lab = analysed(tmp_path, logits.argmax(-1), truth, kind="labels")

@@ -310,6 +310,7 @@ def test_lists_of_numbers_are_numbers_and_json_is_what_it_says() -> None:
     assert (shift["intensities"], shift["others"]) == ([1, 3, 5], ["a, b", {"dataset": "npz"}])
 
 
+@pytest.mark.slow
 def test_the_form_offers_registered_names_and_takes_them_with_and_without_quotation_marks(tmp_path: Path) -> None:
     where = tmp_path / "noisy.npz"
     rng = np.random.default_rng(0)
@@ -348,6 +349,7 @@ def test_the_plan_is_for_our_own_forms_only(client: httpx.Client) -> None:
     assert client.post("/launch/plan", data=form).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_set_whose_files_are_being_read_is_not_called_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,7 @@ def test_a_link_to_an_experiment_leads_to_that_and_nothing_else(
     assert stranger.get(made["url"]).status_code == 404
 
 
+@pytest.mark.slow
 def test_a_link_to_a_report_leads_to_its_figures_alone(researcher: httpx.Client, stranger: httpx.Client) -> None:
     parts = [{"kind": "figure", "experiment": "one", "figure": "trajectories"}, {"kind": "text", "markdown": "note"}]
     slug = researcher.post("/api/reports", json={"name": "Told", "blocks": parts}).json()["slug"]
@@ -150,6 +151,7 @@ def test_a_link_to_a_view_leads_to_what_its_address_says(researcher: httpx.Clien
         assert not reads(stranger, path), path
 
 
+@pytest.mark.slow
 def test_a_link_to_a_plot_leads_to_its_fields_and_lets_one_pick(
     researcher: httpx.Client, stranger: httpx.Client
 ) -> None:  # fmt: skip
@@ -168,6 +170,7 @@ def test_a_link_to_a_plot_leads_to_its_fields_and_lets_one_pick(
         assert not reads(stranger, path), path
 
 
+@pytest.mark.slow
 def test_where_the_operator_does_not_allow_it_one_signs_in_first(site: Served, tmp_path_factory: Any) -> None:
     with served(tmp_path_factory.mktemp("closed"), token=TOKEN) as closed:
         finished(closed.laboratory, name="one")
@@ -199,6 +202,7 @@ def test_a_link_is_read_without_signing_in_only_where_it_says_so(
         assert httpx.get(f"{site.url}/api/experiments/three", headers=kept).status_code == 401
 
 
+@pytest.mark.slow
 def test_the_page_says_what_can_be_done_without_naming_settings_to_who_cannot_change_them(
     site: Served, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -260,6 +264,7 @@ def test_the_page_makes_shows_once_and_revokes(site: Served) -> None:
         assert "by hand" not in client.get("/links").text
 
 
+@pytest.mark.slow
 def test_links_and_reports_work_under_a_path(tmp_path_factory: pytest.TempPathFactory) -> None:
     settings: dict[str, Any] = {"token": TOKEN, "open_links": True, "root_path": "/lab"}
     with served(tmp_path_factory.mktemp("under"), **settings) as site:

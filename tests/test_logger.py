@@ -405,6 +405,7 @@ def test_a_member_of_other_content_under_the_same_id_is_refused_and_kept(door: D
     assert found["state"] == "open"
 
 
+@pytest.mark.slow
 def test_what_another_process_has_added_keeps_nobody_from_adding_and_sealing_the_rest(
     door: Door, mine: Settings
 ) -> None:
@@ -424,6 +425,7 @@ def test_what_another_process_has_added_keeps_nobody_from_adding_and_sealing_the
     assert not send(mine, [kept.id], None, lambda line: None), "it stays until it is forgotten"
 
 
+@pytest.mark.slow
 def test_points_of_a_training_that_was_killed_are_not_those_of_the_next(door: Door, mine: Settings) -> None:
     def trained(steps: int, killed: bool, **values: float) -> None:
         logged = ms.ensemble("killed", truth(), planned=1, server=door.site.url, id="killed", settings=mine)
@@ -447,6 +449,7 @@ def test_points_of_a_training_that_was_killed_are_not_those_of_the_next(door: Do
     assert [one.name for one in results.store.curves.of(results.experiment.id)] == ["loss"]
 
 
+@pytest.mark.slow
 def test_processes_that_name_one_ensemble_log_into_it_and_the_last_seals_it(door: Door, mine: Settings) -> None:
     for number in range(3):
         with ms.ensemble("three", truth(), planned=3, server=door.site.url, id="three", settings=mine) as e:
@@ -587,6 +590,7 @@ def test_a_member_that_breaks_off_is_none_and_the_others_are(mine: Settings) -> 
     assert [one["id"] for one in e.lab.experiment.provenance["members"]] == ["0", "2"]
 
 
+@pytest.mark.slow
 def test_in_a_home_a_member_counts_once_and_two_that_differ_are_refused(mine: Settings) -> None:
     with ms.ensemble("twice", truth(), settings=mine) as e:
         for number in (0, 1, 0):

@@ -41,6 +41,7 @@ def kept(member: SpooledMember, name: str) -> NDArray[Any]:
     return array
 
 
+@pytest.mark.slow
 def test_lightning_tells_of_its_losses_and_leaves_its_module(logged: Any, tmp_path: Path) -> None:
     import lightning.pytorch as lightning
     import torch

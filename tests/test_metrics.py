@@ -42,6 +42,7 @@ def of(found: Told, name: str, **labels: str) -> float:
     return found[name, frozenset(labels.items())]
 
 
+@pytest.mark.slow
 def test_what_waits_and_runs_and_for_how_long(site: Served) -> None:
     store = site.laboratory.store
     assert not [name for name, _ in told(site) if name == "modescape_queue_age_seconds"]
@@ -62,6 +63,7 @@ def test_what_waits_and_runs_and_for_how_long(site: Served) -> None:
     assert of(told(site), "modescape_events_total") == store.events.last_id()
 
 
+@pytest.mark.slow
 def test_workers_say_what_they_did_and_how_they_are(site: Served) -> None:
     laboratory, store = site.laboratory, site.laboratory.store
     store.workers.register("w0", device="cpu", numerics="n", queue="cpu", pid=1)
@@ -95,6 +97,7 @@ def test_workers_say_what_they_did_and_how_they_are(site: Served) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_stage_that_nobody_registered_for_is_counted_nowhere(site: Served) -> None:
     row = site.laboratory.create(SPEC, name="in a notebook")
     work(site.laboratory, row.id)

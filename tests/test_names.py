@@ -85,6 +85,7 @@ def test_texts_are_folded_as_unicode_says_and_accents_go_of_three_scripts(text: 
     assert names.folded(text) == expected
 
 
+@pytest.mark.slow
 def test_what_is_folded_stays_as_it_is() -> None:
     for code in range(0x110000):
         if not 0xD800 <= code < 0xE000:

@@ -340,6 +340,7 @@ def _make_due(store: Store) -> None:
         change.session.execute(update(Notice).values(next_at=change.now, claimed_until=None))
 
 
+@pytest.mark.slow
 def test_one_of_several_servers_sends_a_message_and_another_after_a_kill(store: Store) -> None:
     store.notices.add("https://a.example/", ENDINGS, "whsec_")
     for number in range(20):
@@ -451,6 +452,7 @@ def test_who_thinks_for_long_has_taken_it(monkeypatch: pytest.MonkeyPatch) -> No
         notices.send_webhook(address, notices.new_secret(), "msg_1", datetime.now(UTC), {}, HOME)
 
 
+@pytest.mark.slow
 def test_a_slow_address_holds_up_no_other(tmp_path: Path, hook: Hook, wait_until: Any) -> None:
     with served(tmp_path, notify_hosts="127.0.0.1") as site, dripping(b"H", 0.2) as port:
         store = site.laboratory.store
@@ -480,6 +482,7 @@ def site(tmp_path: Path) -> Iterator[Served]:
         yield running
 
 
+@pytest.mark.slow
 def test_an_experiment_that_ends_is_told_by_webhook_and_mail(site: Served, hook: Hook, wait_until: Any) -> None:
     with site.client() as client:
         wrong = client.post("/api/recipients", json={"address": "https://10.0.0.1/"})

@@ -794,6 +794,7 @@ def test_pauses_grow_while_nothing_changes(store: Store) -> None:
     assert store.stages.get(later.id).waits is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO, errno.EFBIG])
 def test_whatever_the_system_says_of_a_disk_is_no_failure(
     tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, number: int

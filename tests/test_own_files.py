@@ -120,6 +120,7 @@ def refused(ask: Callable[[], Any]) -> str:
 # --- the same answers -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["npz", "folder", "arrays", "table"])
 def test_another_process_says_what_this_one_would(kind: str, tmp_path: Path, reader: ReadingApart) -> None:
     path = {
@@ -199,6 +200,7 @@ def test_those_who_ask_at_once_wait_for_one_process(file: Path, reader: ReadingA
     assert (len(set(found)), reader.started) == (1, 1)
 
 
+@pytest.mark.slow
 def test_few_wait_and_nobody_for_all_of_them(tmp_path: Path, reader: ReadingApart) -> None:
     """Sixty questions of one user's, of which each would have to be read: others find a place beside them, and what is
     known is told."""
@@ -241,6 +243,7 @@ def test_nobody_waits_for_ever_for_what_somebody_else_has_asked(
         assert first.result() == questions.slowly(str(file))
 
 
+@pytest.mark.slow
 def test_pages_open_while_many_ask_of_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "data"
     data.mkdir()
@@ -370,6 +373,7 @@ def test_changes_in_the_form_read_nothing_again(tmp_path: Path) -> None:
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_that_hangs_is_ended_and_says_which_limit(
     file: Path, reader: ReadingApart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,6 +390,7 @@ def test_one_that_hangs_is_ended_and_says_which_limit(
     assert questions.first_line(str(file))[0] == "first", "others are read"
 
 
+@pytest.mark.slow
 def test_one_that_computes_for_too_long_is_ended(
     file: Path, reader: ReadingApart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,6 +451,7 @@ def test_workers_keep_to_the_same_sizes(tmp_path: Path) -> None:
     assert "MODESCAPE_READ_UNPACKED" in refused(lambda: read_npz(arrays(tmp_path / "a.npz")))
 
 
+@pytest.mark.slow
 def test_an_archive_whose_list_lies_is_read_as_far_as_the_list_says(tmp_path: Path, reader: ReadingApart) -> None:
     """A thousandth of what is in it is promised: nothing more is unpacked, and it is told to be damaged."""
     path = bomb(tmp_path / "lies.npz", 1)
@@ -540,6 +546,7 @@ def waited_for(find: Callable[[], list[psutil.Process]], count: int) -> list[psu
     return found
 
 
+@pytest.mark.slow
 def test_who_asks_at_the_moment_it_ends_for_want_of_questions_is_answered_to_the_end(tmp_path: Path) -> None:
     """The question lies there when it looks for the last time, and what answers it takes longer than its ending."""
     (tmp_path / "brief.py").write_text(
@@ -567,6 +574,7 @@ def test_who_asks_at_the_moment_it_ends_for_want_of_questions_is_answered_to_the
             readers.end()
 
 
+@pytest.mark.slow
 def test_the_process_that_forks_ends_when_nobody_asks_for_long_and_begins_again(tmp_path: Path) -> None:
     """Who asks while it ends is answered: by it, or by the next."""
     (tmp_path / "brief.py").write_text(

@@ -272,6 +272,7 @@ def test_nothing_is_begun_that_the_disk_has_no_room_for(
     laboratory.store.close()
 
 
+@pytest.mark.slow
 def test_files_that_are_lost_are_left_out_and_told(sqlite_url: str, tmp_path: Path) -> None:
     laboratory = Laboratory(Settings(home=tmp_path))
     finished(laboratory)

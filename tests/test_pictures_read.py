@@ -472,6 +472,7 @@ def trained(stages: Sequence[Stage]) -> set[str]:
 SMALL = {"training": {"epochs": 1, "batch_size": 8, "snapshots": 0}, "ensemble": {"runs": 2}}
 
 
+@pytest.mark.slow
 def test_one_bad_picture_fails_the_first_stage_by_name_and_the_second_launch_at_once(tmp_path: Path) -> None:
     asked = jpegs(tmp_path / "pets")
     cut(tmp_path / "pets" / "b" / "b7.jpg")

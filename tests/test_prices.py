@@ -399,6 +399,7 @@ def test_the_numbers_that_a_refusal_allows_are_allowed(home: Laboratory, changes
         assert getattr(home.prepare(document).plan, what) <= half
 
 
+@pytest.mark.slow
 def test_a_launch_that_costs_too_much_names_what_to_change_and_stores_nothing(home: Laboratory) -> None:
     plan = home.prepare({"ensemble": {"runs": 50}}).plan
     tight = limited(home, max_gigabytes=plan.bytes / 1e9 / 5)
@@ -422,6 +423,7 @@ def test_a_small_experiment_on_a_nearly_full_disk_is_told(home: Laboratory, monk
         home.create({}, name="small")
 
 
+@pytest.mark.slow
 def test_what_is_here_already_costs_nothing_again(tmp_path: Path) -> None:
     with served(tmp_path / "home") as site:
         finished(site.laboratory)
@@ -503,6 +505,7 @@ def lines_of(work: Callable[[], object]) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_a_plan_of_twice_as_many_runs_costs_twice_as_much(tmp_path: Path) -> None:
     lab = started(tmp_path / "home", None).laboratory
 
@@ -514,6 +517,7 @@ def test_a_plan_of_twice_as_many_runs_costs_twice_as_much(tmp_path: Path) -> Non
     assert many < 2.2 * few, (few, many)
 
 
+@pytest.mark.slow
 def test_a_spec_or_a_sweep_of_very_many_stages_is_refused_before_they_are_planned(tmp_path: Path) -> None:
     spec = {**SPEC, "ensemble": {"runs": 1000}, "connectivity": {}}
     over = {"training.learning_rate": [i / 1e4 for i in range(1, 40)]}

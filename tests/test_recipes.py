@@ -254,6 +254,7 @@ RECIPES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=["adamw", "nesterov", "nadam"])
 @pytest.mark.parametrize("network", ["small-cnn", "resnet20v1"])
 def test_a_run_of_any_recipe_killed_at_any_step_goes_on_to_the_same_bits(recipe: dict[str, Any], network: str) -> None:

@@ -44,6 +44,7 @@ def test_by_default_nothing_of_worth_is_forgotten(laboratory: Laboratory) -> Non
     assert all(map(laboratory.artifacts.exists, files))
 
 
+@pytest.mark.slow
 def test_selections_go_after_a_year(laboratory: Laboratory) -> None:
     row = finished(laboratory, "kept")
     old, young = (laboratory.store.results.put_selection(row.id, [number]) for number in (0, 1))
@@ -60,6 +61,7 @@ def kept(laboratory: Laboratory) -> int:
     return sum(file.is_file() for file in (laboratory.settings.home / "artifacts").glob("*/*"))
 
 
+@pytest.mark.slow
 def test_archived_experiments_go_when_the_operator_says_so(laboratory: Laboratory) -> None:
     old, young, shown = (finished(laboratory, name) for name in ("old", "young", "shown"))
     for row in (old, young):
@@ -88,6 +90,7 @@ def test_old_workers_go_but_the_last_of_an_arithmetic_prices_what_comes(laborato
     assert tidy(settings_of(laboratory, keep_days=0.0)) == {}
 
 
+@pytest.mark.slow
 def test_keys_of_requests_and_deeds_go_after_their_days(laboratory: Laboratory) -> None:
     finished(laboratory, "asked", idempotency=("key", "digest"))
     aged(laboratory, Idempotency, Idempotency.at, 91)
@@ -96,6 +99,7 @@ def test_keys_of_requests_and_deeds_go_after_their_days(laboratory: Laboratory) 
     assert tidy(settings_of(laboratory, keep_deeds_days=365.0)) == {"deeds": 1}
 
 
+@pytest.mark.slow
 def test_events_stay_as_many_as_is_said(laboratory: Laboratory) -> None:
     for count in range(1200):
         laboratory.store.workers.stopped(f"w{count}")

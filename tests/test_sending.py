@@ -206,6 +206,7 @@ def test_options_that_do_not_go_together_are_refused(
         assert "--experiment: is not asked by servers" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_folder_of_a_name_that_is_not_utf8_is_imported_under_a_name_that_can_be_kept(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def _header(text: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

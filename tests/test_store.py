@@ -71,6 +71,7 @@ from modescape.testing.stores import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", STORE.rules.values(), ids=lambda rule: rule.__name__)
 def test_a_store_keeps_its_contract(rule: Callable[[Store], None], store: Store) -> None:
     rule(store)
@@ -95,6 +96,7 @@ def test_names_and_tags_that_do_not_fit_leave_nothing(store: Store, values: dict
     assert store.experiments.page().total == 0
 
 
+@pytest.mark.slow
 def test_every_preset_can_be_stored(store: Store) -> None:
     for name, preset in presets.items():
         prepared = prepare(preset.call(), (), as_published=True)
@@ -360,6 +362,7 @@ def claimed(store: Store, **about: Any) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_owners_take_turns_and_so_do_their_experiments(store: Store) -> None:
     create(store, "large", stages=trainings(6), created_by="ada")
     create(store, "small", stages=trainings(2), created_by="ada")
@@ -368,6 +371,7 @@ def test_owners_take_turns_and_so_do_their_experiments(store: Store) -> None:
                               "large"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_comes_late_is_next_and_one_alone_has_all_turns(store: Store) -> None:
     create(store, "large", stages=trainings(100))
     for _ in range(5):
@@ -392,6 +396,7 @@ def test_higher_priorities_are_claimed_before_anybodys_turn(store: Store) -> Non
     assert claimed(store) == ["other", "hasty"]
 
 
+@pytest.mark.slow
 def test_a_sweep_takes_one_turn_whatever_it_has_of_cells(store: Store) -> None:
     cells = [NewCell(f"cell {i}", {"x": i}, SPEC, trainings(2)) for i in range(4)]
     store.sweeps.create(name="sweep", document={}, cells=cells, priority=0)
@@ -584,6 +589,7 @@ def test_files_of_earlier_attempts_stay_with_the_stage(store: Store) -> None:
     assert kept == {info("checkpoint 1").digest, info("checkpoint 2").digest}
 
 
+@pytest.mark.slow
 def test_weights_made_again_are_found_at_their_solution(store: Store) -> None:
     experiment = create(store, stages=GRAPH[:1] + GRAPH[2:3])
     finish(store, claim(store))
@@ -981,6 +987,7 @@ SEARCHED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("few", [1000, 1, -1], ids=["by index", "where many have it by reading", "by reading"])
 def test_text_is_found_in_names_and_notes_however_it_is_found(
     store: Store, few: int, monkeypatch: pytest.MonkeyPatch
@@ -1033,6 +1040,7 @@ def test_rare_text_is_found_by_an_index(store: Store, monkeypatch: pytest.Monkey
     assert "SCAN experiment\n" not in steps + "\n"
 
 
+@pytest.mark.slow
 def test_a_list_costs_what_it_shows_not_what_there_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Page 1, a page far on and the counts walk an index in its order: nothing is sorted, no unseen row is read."""
     monkeypatch.setattr(in_memory, "LONG", 3600.0)  # whatever the machine does besides
@@ -1154,6 +1162,7 @@ def test_what_is_held_of_lists_follows_every_change(store: Store) -> None:
     assert held._held._rows is not None
 
 
+@pytest.mark.slow
 def test_a_page_goes_on_behind_a_row_whose_word_has_changed(store: Store) -> None:
     """Words are ordered as the database has them, also those that went, and those that came back."""
     fill(store, 40)
@@ -1185,6 +1194,7 @@ ALIKE: dict[str, set[str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["name", "text"])
 def test_texts_are_found_by_the_same_letters_whoever_typed_them_and_whoever_looks(store: Store, field: str) -> None:
     for name in {normal(name) for found in ALIKE.values() for name in found}:
@@ -1580,6 +1590,7 @@ def test_what_failed_is_told_from_inside_results_and_stages_are_read_by_kind(sto
         store.stages.failures("nobody", ("train",))
 
 
+@pytest.mark.slow
 def test_what_a_stage_says_last_comes_with_its_end(store: Store) -> None:
     create(store)
     lease = claim(store)
@@ -1676,6 +1687,7 @@ def test_an_old_result_is_taken_over_with_what_it_did_not_tell(store: Store) -> 
     assert store.results.runs(again.id)[0].failed == "at chance"
 
 
+@pytest.mark.slow
 def test_random_failures_and_retries_never_break_the_rules_of_what_can_be_done_without(store: Store) -> None:
     rng = random.Random(7)
     experiment = create(store, stages=LOOSE)
@@ -1717,6 +1729,7 @@ def _is_of(dialect: str, given: Any, *_: Any) -> bool:
     return only is None or only.dialect == dialect
 
 
+@pytest.mark.slow
 def test_migrations_go_up_down_and_up_and_equal_the_models(store_url: str) -> None:
     assert schema_state(store_url).current
     downgrade(store_url, "base")
@@ -1735,6 +1748,7 @@ def test_migrations_go_up_down_and_up_and_equal_the_models(store_url: str) -> No
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_an_experiment_outlives_every_step_between_versions(store: Store) -> None:
     experiment = create(store, name="Kept", tags=["old"])
     finish_all(store)

@@ -106,6 +106,7 @@ def test_the_fit_finds_the_exponent_that_made_the_samples(e: float) -> None:
     assert fit.residual == pytest.approx(1e-4, rel=0.5)
 
 
+@pytest.mark.slow
 def test_the_fit_agrees_with_a_plain_scan() -> None:
     rng = np.random.default_rng(2)
     a, d = rng.uniform(0.3, 0.68, 12), rng.uniform(0.1, 0.5, 12)

@@ -133,6 +133,7 @@ def test_the_tour_is_offered_once_in_each_browser_and_never_begins_by_itself(sit
         assert "Take the tour" not in other.get("/?status=succeeded").text
 
 
+@pytest.mark.slow
 def test_where_there_are_many_experiments_nobody_is_new(tmp_path: Path) -> None:
     with served(tmp_path) as site, site.visitor() as client:
         client.post("/tour")
@@ -144,6 +145,7 @@ def test_where_there_are_many_experiments_nobody_is_new(tmp_path: Path) -> None:
         assert "Take the tour" not in client.get("/").text
 
 
+@pytest.mark.slow
 def test_a_viewer_takes_the_tour_and_computes_nothing(tmp_path: Path) -> None:
     with lab(tmp_path) as site, site.visitor() as client:
         client.post("/signin", data={"name": "vera", "password": "ada has a long password"})

@@ -129,6 +129,7 @@ def fussy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(low_loss_paths, "SMOOTHED", 10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fussy")
 def test_a_path_interrupted_after_any_knot_is_the_same_to_the_byte() -> None:
     made = knots_found()

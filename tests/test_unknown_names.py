@@ -185,6 +185,7 @@ def shown(client: httpx.Client, address: str) -> str:
     return answer.text
 
 
+@pytest.mark.slow
 def test_a_claim_that_is_not_known_is_left_aside(site: Served) -> None:
     """What a later version, or a plug-in's claim, has judged."""
     row = finished(site.laboratory, name="with a strange claim")

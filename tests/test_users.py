@@ -736,6 +736,7 @@ def test_strangers_are_answered_at_a_few_addresses_alone(lab: Lab) -> None:
                 assert "modescape_" not in answer.text
 
 
+@pytest.mark.slow
 def test_every_address_asks_for_the_role_it_says(lab: Lab) -> None:
     """A viewer changes nothing but what is for viewers, and nobody but an admin sees what is for admins."""
     refused, allowed = set(), set()
@@ -842,6 +843,7 @@ def test_people_sign_in_change_their_password_and_out(lab: Lab) -> None:
         assert client.get("/account").status_code == 303, "what the cookie held holds no longer"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["sign out", "kept out", "revoked"])
 def test_a_stream_ends_when_who_opened_it_may_not_come_in_any_more(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
@@ -960,6 +962,7 @@ def test_who_must_wait_costs_no_row_whatever_the_name(store: Store) -> None:
     assert kept() == before
 
 
+@pytest.mark.slow
 def test_attempts_are_limited_by_user_and_told_and_forgiven(tmp_path: Path) -> None:
     with served(tmp_path, token=TOKEN) as site, site.visitor() as client:
         store = site.laboratory.store
@@ -994,6 +997,7 @@ def test_attempts_are_limited_by_user_and_told_and_forgiven(tmp_path: Path) -> N
         assert httpx.get(f"{site.url}/api/me", headers=mine).status_code == 200, "nobody guesses 256 bits"
 
 
+@pytest.mark.slow
 def test_a_browser_that_has_signed_in_before_is_not_held_up_by_others(tmp_path: Path) -> None:
     with served(tmp_path, token=TOKEN) as site, site.visitor() as bobs, site.visitor() as carols:
         store = site.laboratory.store
@@ -1016,6 +1020,7 @@ def test_a_browser_that_has_signed_in_before_is_not_held_up_by_others(tmp_path: 
         )
 
 
+@pytest.mark.slow
 def test_who_shares_a_browser_guesses_no_more_and_holds_up_nobody(tmp_path: Path) -> None:
     with served(tmp_path, token=TOKEN) as site, site.visitor() as shared:
         add_users(site.laboratory.store)
@@ -1227,6 +1232,7 @@ def test_stages_are_added_to_ones_own_experiments(store: Store) -> None:
         store.stages.add(row.id, PlannedStage("materialise", "1"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can listen as another account")
 def test_the_key_is_shown_to_nobody_else_who_listens(tmp_path: Path) -> None:
     users.home_key(tmp_path, make=True)
@@ -1247,6 +1253,7 @@ def test_the_key_is_shown_to_nobody_else_who_listens(tmp_path: Path) -> None:
         assert Settings(home=tmp_path).token_for(site.url) == users.home_key(tmp_path)
 
 
+@pytest.mark.slow
 def test_another_server_token_ends_what_came_in_by_the_one_before(tmp_path: Path) -> None:
     with served(tmp_path, token=TOKEN) as site, site.visitor() as client:
         assert client.post("/signin", data={"token": TOKEN}).status_code == 303
@@ -1298,6 +1305,7 @@ def test_the_visitor_behind_a_trusted_proxy_is_told_apart(tmp_path: Path) -> Non
 # -- the command line -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_users_and_tokens_by_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -1405,6 +1413,7 @@ def test_what_a_worker_does_is_nobodys_deed(lab: Lab) -> None:
     assert len(lab.store.deeds.page()) == before
 
 
+@pytest.mark.slow
 def test_a_user_keeps_and_awaits_no_more_than_is_theirs(store_url: str, tmp_path: Path) -> None:
     def laboratory(**changes: Any) -> Laboratory:
         return Laboratory(Settings(home=tmp_path, database_url=store_url, max_gigabytes=0, **changes))

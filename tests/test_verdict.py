@@ -351,6 +351,7 @@ def _plain(evidence: Evidence, runs: list[int], w: Floats) -> dict[str, float]:
     return {"d1": math.log(top / np.interp(star, s, changed)), "d2": math.log(top / among)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("are_rates", [False, True])
 @pytest.mark.parametrize("is_centred", [False, True])
 def test_claims_at_equal_accuracy_equal_a_plain_recomputation(are_rates: bool, is_centred: bool) -> None:

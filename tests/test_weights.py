@@ -239,6 +239,7 @@ def convert() -> Iterator[Converter]:
         yield convert
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["", "state_dict", "model", "model_state_dict"])
 def test_a_state_dict_is_found_where_training_loops_put_it(convert: Converter, tmp_path: Path, place: str) -> None:
     state = {"b.weight": torch.arange(6.0).reshape(2, 3).T, "a.bias": torch.ones(2, dtype=torch.bfloat16)}
@@ -525,6 +526,7 @@ def test_lines_that_convert_a_dict_of_outputs_and_labels_make_what_is_read_then(
     assert np.array_equal(one.test.labels, labels)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_lines_that_convert_weights_name_the_file_as_it_was_given(tmp_path: Path) -> None:
     (tmp_path / "nets").mkdir()
     for i in range(2):
