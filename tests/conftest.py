@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 Wait = Callable[..., None]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What runs only when it is asked for is slow too: `-m "not slow"` alone leaves it out."""
+    if any(item.get_closest_marker(name) for name in ("check", "fuzz", "soak")):
+        item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def _links_followed_as_before() -> Iterator[None]:
     """Commands that a test runs in its own process keep links inside from then on, as they should in theirs."""
