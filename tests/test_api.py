@@ -385,7 +385,7 @@ def test_requests_that_wait_for_another_process_leave_their_threads_to_others(tm
         async with app.router.lifespan_context(app):
             limiter = anyio.to_thread.current_default_thread_limiter()
             limits.append(limiter.total_tokens)
-            async with asynccontextmanager(WAITS[0].dependency)():
+            async with asynccontextmanager(WAITS[0].dependency)(app.state.site):
                 limits.append(limiter.total_tokens)
             limits.append(limiter.total_tokens)
 

@@ -319,6 +319,7 @@ CHANGES: dict[str, tuple[str, Callable[[list[dict[str, Any]]], object]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_copy_that_says_what_cannot_be_is_refused_in_words_and_leaves_nothing(
     elsewhere: Callable[[], Settings], tmp_path: Path
 ) -> None:
@@ -340,6 +341,7 @@ def test_a_copy_that_says_what_cannot_be_is_refused_in_words_and_leaves_nothing(
     assert Laboratory(settings).store.experiments.get("small-one").status == "succeeded"
 
 
+@pytest.mark.slow
 def test_what_was_there_before_stays_where_a_copy_is_refused(tmp_path: Path) -> None:
     lab, settings = laboratory(tmp_path / "home"), settings_of(tmp_path / "back")
     finished(lab)

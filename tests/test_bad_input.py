@@ -675,6 +675,7 @@ def findings(model: type[Body], document: Any) -> int:
     return 0
 
 
+@pytest.mark.slow
 def test_no_body_has_more_findings_than_can_be_told_at_once(site: Served) -> None:
     """Of a thousand fields that nobody knows, and of as many items as it may have, each wrong, in every list of it."""
     models = set(bodies_that_are_read(site.app.routes))

@@ -253,6 +253,7 @@ NETWORKS: Wrong = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", NETWORKS)
 def test_a_wrong_network_is_found(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     entry: Any = replace(architectures["mlp"], name="mine", **NETWORKS[words][1])

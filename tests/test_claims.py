@@ -1002,6 +1002,7 @@ def test_the_page_of_an_experiment_tells_every_claim(page: httpx.Client, judged:
     assert 'id="claim-g"' not in claims
 
 
+@pytest.mark.slow
 def test_sentence_strip_list_plane_and_claim_say_the_same_of_equal_accuracy(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -26,6 +26,7 @@ def test_names_and_keys_are_given_once(table: columns.Fields[Any]) -> None:
     assert table.sort.removeprefix("-") in table.asked
 
 
+@pytest.mark.slow
 def test_a_facet_is_counted_labelled_and_marked_as_its_entry_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -274,6 +274,7 @@ def test_what_exceeds_the_quota_is_refused_in_words_and_room_comes_back(tmp_path
         assert client.put(f"/api/uploads/{sha(large)}", content=large).status_code == 201
 
 
+@pytest.mark.slow
 def test_of_six_that_are_sent_at_once_and_fit_one_by_one_one_is_taken(tmp_path: Path) -> None:
     begun = threading.Barrier(6)
 

@@ -226,6 +226,7 @@ def test_data_sets_and_networks_have_their_titles_on_lists_and_plots(pages: http
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_leads_to_the_picture_of_f1_asks_it_for_divergence(pages: httpx.Client, learned: Experiment) -> None:
     claim = ClaimRecord("f1", "f1", "", Word.HOLDS, "", 0.2, 5, 1200, estimate=1.0, low=0.9, high=1.1, p=1e-6)
     (row,) = answered(Finding.from_json({"claims": {"f1": claim.to_json()}}), ("plane",))

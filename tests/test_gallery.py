@@ -65,6 +65,7 @@ def test_pictures_are_the_bytes_an_experiment_evaluates(client: httpx.Client) ->
         assert (found == expected[0, 0]).all()
 
 
+@pytest.mark.slow
 def test_a_row_holds_intensities_0_to_5_with_clear_gaps(client: httpx.Client) -> None:
     row = picture(client.get("/api/gallery/blobs/3.png?corruption=brightness"))
     clean = blobs()[3:4]

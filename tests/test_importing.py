@@ -824,6 +824,7 @@ def test_names_of_classes_are_those_of_the_import_and_not_of_an_earlier_one_of_t
     assert lab.examples().classes == names
 
 
+@pytest.mark.slow
 def test_whole_numbers_are_predicted_labels_where_nobody_said_what_they_are(tmp_path: Path) -> None:
     logits, labels = made()
     lab = ms.analyse(logits.argmax(-1), labels, folder=tmp_path, progress=False)

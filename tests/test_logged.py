@@ -151,6 +151,7 @@ def test_a_picture_of_points_is_drawn_again_when_more_have_come(door: Loop) -> N
     assert (same.status_code, other.status_code) == (304, 200)
 
 
+@pytest.mark.slow
 def test_members_that_are_added_after_a_seal_are_logged_to_the_next_look(door: Loop) -> None:
     id_ = door.opened(1)
     door.add(id_, 0)

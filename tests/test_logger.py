@@ -546,6 +546,7 @@ def test_of_a_server_that_is_away_the_members_kept_here_are_told(
     assert "what is kept on this machine has whole: 0" in told
 
 
+@pytest.mark.slow
 def test_a_file_that_two_processes_share_is_sent_again_once_the_other_has_used_it_up(
     door: Door, tmp_path: Path, mine: Settings
 ) -> None:

@@ -128,6 +128,7 @@ def test_no_line_has_the_secret_of_a_link(tmp_path: Path, monkeypatch: pytest.Mo
     assert secret not in json.dumps(ours)
 
 
+@pytest.mark.slow
 def test_without_the_setting_requests_are_not_told(tmp_path: Path) -> None:
     with served(tmp_path) as site, site.client() as client, lines() as found:
         assert client.get("/api/experiments").headers["x-request-id"]

@@ -291,9 +291,10 @@ def test_the_web_reads_on_and_says_that_it_cannot_write(own_postgres: str, tmp_p
 SERVER_TOKEN = "a token of few letters"  # one that could be guessed, whose failures are counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def test_who_has_signed_in_reads_on_while_nothing_can_be_written(
-    request: pytest.FixtureRequest, database: str, tmp_path: Path
+    request: pytest.FixtureRequest, database: str, tmp_path: Path, wait_until
 ) -> None:
     """By a token, a browser, a link and the server's own token, of which all were last shown long ago."""
     own = request.getfixturevalue("own_postgres") if database == "postgres" else ""
@@ -311,7 +312,8 @@ def test_who_has_signed_in_reads_on_while_nothing_can_be_written(
         program = client(admin.post("/api/tokens", json={"name": "t", "user": "ada"}).json()["token"])
         browser, follower = (clients.enter_context(site.visitor()) for _ in range(2))
         browser.post("/signin", data={"name": "ada", "password": password})
-        shared = program.post("/api/links", json={"to": f"/experiments/{row.slug}", "name": "l"}).json()["url"]
+        link = {"to": f"/experiments/{row.slug}", "name": "l", "without_sign_in": True}
+        shared = program.post("/api/links", json=link).json()["url"]
         assert follower.get(shared).status_code == 303
         readers = {"server": admin, "token": program, "browser": browser, "link": follower}
         page = f"/experiments/{row.slug}"
@@ -327,11 +329,14 @@ def test_who_has_signed_in_reads_on_while_nothing_can_be_written(
             noting.write(store)  # in vain
             told = program.get("/api/tokens").json()["items"][0]["used_at"]
             assert told > "2026-01-02", "what is not written yet is known"
-        noting.write(store)
-        with store.users.database.reading() as session:
-            for column in (ApiToken.used_at, SignIn.seen_at):
-                (at,) = session.query(column).one()
-                assert at > datetime(2026, 1, 2, tzinfo=UTC), "and written once that can be"
+
+        def written() -> bool:
+            noting.write(store)
+            with store.users.database.reading() as session:
+                at = [session.query(column).one()[0] for column in (ApiToken.used_at, SignIn.seen_at)]
+            return min(at) > datetime(2026, 1, 2, tzinfo=UTC)
+
+        wait_until(written, what="that they are written")  # PostgreSQL's sessions hear of a setting a little later
 
 
 def test_a_plan_is_made_while_nobody_can_be_asked_to_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -488,6 +493,7 @@ def test_a_child_that_cannot_be_started_is_started_later(
     assert capsys.readouterr().err.count("could not be started") == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free", [1, 2**40])
 def test_a_server_whose_disk_is_full_is_not_ready(free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)

@@ -96,6 +96,7 @@ def test_the_same_spec_again_is_the_same_look(store: Store) -> None:
     assert look_of(store, launched(store, RUNS_6)).number == 2, "three times the same question is one look"
 
 
+@pytest.mark.slow
 def test_an_experiment_that_never_said_anything_was_no_look(store: Store) -> None:
     stopped = launched(store, judged=False)
     store.experiments.cancel(stopped.id)

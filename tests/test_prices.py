@@ -380,6 +380,7 @@ def limited(home: Laboratory, **limits: float) -> Laboratory:
     return Laboratory(home.settings.model_copy(update=limits))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", LARGE)
 @pytest.mark.parametrize("what", ["bytes", "machine_seconds"])
 def test_the_numbers_that_a_refusal_allows_are_allowed(home: Laboratory, changes: dict[str, Any], what: str) -> None:

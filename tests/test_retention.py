@@ -32,6 +32,7 @@ def settings_of(lab: Laboratory, **changes: Any) -> Laboratory:
     return Laboratory.of(lab.settings.model_copy(update=changes), lab.store, lab.artifacts)
 
 
+@pytest.mark.slow
 def test_by_default_nothing_of_worth_is_forgotten(laboratory: Laboratory) -> None:
     row = finished(laboratory, "kept")
     laboratory.store.experiments.archive(row.id)

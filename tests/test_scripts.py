@@ -144,7 +144,7 @@ def test_static_files_stay_within_their_budget(site: Served) -> None:
         finding = ["search.js", "columns.js"]  # of every page, and of the list
         plotting = ["plots.js", "plots.css"]  # of the page that lays many experiments along axes
         moving = ["figure/steps.js", "figure/webgl.js"]
-        assert packed(*{*SCRIPTS} - {*importing, *writing, *finding, *plotting, *moving}) <= 42_600
+        assert packed(*{*SCRIPTS} - {*importing, *writing, *finding, *plotting, *moving}) <= 42_700
         assert packed(*moving) <= 2_800
         assert packed("app.js", "tell.js") <= 5_100  # of every page
         assert packed(*writing) <= 1_250  # with what is removed put back

@@ -205,6 +205,7 @@ FOUND: dict[str, Callable[[dict[str, Any]], bool]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["by the database", "in memory"])
 def test_a_line_finds_what_a_plain_loop_finds(store: Store, way: str) -> None:
     rows = fill(store, 90)

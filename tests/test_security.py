@@ -200,6 +200,7 @@ def test_who_may_ask_is_decided_on_the_path_that_routes_match() -> None:
         assert not re.search(r"request\.(url|base_url)\b(?!`)", file.read_text(encoding="utf-8")), file.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("port", ["9" * 5000, "²", "-1", "65536", ""])
 def test_a_forwarded_port_that_is_none_is_no_failure(tmp_path: Path, port: str) -> None:
     with served(tmp_path, allowed_hosts="lab.example.org", trusted_proxies="127.0.0.1") as site:

@@ -486,6 +486,7 @@ def test_the_reaper_repairs_what_should_not_be_blocked(store: Store) -> None:
     assert states(store, experiment)["predict/1"] == "blocked"
 
 
+@pytest.mark.slow
 def test_ringing_tells_each_ready_stage_once_and_again_when_nobody_came(store: Store) -> None:
     experiment = create(store)
     ready = store.leases.unnotified()
@@ -828,6 +829,7 @@ CONDITIONS: list[tuple[Condition | AnyOf, Callable[[dict[str, Any]], bool]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_conditions_find_what_a_plain_loop_finds(asked: Store) -> None:
     rows = [row for row in fill(asked, 150) if row["archived_at"] is None]
     for condition, meets in CONDITIONS:

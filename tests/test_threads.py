@@ -296,6 +296,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     go_on.set()
 
 
+@pytest.mark.slow
 def test_a_crowd_that_asks_for_pictures_waits_in_few_threads_and_others_are_answered(
     tmp_path: Path, held: threading.Event, wait_until: Wait
 ) -> None:
@@ -316,6 +317,7 @@ def test_a_crowd_that_asks_for_pictures_waits_in_few_threads_and_others_are_answ
         assert told == {(200, None): most, (409, "5"): 60 - most}
 
 
+@pytest.mark.slow
 def test_who_has_left_waits_no_longer(
     tmp_path: Path, held: threading.Event, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -800,6 +800,7 @@ def test_an_experiment_is_changed_by_who_made_it_through_every_door(lab: Lab) ->
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_people_sign_in_change_their_password_and_out(lab: Lab) -> None:
     with lab.site.visitor() as client, lab.site.visitor() as other:
         for browser in (client, other):
@@ -868,6 +869,7 @@ def test_a_stream_ends_when_who_opened_it_may_not_come_in_any_more(
         assert left < 40, "and then ends"
 
 
+@pytest.mark.slow
 def test_attempts_to_sign_in_are_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "modescape.access")
 
@@ -903,6 +905,7 @@ def test_attempts_to_sign_in_are_in_the_log(tmp_path: Path, caplog: pytest.LogCa
         assert any("a token from 127.0.0.1 was not looked at: too many attempts" in line for line in logged())
 
 
+@pytest.mark.slow
 def test_what_no_limit_keeps_from_coming_is_a_line_a_minute_with_a_count(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

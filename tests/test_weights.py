@@ -251,6 +251,7 @@ def test_a_state_dict_is_found_where_training_loops_put_it(convert: Converter, t
     assert found["a.bias"].dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("beside", "place"),
     [

@@ -138,7 +138,7 @@ export class Card {
       displaylogo: false,
       showSendToCloud: false,
       responsive: true,
-      doubleClickDelay: coarse ? 0 : 300, // two points tapped one after the other are two, wherever they are
+      doubleClickDelay: coarse ? 0 : 300, // Plotly looks at time, not at place
       modeBarButtonsToRemove: ["sendDataToCloud", "sendChartToCloud", "autoScale2d", "toImage"],
       modeBarButtonsToAdd: [{ name: "picture", title: "Download as PNG", icon: Plotly.Icons.camera, click: () => saveImage(this, this.name, "png") }],
     });
