@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from modescape import stored_values
 from modescape.askable import Askable, Asking, Values, say
@@ -57,6 +57,18 @@ _LIST_WORDS = {"eq": "include", "ne": "do not include", "in": "include one of"}
 CONTROLS = ("sort", "limit", "cursor", "fields", "format", "columns", "group", "open", "view")
 DEFAULT_LIMIT = 50
 MOST_VALUES = 500  # that one field may be compared with: databases refuse questions of thousands
+MOST_PAIRS = 500  # parameters of one question, wherever it stands: an address, a form, a view
+
+
+def pairs(query: str) -> list[tuple[str, str]]:
+    """The parameters of a query string that is no request's own, as those are read. Raises InvalidInput."""
+    _check_count(query.count("&") + 1)
+    return parse_qsl(query.removeprefix("?"))
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_PAIRS:
+        raise InvalidInput(f"{count} of them are too many", field="parameters", allowed=f"at most {MOST_PAIRS}")
 
 
 def operators_of(field: Asking) -> list[str]:
@@ -93,7 +105,8 @@ class Asked:
 
 
 def read(fields: Askable, parameters: Iterable[tuple[str, str]], *, lenient: bool = False) -> Asked:
-    """Raises InvalidInput naming every field and what is allowed; lenient ignores what is wrong, with a notice."""
+    """Raises InvalidInput naming every field and what is allowed; lenient ignores what is wrong, with a notice, but for
+    too many parameters."""
     reader = _Reader(fields, parameters)
     asked = reader.read()
     if reader.problems and not lenient:
@@ -109,6 +122,8 @@ class _Reader(Values):
         super().__init__()
         self.fields = fields
         self.pairs = [(key, value) for key, value in parameters if value != ""]
+        _check_count(len(self.pairs))
+        self.written = [(key, urlencode([(key, value)])) for key, value in self.pairs]  # once, and not for every chip
 
     def read(self) -> Asked:
         conditions: list[Clause] = []
@@ -166,11 +181,10 @@ class _Reader(Values):
         yield from together.items()
 
     def _without(self, key: str) -> str:
-        return urlencode([(name, value) for name, value in self.pairs if name not in (key, "cursor")])
+        return "&".join(text for name, text in self.written if name not in (key, "cursor"))
 
     def _with(self, key: str, text: str) -> str:
-        kept = [(name, value) for name, value in self.pairs if name not in (key, "cursor")]
-        return urlencode([*kept, (key, text)] if text else kept)
+        return "&".join(filter(None, (self._without(key), urlencode([(key, text)]) if text else "")))
 
     def _cursor(self, text: str) -> str | None:
         if len(text) > 500 or not text.isascii() or not text.isprintable():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.datastructures import FormData
 
+from modescape import asking
 from modescape.acting import UserRole
 from modescape.bulk import MOST, act, matching
 from modescape.errors import InvalidInput
@@ -28,9 +29,13 @@ _COMPARED, _EXPORTED = 100, 200  # whose addresses fit one
 def _chosen(here: Site, form: FormData) -> list[str]:
     """Slugs of what is ticked; of all that the list finds where that is asked for. Raises InvalidInput."""
     if form.get("all"):
-        address = str(form.get("next", "/"))
-        return matching(here.store, parse_qsl(address.partition("?")[2]))
+        return matching(here.store, _asked(form))
     return list(dict.fromkeys(str(reference) for reference in form.getlist("ref")[:MOST]))
+
+
+def _asked(form: FormData) -> list[tuple[str, str]]:
+    """What the list was asked for, on which a form stood. Raises InvalidInput."""
+    return asking.pairs(str(form.get("next", "/")).partition("?")[2])
 
 
 def _told(request: Request, here: Site, form: FormData, asked: BulkDeed, slugs: list[str]) -> Response:
@@ -110,9 +115,7 @@ def export_chosen(here: Here, form: Posted) -> Response:
     if form_of not in ("csv", "json", "ndjson"):
         raise InvalidInput(f"there is no form {form_of[:20]!r}", field="format", allowed="csv, json, ndjson")
     if form.get("all"):
-        pairs = [
-            (key, value) for key, value in parse_qsl(str(form.get("next", "/")).partition("?")[2]) if key != "cursor"
-        ]
+        pairs = [(key, value) for key, value in _asked(form) if key != "cursor"]
         return RedirectResponse(f"/api/experiments?{urlencode([*pairs, ('format', form_of)])}", status_code=303)
     slugs = _chosen(here, form)
     if len(slugs) > _EXPORTED:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
@@ -122,20 +122,26 @@ def _opened(here: Site, slug: str) -> Response:
 
 def _views(request: Request, here: Site) -> dict[str, Any]:
     """The named views, and which of them this is: `changed` where it was another look then."""
-    now, current = sorted(_but(request, "cursor", "view", "open", "limit")), request.query_params.get("view", "")
+    now = urlencode(_but(request, "cursor", "view", "open", "limit"))
+    current = request.query_params.get("view", "")
     rows = here.store.views.all()
     is_known = any(row.slug == current for row in rows)
     entries = []
     for row in rows:
-        is_this = row.slug == current if is_known else sorted(parse_qsl(row.query)) == now
+        is_this = row.slug == current if is_known else _asks_the_same(row.query, now)
         entries.append(
             {
                 "slug": row.slug, "name": row.name, "url": f"/?{row.query}{'&' * bool(row.query)}view={row.slug}",
-                "on": is_this, "changed": is_this and sorted(parse_qsl(row.query)) != now,
+                "on": is_this, "changed": is_this and not _asks_the_same(row.query, now),
                 "mine": actor().owns(row.created_by), "by": row.created_by,
             }
         )  # fmt: skip
     return {"all": entries, "current": next((one for one in entries if one["on"]), None)}
+
+
+def _asks_the_same(query: str, other: str) -> bool:
+    """Whatever the order; both as `urlencode` writes them. By their lengths first: there may be hundreds."""
+    return len(query) == len(other) and sorted(query.split("&")) == sorted(other.split("&"))
 
 
 def _rows(rows: Sequence[Experiment], values: Sequence[Sequence[Any]], computed: Sequence[str]) -> list[dict[str, Any]]:

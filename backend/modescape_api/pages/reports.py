@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
+from modescape import asking
 from modescape.acting import UserRole, actor
 from modescape.drawing.figure import Legend
 from modescape.errors import Conflict, InvalidInput, Problem
@@ -195,7 +196,7 @@ def _block(form: FormData, id_: str) -> Json:
 
 
 def _options(text: str) -> Json:
-    return dict(parse_qsl(text.strip().removeprefix("?")))
+    return dict(asking.pairs(text.strip()))
 
 
 def _acted(documents: list[Json], do: str, experiments: Sequence[Experiment]) -> list[Json]:

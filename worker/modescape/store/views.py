@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from modescape import names
+from modescape import asking, names
 from modescape.acting import UserRole, actor
 from modescape.errors import InvalidInput, NotFound
 from modescape.store.creating import free_slug
@@ -22,7 +22,7 @@ _PASSING = ("cursor", "view", "open", "limit", "format")  # of one look, not of 
 
 def of_a_view(query: str) -> str:
     """What a view keeps of an address of the list. Raises InvalidInput."""
-    pairs = [(key, value) for key, value in parse_qsl(query.lstrip("?")) if key not in _PASSING]
+    pairs = [(key, value) for key, value in asking.pairs(query) if key not in _PASSING]
     kept = urlencode(pairs)
     if len(kept) > LONGEST:
         raise InvalidInput(f"has {len(kept)} characters", field="query", allowed=f"at most {LONGEST}")
