@@ -393,7 +393,7 @@ def test_a_copy_that_was_changed_or_is_none_is_refused_before_anything_is_done(t
 def test_tokens_hold_again_only_where_that_is_asked_for(elsewhere: Callable[[], Settings], tmp_path: Path) -> None:
     lab = laboratory(tmp_path / "home")
     digests = [users.digest(secret) for secret in add_users(lab.store).values()]
-    lab.store.links.add("view", "/", "for a friend", users.digest("a link"), None, without_sign_in=True)
+    lab.store.links.add("view", "/", "for a friend", users.digest("a link"), timedelta(days=1), without_sign_in=True)
     report = lab.store.reports.create("Told", [{"kind": "text", "id": "a", "markdown": "note"}])
     lab.store.reports.add_image(report.slug, "dot", b"\x89PNG \x00\xff", "image/png", (1, 1))
     backup(lab, tmp_path / "backups")

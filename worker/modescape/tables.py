@@ -863,7 +863,8 @@ class ReportImage(Base):
 
 
 class SharedLink(Base):
-    """A secret by which one experiment, report or view can be read; only its digest is kept."""
+    """A secret by which one experiment, report or view can be read; only its digest is kept. It ends with what it leads
+    to, and holds for as long as who made it may share."""
 
     __tablename__ = "shared_link"
 
@@ -871,10 +872,11 @@ class SharedLink(Base):
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     kind: Mapped[str]  # links.LinkKind
     target: Mapped[str] = mapped_column(Text)  # the address it leads to, with its query
+    things: Mapped[list[Any]] = mapped_column(default=list)  # ids of the experiments, report or sweep that it is of
     name: Mapped[str]
     created_by: Mapped[str]
     created_at: Mapped[datetime]
-    expires_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
     without_sign_in: Mapped[bool]  # where the settings let links do without, too
 

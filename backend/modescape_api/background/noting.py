@@ -22,9 +22,10 @@ async def noting(store: Store) -> None:
 
 
 def write(store: Store) -> None:
-    try:
-        store.users.write_shown()
-    except UNAVAILABLE as error:
-        DATABASE.away(error)
-    except Exception:  # whatever it was: the loop goes on
-        LOOPS.exception("when secrets were last shown could not be written; tried again in a minute")
+    for what in (store.users.write_shown, store.links.write_followed):
+        try:
+            what()
+        except UNAVAILABLE as error:
+            DATABASE.away(error)
+        except Exception:  # whatever it was: the loop goes on
+            LOOPS.exception("when secrets were last shown could not be written; tried again in a minute")

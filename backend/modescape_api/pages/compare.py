@@ -19,7 +19,7 @@ from modescape.tables import Experiment
 from modescape_api.http.site import Here
 from modescape_api.pages.display import by_kind, crumbs, said_not_known
 from modescape_api.pages.experiment import Card, card_of, legend_of
-from modescape_api.pages.rendering import render
+from modescape_api.pages.rendering import render, visits
 from modescape_api.resources.compare import Reference, chosen
 
 router = APIRouter()
@@ -54,7 +54,8 @@ def compare_page(
                 groups.append((number, figure, list(zip(rows, cards, strict=True))))
         for row in rows:
             legend |= {entry.group: entry for entry in legend_of(stored(row.spec), voice)}
-    newest = here.store.experiments.page(ListQuery(limit=100)).items if len(rows) < MOST else []
+    may_add = len(rows) < MOST and not visits(request)
+    newest = here.store.experiments.page(ListQuery(limit=100)).items if may_add else []
     others = [row for row in newest if row.slug not in slugs]
     listed = [*rows, *others]
     return render(

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from modescape import users
 from modescape.acting import UserRole, actor
-from modescape.errors import InvalidInput, NotFound
+from modescape.errors import Forbidden, InvalidInput, NotFound
 from modescape_api.http import bodies, identity, sharing
 from modescape_api.http.identity import needs
 from modescape_api.http.proxies import at
@@ -22,7 +22,6 @@ router = APIRouter()
 
 
 @router.get("/links")
-@needs(UserRole.RESEARCHER)
 def every(request: Request, here: Here, to: str = "") -> Response:
     return _page(request, here, to=to)
 
@@ -35,8 +34,8 @@ def _page(
     return render(
         request, here, "links.html", status=status, section="/links", headers={"cache-control": "no-store"},
         rows=here.store.links.all(), to=to, name=name, problem=problem, url=url, days=links.DAYS,
-        is_open=is_open, may_be_open=here.settings.open_links, is_admin=actor().may(UserRole.ADMIN),
-        thing=_thing(to),
+        most_days=links.MOST_DAYS, is_open=is_open, may_be_open=here.settings.open_links,
+        is_admin=actor().may(UserRole.ADMIN), thing=_thing(to),
     )  # fmt: skip
 
 
@@ -54,17 +53,18 @@ def add(
     request: Request, here: Here, to: Annotated[str, Form()] = "", name: Annotated[str, Form()] = "",
     days: Annotated[str, Form()] = "", without_sign_in: Annotated[str, Form()] = "",
 ) -> Response:  # fmt: skip
-    asked = {"to": to, "name": name, "days": int(days) if days.isdecimal() else None}
+    asked = {"to": to, "name": name, "days": int(days) if days.isdecimal() and len(days) < 6 else days or links.DAYS}
     asked["without_sign_in"] = bool(without_sign_in)
     try:
         _, path = links.add_link(here, bodies.validate(NewLink, asked))
-    except (InvalidInput, NotFound) as error:
-        is_open = bool(without_sign_in)
-        return _page(request, here, to=to, name=name, is_open=is_open, problem=str(error), status=422)
+    except (Forbidden, InvalidInput, NotFound) as error:
+        is_open, status = bool(without_sign_in), 403 if isinstance(error, Forbidden) else 422
+        return _page(request, here, to=to, name=name, is_open=is_open, problem=str(error), status=status)
     return _page(request, here, url=str(request.base_url).rstrip("/") + at(path), status=201)
 
 
 @router.post("/links/{link}/revoke")
+@needs(UserRole.VIEWER)
 def revoke(here: Here, link: str) -> Response:
     here.store.links.revoke(link)
     return back("/links")

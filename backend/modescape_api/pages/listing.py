@@ -29,7 +29,7 @@ from modescape_api.pages import told, tour
 from modescape_api.pages.columns import Column, head, menu, put_in, shown
 from modescape_api.pages.display import by_kind, counted, dotted, seconds_left
 from modescape_api.pages.experiment import actions_of, architecture_title, trainings_of
-from modescape_api.pages.rendering import ALIVE, Posted, address, alive_workers, back, render
+from modescape_api.pages.rendering import ALIVE, Posted, address, alive_workers, back, render, visits
 
 router = APIRouter()
 
@@ -56,15 +56,16 @@ def experiments_page(request: Request, here: Here) -> Response:
     total = sum(statuses.values())
     # By status, so that the index on it is used: 2 ms among 10,000 ended experiments, 25 in order of time.
     unfinished = ListQuery((Condition("status", "in", ALIVE),), sort="-status", limit=3)
-    running = here.store.experiments.page(unfinished).items
+    is_shared = visits(request)  # then the page tells of what it lists, and of nothing else
+    running = [] if is_shared else here.store.experiments.page(unfinished).items
     is_archive = asked.query.archived is True
     archived = 0 if total and not is_archive else here.store.experiments.page(ListQuery(archived=True, limit=1)).total
     answer = render(
         request,
         here,
         "experiments.html",
-        total=total,
-        archived_total=archived,
+        total=page.total if is_shared else total,
+        archived_total=0 if is_shared else archived,
         running=[_running(here, row) for row in running if row.status != Status.QUEUED or len(running) == 1],
         last_event=here.store.events.last_id(),
         has_plots=bool(rows),
@@ -99,7 +100,7 @@ def experiments_page(request: Request, here: Here) -> Response:
         json_url=address(request, path="/api/experiments", cursor=None),
         archived=is_archive,
         search=asked.search,
-        views=_views(request, here),
+        views={"all": [], "current": None} if is_shared else _views(request, here),
         view_query=urlencode(_but(request, "cursor", "view", "open")),
         has_search=True,
         tour_is_offered=not asked.chips and tour.is_offered(request, here, total),

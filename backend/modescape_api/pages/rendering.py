@@ -136,6 +136,12 @@ def error_page(request: Request, document: Mapping[str, Any], headers: Mapping[s
     )
 
 
+def visits(request: Request) -> bool:
+    """Whether somebody reads this page by a link that was shared, and may know of nothing else."""
+    who = identity.asking(request)
+    return who is not None and who.link is not None
+
+
 def alive_workers(here: Site) -> int:
     """How many workers were heard of lately and have not said goodbye."""
     return sum(workers.state(here, row) in ("working", "idle") for row in here.store.workers.all())

@@ -24,7 +24,7 @@ router = APIRouter(tags=["links"])
 
 COLUMNS = ("id", "kind", "target", "name", "created_by", "created_at", "expires_at", "used_at",
            "without_sign_in")  # fmt: skip
-DAYS = 30
+DAYS, MOST_DAYS = 30, 366
 
 
 class NewLink(Body):
@@ -35,7 +35,7 @@ class NewLink(Body):
         "comparison with its query: /compare?e=a&e=b.",
     )  # fmt: skip
     name: Name = Field(description="For whom or what it is, by which it is found again.")
-    days: int | None = Field(DAYS, ge=1, le=3650, description="Until it ends; null: never.")
+    days: int = Field(DAYS, ge=1, le=MOST_DAYS, description="Until it ends.")
     without_sign_in: bool = Field(
         False, description="Whoever has it reads without signing in; only where MODESCAPE_OPEN_LINKS allows that."
     )
@@ -47,25 +47,18 @@ def as_link(row: SharedLink) -> Json:
 
 def add_link(here: Site, asked: NewLink) -> tuple[SharedLink, str]:
     """The link, and its path, told once. Raises InvalidInput, NotFound, Forbidden."""
-    kind = sharing.kind_of(asked.to)
     if asked.without_sign_in and not here.settings.open_links:
         said = "whoever runs this server does not let links be read without signing in"
         raise InvalidInput(said, field="without_sign_in", allowed="false")
-    name = asked.to.partition("?")[0].rpartition("/")[2]
-    if kind is sharing.LinkKind.EXPERIMENT:
-        here.store.experiments.get(name)
-    if kind is sharing.LinkKind.REPORT:
-        here.store.reports.get(name)
-    secret = users.new_secret()
-    lifetime = None if asked.days is None else timedelta(days=asked.days)
+    led, secret = sharing.led(here.store, asked.to), users.new_secret()
     row = here.store.links.add(
-        kind, asked.to, asked.name, users.digest(secret), lifetime, without_sign_in=asked.without_sign_in
-    )
+        led.kind, led.address, asked.name, users.digest(secret), timedelta(days=asked.days), led.things,
+        without_sign_in=asked.without_sign_in,
+    )  # fmt: skip
     return row, f"/s/{secret}"
 
 
-@router.get("/api/links", summary="Links that you shared; for an admin, all", responses=listing("links", "forbidden"))
-@needs(UserRole.RESEARCHER)
+@router.get("/api/links", summary="Links that you shared; for an admin, all", responses=listing("links"))
 def every(request: Request, here: Here) -> Response:
     rows = [as_link(row) for row in here.store.links.all()]
     return replies.whole(request, rows, "Links", columns=COLUMNS, name="links")
@@ -76,7 +69,8 @@ def every(request: Request, here: Here) -> Response:
     status_code=201,
     summary="Share one experiment, report or view",
     description="`url` is told here and never again. Whoever opens it reads that one thing and changes nothing: after "
-    "signing in, or without, where `without_sign_in` is true.",
+    "signing in, or without, where `without_sign_in` is true. It ends with what it leads to, and holds while you may "
+    "share; a list that asks for nothing is for admins to share.",
     openapi_extra=documented(NewLink, Example("ask-link")),
     responses={
         201: answer("Shared", "link"),
@@ -93,8 +87,9 @@ def add(request: Request, here: Here, asked: Annotated[NewLink, body(NewLink)]) 
     "/api/links/{link}",
     status_code=204,
     summary="Revoke a link",
-    responses={204: {"description": "Nobody reads anything by it"}, **problems.documented("forbidden", "not-found")},
+    responses={204: {"description": "Nobody reads anything by it"}, **problems.documented("not-found")},
 )
+@needs(UserRole.VIEWER)
 def revoke(here: Here, link: str) -> Response:
     here.store.links.revoke(link)
     return Response(status_code=204)

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -91,9 +92,10 @@ class Teller:
     ) -> None:
         self._store, self._artifacts, self._look, self._draws = store, artifacts, look, draws
         self._known: dict[str, Results | None] = {}
+        self._until: datetime | None = None  # when the report was last changed
 
     def told(self, report: Report) -> Told:
-        found = blocks.read(report.blocks)
+        found, self._until = blocks.read(report.blocks), report.changed_at
         numbers = _numbered(found)
         parts = tuple(self._part(block, numbers[block.id]) for block in found)
         told = Told(report, parts, self._sayer(parts))
@@ -101,12 +103,15 @@ class Teller:
         return replace(told, parts=tuple(self._written(part, named, found) for part in parts))
 
     def results(self, reference: str) -> Results | None:
-        """Of an experiment; None of one that is not here any more."""
+        """Of an experiment; None of one that is not here any more: what has its name now came after the report was last
+        changed."""
         if reference not in self._known:
             try:
-                self._known[reference] = Results(self._store, self._artifacts, reference)
+                found: Results | None = Results(self._store, self._artifacts, reference)
             except NotFound:
-                self._known[reference] = None
+                found = None
+            is_later = found is not None and self._until is not None and found.experiment.created_at > self._until
+            self._known[reference] = None if is_later else found
         return self._known[reference]
 
     def _named(self, found: Sequence[AnyBlock]) -> list[Results]:

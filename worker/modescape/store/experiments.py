@@ -34,6 +34,7 @@ from modescape.store.creating import (
     known_request,
 )
 from modescape.store.groups import GROUP_NUMBERS, Columns, Group, grouped, number_of
+from modescape.store.links import end_links_to
 from modescape.store.lookup import batches, find_experiment
 from modescape.store.outputs import forget_files, name_files
 from modescape.store.quotas import Used, afford, used
@@ -552,6 +553,7 @@ class Experiments(Subject):
             session.execute(delete(Experiment).where(Experiment.id == experiment.id))
             session.execute(delete(Event).where(Event.experiment_id == experiment.id))
             session.execute(delete(Turn).where(Turn.name == experiment.id))
+            end_links_to(change, experiment.id)
             rows = forget_files(session, named)
             freed = sum(row.bytes for row in rows)
             change.event(EventKind.PURGED, experiment.id, slug=experiment.slug, bytes=freed)

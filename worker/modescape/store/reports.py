@@ -15,6 +15,7 @@ from modescape.acting import UserRole, actor
 from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.records import Json
 from modescape.store.creating import free_slug
+from modescape.store.links import end_links_to
 from modescape.store.transaction import Change, Subject
 from modescape.tables import Report, ReportImage, ReportRevision
 
@@ -79,6 +80,7 @@ class Reports(Subject):
         with self.database.writing() as change:
             row = _theirs(change, reference)
             change.session.execute(delete(Report).where(Report.id == row.id))
+            end_links_to(change, row.id)
             change.deed("remove", "report", row.id, row.name)
 
     # --- what it said before ---

@@ -16,6 +16,7 @@ from modescape.errors import Conflict, NotFound
 from modescape.records import EventKind, Json, PlannedStage
 from modescape.spec import ExperimentSpec
 from modescape.store.creating import add_experiment, checked_priority, checked_tags, free_slug
+from modescape.store.links import end_links_to
 from modescape.store.quotas import afford
 from modescape.store.transaction import LOOKS_LOCK, Change, Subject
 from modescape.tables import Experiment, Sweep, SweepCell, Turn
@@ -139,6 +140,7 @@ class Sweeps(Subject):
             _theirs(change, "purge", sweep)
             change.session.execute(delete(Sweep).where(Sweep.id == sweep.id))
             change.session.execute(delete(Turn).where(Turn.name == sweep.id))
+            end_links_to(change, sweep.id)
 
 
 def _theirs(change: Change, verb: str, sweep: Sweep, **details: Any) -> None:

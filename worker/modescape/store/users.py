@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from modescape import names, users
 from modescape.acting import UserRole, actor
 from modescape.errors import Conflict, Forbidden, NotFound
+from modescape.store.links import end_links_of
 from modescape.store.noted import Noted
 from modescape.store.transaction import USERS_LOCK, Change, Database, Subject, now
 from modescape.tables import ApiToken, FormerUser, KnownBrowser, SignIn, SignInCode, SignInFailure, User
@@ -105,6 +106,7 @@ class Users(Subject):
             row = _changing(change, name)
             with _keeping_an_admin(change):
                 change.session.execute(delete(User).where(User.id == row.id))
+            end_links_of(change, row.name)
             change.insert_missing(FormerUser, [{"key": row.key, "at": change.now}])
             change.deed("remove", "user", row.id, row.name)
 
