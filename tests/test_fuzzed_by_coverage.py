@@ -97,7 +97,7 @@ def targets() -> dict[str, Target]:
             return notes.Said(f"{experiment} {asked}", url="/here")
 
         text = raw.decode("utf-8", "replace").replace("\0", "")
-        shown = notes.html(text, say, lambda digest: None).lower()
+        shown = notes.read(text).html(say, lambda digest, words: None).lower()
         assert not any(odd in shown for odd in ("<script", "<iframe", "<style", "<form", "javascript:alert"))
         notes.tex(text, say, lambda digest: None)
         notes.markdown(text, say, lambda digest: None)

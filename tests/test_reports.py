@@ -38,7 +38,10 @@ def say(experiment: str, what: str) -> Said:
 
 
 def shown(text: str) -> str:
-    return notes.html(text, say, lambda digest: "/kept.png" if digest == "abc" else None)
+    def image(digest: str, words: str) -> str | None:
+        return notes.picture("/kept.png", words) if digest == "abc" else None
+
+    return notes.read(text).html(say, image)
 
 
 class Tags(HTMLParser):

@@ -24,6 +24,7 @@ from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
 from modescape.making import Maker
 from modescape.own_files import Limits, reading_apart
+from modescape.reports.notes_apart import NoteReader
 from modescape.settings import Settings
 from modescape_api import pages
 from modescape_api.background.fetching import Fetches
@@ -130,6 +131,7 @@ async def _site(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         door,
         maker,
         Packing(settings, store),
+        NoteReader(_giving_threads()),
     )
     loops = [asyncio.create_task(one) for one in (hub.run(), noting(store))]
     messenger = Messenger(settings, store)
@@ -144,6 +146,7 @@ async def _site(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
                 await one
         await asyncio.to_thread(write, store)
         maker.end()
+        app.state.site.notes.end()
         app.state.site.packing.end()
         laboratory.store.close()
 

@@ -65,12 +65,13 @@ def sure_of(labels: NDArray[Any], classes: int) -> NDArray[np.float32]:
 
 
 class Results:
-    """One experiment's rows and arrays. Raises NotFound when there is no such experiment."""
+    """One experiment's rows and arrays. of: its slug, its id, or its row. Raises NotFound when there is no such
+    experiment."""
 
-    def __init__(self, store: Store, artifacts: Artifacts, reference: str) -> None:
+    def __init__(self, store: Store, artifacts: Artifacts, of: str | Experiment) -> None:
         self.store = store
         self.artifacts = artifacts
-        self.experiment: Experiment = store.experiments.get(reference)
+        self.experiment: Experiment = store.experiments.get(of) if isinstance(of, str) else of
 
     @cached_property
     def spec(self) -> ExperimentSpec:

@@ -7,7 +7,7 @@ every other one asks to sign in. Nothing is changed by a link: safe methods only
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -81,7 +81,7 @@ def led(store: Store, target: str) -> Led:
     raise InvalidInput(f"{parts.path[:80]!r} cannot be shared", field="to", allowed=allowed)
 
 
-def _compared(store: Store, pairs: Collection[tuple[str, str]], path: str = "/compare") -> Led:
+def _compared(store: Store, pairs: Sequence[tuple[str, str]], path: str = "/compare") -> Led:
     rows = [store.experiments.get(name) for name in dict.fromkeys(value for key, value in pairs if key == "e")]
     if not rows:
         raise InvalidInput("compares nothing", field="to", allowed="/compare?e=… with the experiments it compares")
@@ -89,14 +89,14 @@ def _compared(store: Store, pairs: Collection[tuple[str, str]], path: str = "/co
     return Led(LinkKind.VIEW, f"{path}?{urlencode(named)}", tuple(row.id for row in rows))
 
 
-def _plotted(store: Store, pairs: Collection[tuple[str, str]]) -> Led:
+def _plotted(store: Store, pairs: Sequence[tuple[str, str]]) -> Led:
     if any(key == "e" for key, _ in pairs):
         return _compared(store, pairs, PLOT)
     _check_asks([one for one in pairs if not (_LOOKS[PLOT].fullmatch(one[0]) or _FIELDS_OF_PLOT.fullmatch(one[0]))])
     return Led(LinkKind.VIEW, f"{PLOT}?{urlencode(pairs)}" if pairs else PLOT)
 
 
-def _listed(store: Store, pairs: Collection[tuple[str, str]]) -> Led:
+def _listed(store: Store, pairs: Sequence[tuple[str, str]]) -> Led:
     """A view that is named alone is what it asks for now: it may be changed to ask for more."""
     if {key for key, _ in pairs} == {"view"}:
         view = store.views.get(dict(pairs)["view"])
@@ -105,7 +105,7 @@ def _listed(store: Store, pairs: Collection[tuple[str, str]]) -> Led:
     return Led(LinkKind.VIEW, f"/?{urlencode(pairs)}" if pairs else "/")
 
 
-def _check_asks(pairs: Collection[tuple[str, str]]) -> None:
+def _check_asks(pairs: Sequence[tuple[str, str]]) -> None:
     if not asking.read(EXPERIMENTS, pairs).query.conditions:
         actor().check(UserRole.ADMIN, "sharing the list of everything, which asks for nothing")
 

@@ -18,6 +18,7 @@ from modescape.artifacts import Artifacts
 from modescape.gathering import Intake
 from modescape.laboratory import Laboratory
 from modescape.making import Maker
+from modescape.reports.notes_apart import NoteReader
 from modescape.settings import Settings
 from modescape.store import Store
 from modescape.waiting import Places
@@ -39,6 +40,7 @@ class Site:
     door: Doorkeeper
     maker: Maker
     packing: Packing
+    notes: NoteReader
 
     @property
     def settings(self) -> Settings:

@@ -92,7 +92,8 @@ def purge_many(request: Request, here: Here, form: Posted) -> Response:
         return back(way_back)
     if form.get("sure"):
         return _told(request, here, form, BulkDeed(BulkAction.PURGE), slugs)
-    rows = [here.store.experiments.get(slug) for slug in slugs]
+    known = here.store.experiments.named(slugs)
+    rows = [known.get(slug) or here.store.experiments.get(slug) for slug in slugs]
     return render(
         request, here, "bulk.html", section="/", action="purge", rows=rows, way_back=way_back, sure=False,
         freed=here.store.experiments.bytes_of(*slugs),

@@ -113,9 +113,8 @@ def report_page(
             id=row.id, slug=row.slug, name=before.name, blocks=before.blocks, revision=before.revision,
             created_by=row.created_by, created_at=row.created_at, changed_at=before.at,
         )  # fmt: skip
-    teller = Teller(here.store, here.artifacts, here.laboratory.look, draws=False)
-    told = teller.told(row)
-    shown = [_shown(here, told, part) for part in told.parts]
+    told = Teller(here.store, here.artifacts, draws=False, read=here.notes.read).told(row)
+    shown = _shown(here, told)
     live = told.experiments
     return render(
         request, here, "report.html", section="/reports", report=row, shown=shown, live=live, before=before,
@@ -125,20 +124,26 @@ def report_page(
     )  # fmt: skip
 
 
-def _shown(here: Site, told: Told, part: Part) -> Shown:
-    if isinstance(part.block, blocks.Text):
-        found = {image.digest for image in here.store.reports.images(told.report.id)}
+def _shown(here: Site, told: Told) -> list[Shown]:
+    base = f"/api/reports/{told.report.slug}/images"
+    images = {image.digest for image in here.store.reports.images(told.report.id)}
+    legends: dict[str, tuple[Legend, ...]] = {}  # by experiment
 
-        def image(digest: str) -> str | None:
-            return f"/api/reports/{told.report.slug}/images/{digest}" if digest in found else None
+    def image(digest: str, words: str) -> str | None:
+        return notes.picture(f"{base}/{digest}", words) if digest in images else None
 
-        return Shown(part, notes.html(part.block.markdown, told.say, image))
-    if isinstance(part.block, blocks.FigureOf) and part.figure is not None:
+    def of(part: Part) -> Shown:
+        if part.note is not None:
+            return Shown(part, part.note.html(told.say, image))
+        if not isinstance(part.block, blocks.FigureOf) or part.figure is None:
+            return Shown(part)
         assert part.experiment is not None
         row = part.experiment
-        legend = legend_of(stored(row.spec), voice_of(row.provenance, row.spec))
-        return Shown(part, "", tuple(options_of(part.figure)), _query(part.block.options), tuple(legend))
-    return Shown(part)
+        if row.id not in legends:
+            legends[row.id] = tuple(legend_of(stored(row.spec), voice_of(row.provenance, row.spec)))
+        return Shown(part, "", tuple(options_of(part.figure)), _query(part.block.options), legends[row.id])
+
+    return list(map(of, told.parts))
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

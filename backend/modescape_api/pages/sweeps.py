@@ -43,7 +43,7 @@ def sweeps_page(request: Request, here: Here) -> Response:
 def sweep_page(request: Request, here: Here, sweep: str) -> Response:
     kept = here.store.sweeps.get(sweep)
     numbers = Numbers(here.laboratory, kept)
-    claims = telling.told(kept, here.laboratory.look)
+    claims = telling.told(kept, here.store.experiments.looks)
     asked = request.query_params
     shown = asked.get("show", "")
     chosen = of_experiment(figures[shown], numbers.voice) if shown in figures else None

@@ -297,13 +297,7 @@ def _members(piece: Gathered) -> list[Json]:
 
 
 def _slugs(here: Site, ids: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for id_ in dict.fromkeys(ids):
-        try:
-            found[id_] = here.store.experiments.get(id_).slug
-        except NotFound:  # purged since
-            continue
-    return found
+    return {id_: row.slug for id_, row in here.store.experiments.named(ids).items()}
 
 
 def changed(here: Site, row: Gathering) -> Gathering:

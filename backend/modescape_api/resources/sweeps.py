@@ -100,7 +100,7 @@ def as_document(here: Site, sweep: KeptSweep) -> Json:
              "experiment": None if cell.experiment is None else EXPERIMENTS.document(cell.experiment)}
             for cell in sweep.cells
         ],
-        "claims": [asdict(claim) for claim in telling.told(sweep, here.laboratory.look)],
+        "claims": [asdict(claim) for claim in telling.told(sweep, here.store.experiments.looks)],
         "links": {
             "self": base, "page": at(f"/sweeps/{sweep.row.slug}"),
             **{name: f"{base}/{name}" for name in ("claims.csv", "claims.tex", "numbers", "figure.json")},
@@ -251,7 +251,7 @@ def act_on(here: Site, sweep: str, verb: Verb) -> None:
 )  # fmt: skip
 def table(here: Here, sweep: str, form: Annotated[Literal["csv", "tex"], Path()]) -> Response:
     kept = here.store.sweeps.get(sweep)
-    claims = telling.told(kept, here.laboratory.look)
+    claims = telling.told(kept, here.store.experiments.looks)
     text, media = (telling.csv, "text/csv") if form == "csv" else (telling.latex, "application/x-tex")
     disposition = {"content-disposition": f'attachment; filename="{kept.row.slug}-claims.{form}"'}
     return Response(text(kept, claims), media_type=f"{media}; charset=utf-8", headers=disposition)

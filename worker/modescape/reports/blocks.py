@@ -18,9 +18,16 @@ from modescape.names import meant
 from modescape.pydantic_errors import invalid
 from modescape.records import Json
 from modescape.registry import figures
+from modescape.reports import notes
 
 MOST = 200  # blocks of a report
 LONGEST = 50_000  # characters of a note
+# Of all blocks together: whoever opens a report has all of it worked out.
+MOST_CHARACTERS = 200_000  # of its notes
+MOST_CELLS = 5_000  # of its tables
+MOST_COLUMNS = 100  # different ones, of tables and references in notes
+MOST_EXPERIMENTS = 200  # that it names
+MOST_REFERENCES = 2_000  # in its notes
 _NUMBERS = ("runs", "accuracy", "ensemble_accuracy", "disagreement", "seconds")
 
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=80)]  # slug or id of an experiment
@@ -104,6 +111,33 @@ def read(documents: Sequence[Json]) -> list[AnyBlock]:
             found[place] = block.model_copy(update={"id": uuid.uuid4().hex[:8]})
         seen.add(found[place].id)
     return found
+
+
+def check_size(found: Sequence[AnyBlock]) -> None:
+    """Raises InvalidInput for more than a report may ask of who opens it."""
+    typed = [one for block in found if isinstance(block, Text) for one in notes.REFERENCE.finditer(block.markdown)]
+    referred = list(map(notes.referred, typed))
+    counts = (
+        ("characters in notes", sum(len(one.markdown) for one in found if isinstance(one, Text)), MOST_CHARACTERS),
+        ("references in notes", len(referred), MOST_REFERENCES),
+        ("cells in tables", sum(len(one.experiments) * len(one.columns) for one in found if isinstance(one, NumbersOf)),
+         MOST_CELLS),
+        ("different columns and kinds of references", len({*columns(found), *(what for _, what in referred)}),
+         MOST_COLUMNS),
+        ("experiments", len({*experiments(found), *(name for name, _ in referred)}), MOST_EXPERIMENTS),
+    )  # fmt: skip
+    wrong = [
+        Problem(f"have {count:,} {what} together", "blocks", f"at most {most:,}")
+        for what, count, most in counts
+        if count > most
+    ]
+    if wrong:
+        raise InvalidInput("; ".join(map(str, wrong)), problems=wrong)
+
+
+def columns(blocks: Iterable[AnyBlock]) -> list[str]:
+    """Of the tables, each once."""
+    return list(dict.fromkeys(name for one in blocks if isinstance(one, NumbersOf) for name in one.columns))
 
 
 def _without_kind(field: str) -> str:

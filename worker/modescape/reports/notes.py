@@ -1,16 +1,20 @@
 """Notes of a report: Markdown as HTML that is safe to show, as LaTeX, and as Markdown without references.
 
-    html("The gain is [[quickstart: ensemble_accuracy]] for $M = 5$.", say)
+    read("The gain is [[quickstart: ensemble_accuracy]] for $M = 5$.").html(say, image)
 
 CommonMark with tables, struck words and $formulas$ (markdown-it); formulas become MathML, which browsers set by
 themselves; what comes out is cleaned once more (nh3). HTML that people type is shown as text. Images are those of the
 report, by `image:<digest>`; others are no images but links: nothing is ever fetched from elsewhere.
+
+What references say is put into what was read each time that it is shown. Reading takes the square of the length of some
+notes: a server has another process do it (`notes_apart`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from markdown_it.tree import SyntaxTreeNode
 
 IMAGE = "image:"  # before the digest of an image of the report
-REFERENCE = re.compile(r"\[\[\s*([^\[\]:|\n]{1,80}?)\s*(?::\s*([^\[\]\n]{1,120}?)\s*)?\]\]")
+REFERENCE = re.compile(r"\[\[([^\[\]:|\n]{1,100})(?::([^\[\]\n]{0,140}))?\]\]")
 _LONGEST_FORMULA = 4000  # characters
 
 
@@ -63,19 +67,14 @@ def _reference(state: StateInline, silent: bool) -> bool:
         return False
     if not silent:
         token = state.push("reference", "", 0)
-        token.meta = {"experiment": found[1], "what": found[2] or ""}
+        token.meta = dict(zip(("experiment", "what"), referred(found), strict=True))
     state.pos = found.end()
     return True
 
 
-def references(text: str) -> list[tuple[str, str]]:
-    """What a note refers to: experiment and what is asked of it."""
-    return [
-        (one.meta["experiment"], one.meta["what"])
-        for token in _parser().parse(text)
-        for one in token.children or ()
-        if one.type == "reference"
-    ]
+def referred(found: re.Match[str]) -> tuple[str, str]:
+    """Of a reference as it is typed the experiment, and what is asked of it."""
+    return found[1].strip(), (found[2] or "").strip()
 
 
 # -- HTML -------------------------------------------------------------------------------------------------------------
@@ -88,7 +87,7 @@ _MATHML = frozenset({
 })  # fmt: skip
 _TAGS = _MATHML | {
     "h2", "h3", "h4", "h5", "h6", "p", "em", "strong", "s", "a", "ul", "ol", "li", "blockquote", "code", "pre", "hr",
-    "br", "table", "thead", "tbody", "tr", "th", "td", "img", "span", "div",
+    "br", "table", "thead", "tbody", "tr", "th", "td", "span", "div",
 }  # fmt: skip
 _OF_MATH = {
     "display", "mathvariant", "stretchy", "fence", "separator", "form", "accent", "columnalign", "rowspacing",
@@ -96,43 +95,82 @@ _OF_MATH = {
     "movablelimits", "displaystyle", "scriptlevel",
 }  # fmt: skip
 _ATTRIBUTES: dict[str, set[str]] = {
-    "a": {"href", "title", "class"}, "img": {"src", "alt", "title", "loading"}, "span": {"class", "title"},
+    "a": {"href", "title", "class"}, "span": {"class", "title"},
     "div": {"class", "tabindex", "role", "aria-label"}, "code": {"class"}, "ol": {"start"},
     "th": {"class", "scope"}, "td": {"class"}, **dict.fromkeys(_MATHML, _OF_MATH),
 }  # fmt: skip
 
 
-def html(text: str, say: Say, image: Callable[[str], str | None]) -> str:
-    """A note as HTML that is safe to put into a page. Headings begin below the page's own. image: the address of an
-    image by its digest, None where the report has none such."""
+@dataclass(frozen=True)
+class Note:
+    """One as it was read. parts: HTML that is safe to put into a page; between two of them stands what is there as the
+    number of a reference or an image. references: experiment, what is asked of it, and whether it stands in a link;
+    images: digest and the words for it."""
+
+    parts: tuple[str, ...]
+    between: tuple[int, ...] = ()
+    references: tuple[tuple[str, str, bool], ...] = ()
+    images: tuple[tuple[str, str], ...] = ()
+
+    def html(self, say: Say, image: Callable[[str, str], str | None]) -> str:
+        """image: HTML of an image by its digest and the words for it, None where the report has none such."""
+        shown = [self.parts[0]]
+        for number, part in zip(self.between, self.parts[1:], strict=True):
+            if number < len(self.references):
+                experiment, what, is_in_link = self.references[number]
+                shown.append(_link(say(experiment, what), plain=is_in_link))
+            else:
+                digest, words = self.images[number - len(self.references)]
+                shown.append(image(digest, words) or _absent(words))
+            shown.append(part)
+        return "".join(shown)
+
+
+def picture(source: str, words: str) -> str:
+    """An image in HTML."""
+    return f'<img src="{_quoted(source)}" alt="{_quoted(words)}" loading="lazy">'
+
+
+def _absent(words: str) -> str:
+    said = f"image {words or 'without a name'}, which this report does not have"
+    return f'<span class="bad">{escape(said, quote=False)}</span>'
+
+
+def as_typed(text: str, why: str) -> Note:
+    """One that is shown as it was typed. why: a sentence."""
+    return Note((f'<p class="bad">{escape(why)}</p><pre>{escape(text)}</pre>',))
+
+
+def read(text: str) -> Note:
+    """A note. Headings begin below the page's own."""
     import nh3
 
-    parser = _parser()
-    env: dict[str, Any] = {}
-    tokens = parser.parse(text, env)
-    shown = "".join(_Html(say, image).block(tokens, parser, env))
-    return nh3.clean(
-        shown, tags=set(_TAGS), attributes=_ATTRIBUTES, url_schemes={"http", "https", "mailto", "data"},
-        link_rel="noopener noreferrer nofollow", attribute_filter=_checked,
+    parser, env, found = _parser(), dict[str, Any](), _Found(secrets.token_hex(16))
+    shown = parser.renderer.render(found.block(parser.parse(text, env)), parser.options, env)
+    clean = nh3.clean(
+        shown, tags=set(_TAGS), attributes=_ATTRIBUTES, url_schemes={"http", "https", "mailto"},
+        link_rel="noopener noreferrer nofollow",
     )  # fmt: skip
+    parts = re.split(rf"{found.mark}([ri])([0-9]+)\.", clean)
+    kinds, places = parts[1::3], map(int, parts[2::3])
+    between = [place + (len(found.references) if kind == "i" else 0) for kind, place in zip(kinds, places, strict=True)]
+    return Note(tuple(parts[::3]), tuple(between), tuple(found.references), tuple(found.images))
 
 
-def _checked(tag: str, name: str, value: str) -> str | None:
-    """`data:` is for images that go into one file, and images are ours."""
-    if name == "href" and value.lower().startswith("data:"):
-        return None
-    if (tag, name) == ("img", "src") and not value.startswith(("data:image/", "/")):
-        return None
-    return None if (tag, name) == ("img", "src") and value.startswith("//") else value
+def read_all(texts: Sequence[str]) -> list[Note]:
+    return list(map(read, texts))
 
 
-class _Html:
-    def __init__(self, say: Say, image: Callable[[str], str | None]) -> None:
-        self._say, self._image = say, image
+class _Found:
+    """The tokens of a note as the library renders them, but for those that are ours: where references and images stand,
+    a mark does, which nobody can have typed."""
 
-    def block(self, tokens: Sequence[Token], parser: MarkdownIt, env: dict[str, Any]) -> list[str]:
-        """The tokens as the library renders them, but for those that are ours."""
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+        self.references: list[tuple[str, str, bool]] = []
+        self.images: list[tuple[str, str]] = []
 
+    def block(self, tokens: Sequence[Token]) -> list[Token]:
         said: list[Token] = []
         for token in tokens:
             if token.type in ("heading_open", "heading_close"):
@@ -147,28 +185,32 @@ class _Html:
             elif token.type == "table_open":
                 said.append(_raw('<div class="scroll" tabindex="0" role="group" aria-label="Table">'))
             if token.children:
-                token.children = [self._inline(one) for one in token.children]
+                token.children = list(self._inline(token.children))
             said.append(token)
             if token.type == "table_close":
                 said.append(_raw("</div>\n"))
-        return [parser.renderer.render(said, parser.options, env)]
+        return said
 
-    def _inline(self, token: Token) -> Token:
-        if token.type == "reference":
-            return _raw(_link(self._say(token.meta["experiment"], token.meta["what"])), inline=True)
-        if token.type.startswith("math_inline"):
-            return _raw(mathml(token.content, display=token.type == "math_inline_double"), inline=True)
-        if token.type == "image":
-            return _raw(self._picture(token), inline=True)
-        return token
+    def _inline(self, tokens: Iterable[Token]) -> Iterator[Token]:
+        links = 0
+        for token in tokens:
+            links += {"link_open": 1, "link_close": -1}.get(token.type, 0)
+            if token.type == "reference":
+                self.references.append((token.meta["experiment"], token.meta["what"], links > 0))
+                yield _raw(f"{self.mark}r{len(self.references) - 1}.", inline=True)
+            elif token.type.startswith("math_inline"):
+                yield _raw(mathml(token.content, display=token.type == "math_inline_double"), inline=True)
+            elif token.type == "image":
+                yield _raw(self._picture(token), inline=True)
+            else:
+                yield token
 
     def _picture(self, token: Token) -> str:
-        source, alt = str(token.attrGet("src") or ""), escape(token.content)
+        source = str(token.attrGet("src") or "")
         if source.startswith(IMAGE):
-            if (found := self._image(source.removeprefix(IMAGE))) is not None:
-                return f'<img src="{escape(found)}" alt="{alt}" loading="lazy">'
-            return f'<span class="bad">image {alt or "without a name"}, which this report does not have</span>'
-        return f'<a href="{escape(source)}">{alt or escape(source)}</a>'
+            self.images.append((source.removeprefix(IMAGE), token.content))
+            return f"{self.mark}i{len(self.images) - 1}."
+        return f'<a href="{escape(source)}">{escape(token.content) or escape(source)}</a>'
 
 
 def _raw(text: str, *, inline: bool = False) -> Token:
@@ -177,13 +219,19 @@ def _raw(text: str, *, inline: bool = False) -> Token:
     return Token("html_inline" if inline else "html_block", "", 0, content=text)
 
 
-def _link(said: Said) -> str:
-    title = f' title="{escape(said.title)}"' if said.title else ""
+def _link(said: Said, *, plain: bool) -> str:
+    """plain: inside another link."""
+    title, text = f' title="{_quoted(said.title)}"' if said.title else "", escape(said.text, quote=False)
     if not said.is_known:
-        return f'<span class="bad"{title}>{escape(said.text)}</span>'
-    if not said.url:
-        return f'<span class="said"{title}>{escape(said.text)}</span>'
-    return f'<a class="said" href="{escape(said.url)}"{title}>{escape(said.text)}</a>'
+        return f'<span class="bad"{title}>{text}</span>'
+    if not said.url or plain:
+        return f'<span class="said"{title}>{text}</span>'
+    return f'<a class="said" href="{_quoted(said.url)}"{title} rel="noopener noreferrer nofollow">{text}</a>'
+
+
+def _quoted(text: str) -> str:
+    """Between double quotes."""
+    return escape(text, quote=False).replace('"', "&quot;")
 
 
 def mathml(formula: str, *, display: bool) -> str:
@@ -294,7 +342,7 @@ def markdown(text: str, say: Say, image: Callable[[str], str | None]) -> str:
     """A note as Markdown that any program reads: references are what they say, images files. Code stays as it is."""
 
     def spoken(found: re.Match[str]) -> str:
-        return say(found[1], found[2] or "").text
+        return say(*referred(found)).text
 
     def named(found: re.Match[str]) -> str:
         return f"]({image(found[1]) or found[1]}"

@@ -10,6 +10,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -156,7 +157,8 @@ def _html(taking: Taking) -> bytes:
 
 def _html_of(taking: Taking, part: Part, *, script: bool) -> str:
     if isinstance(part.block, Text):
-        return notes.html(part.block.markdown, _without_links(taking), lambda digest: _data_url(taking, digest))
+        assert part.note is not None
+        return part.note.html(_without_links(taking), partial(_embedded, taking))
     if part.wrong:
         return f'<p class="bad">{escape(part.wrong)}</p>'
     if isinstance(part.block, FigureOf):
@@ -193,9 +195,11 @@ def _without_links(taking: Taking) -> notes.Say:
     return say
 
 
-def _data_url(taking: Taking, digest: str) -> str | None:
+def _embedded(taking: Taking, digest: str, words: str) -> str | None:
     image = taking.images.get(digest)
-    return None if image is None else f"data:{image.media};base64,{base64.b64encode(image.content).decode()}"
+    if image is None:
+        return None
+    return notes.picture(f"data:{image.media};base64,{base64.b64encode(image.content).decode()}", words)
 
 
 # -- Markdown and LaTeX -----------------------------------------------------------------------------------------------

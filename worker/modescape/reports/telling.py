@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -28,7 +28,7 @@ from modescape.records import Json
 from modescape.registry import Entry, Figure, architectures, datasets, figures, method_title, methods
 from modescape.reports import blocks, notes
 from modescape.reports.blocks import AnyBlock, ClaimsOf, FigureOf, Methods, NumbersOf, References, Text
-from modescape.reports.notes import Said
+from modescape.reports.notes import Note, Said
 from modescape.results import Results
 from modescape.spec_parts import MethodSpec
 from modescape.store import Store
@@ -39,6 +39,7 @@ _RATES = ("disagreement", "result.disagreement", "result.along", "result.cosine"
 _CLAIM = re.compile(r"claim\s+\(?([a-z]\d?)\)?", re.IGNORECASE)
 _FIGURE = re.compile(r"figure\s+([a-z0-9-]+)", re.IGNORECASE)
 Cells = tuple[tuple[str, ...], ...]
+Read = Callable[[Sequence[str]], list[Note]]  # notes as they are typed
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Part:
     figure: Figure | None = None
     data: FigureData | None = field(default=None, repr=False)
     claims: tuple[ToldClaim, ...] = ()
+    note: Note | None = field(default=None, repr=False)
     heads: tuple[str, ...] = ()
     rows: Cells = ()
     slugs: tuple[str, ...] = ()  # of the rows
@@ -84,41 +86,62 @@ class Told:
 
 
 class Teller:
-    """look: at which look at its trainings an experiment is; draws: whether the numbers of figures are collected, which
-    a page leaves to its script."""
+    """draws: whether the numbers of figures are collected, which a page leaves to its script; read: what reads notes.
+    Whatever a report asks of an experiment is asked once, and of all of them together, however often it stands
+    there."""
 
-    def __init__(
-        self, store: Store, artifacts: Artifacts, look: Callable[[Experiment], Look], *, draws: bool = True
-    ) -> None:
-        self._store, self._artifacts, self._look, self._draws = store, artifacts, look, draws
+    def __init__(self, store: Store, artifacts: Artifacts, *, draws: bool = True, read: Read = notes.read_all) -> None:
+        self._store, self._artifacts, self._draws, self._read = store, artifacts, draws, read
         self._known: dict[str, Results | None] = {}
+        self._computed: dict[str, dict[str, float | str | None]] = {}
+        self._looks: dict[str, Look] = {}
+        self._claimed: dict[str, list[ToldClaim]] = {}
         self._until: datetime | None = None  # when the report was last changed
 
     def told(self, report: Report) -> Told:
         found, self._until = blocks.read(report.blocks), report.changed_at
+        written = [block for block in found if isinstance(block, Text)]
+        read = dict(zip((one.id for one in written), self._read([one.markdown for one in written]), strict=True))
+        referred = [one for note in read.values() for one in note.references]
+        names = list(dict.fromkeys((*blocks.experiments(found), *(one for one, _, _ in referred))))
+        self._look_up(names, [*blocks.columns(found), *(what for _, what, _ in referred)])
         numbers = _numbered(found)
-        parts = tuple(self._part(block, numbers[block.id]) for block in found)
+        parts = tuple(replace(self._part(one, numbers[one.id]), note=read.get(one.id)) for one in found)
         told = Told(report, parts, self._sayer(parts))
-        named = self._named(found)
-        return replace(told, parts=tuple(self._written(part, named, found) for part in parts))
+        return replace(told, parts=self._with_written(parts, names, found))
 
     def results(self, reference: str) -> Results | None:
         """Of an experiment; None of one that is not here any more: what has its name now came after the report was last
         changed."""
         if reference not in self._known:
-            try:
-                found: Results | None = Results(self._store, self._artifacts, reference)
-            except NotFound:
-                found = None
-            is_later = found is not None and self._until is not None and found.experiment.created_at > self._until
-            self._known[reference] = None if is_later else found
+            self._look_up([reference], ())
         return self._known[reference]
 
-    def _named(self, found: Sequence[AnyBlock]) -> list[Results]:
-        """The experiments of blocks, and of the notes between them."""
-        noted = [name for block in found if isinstance(block, Text) for name, _ in notes.references(block.markdown)]
-        every = [one for name in (*blocks.experiments(found), *noted) if (one := self.results(name)) is not None]
-        return list({one.experiment.id: one for one in every}.values())
+    def _look_up(self, names: Sequence[str], columns: Iterable[str]) -> None:
+        """What the names of experiments stand for, and what is computed of them."""
+        rows = self._store.experiments.named(names)
+        of_rows = {row.id: Results(self._store, self._artifacts, row) for row in rows.values() if self._was_meant(row)}
+        self._known |= {name: of_rows.get(rows[name].id) if name in rows else None for name in names}
+        self._compute(list(of_rows), [name for name in columns if not _is_kept(name)])
+
+    def _compute(self, ids: Sequence[str], columns: Sequence[str]) -> None:
+        for id_, values in self._store.experiments.computed(ids, columns).items():
+            self._computed.setdefault(id_, {}).update(values)
+
+    def _was_meant(self, row: Experiment) -> bool:
+        return self._until is None or row.created_at <= self._until
+
+    def _look(self, row: Experiment) -> Look:
+        """At which look at its trainings it is."""
+        if row.id not in self._looks:
+            here = {one.experiment.id: one.experiment for one in self._known.values() if one is not None}
+            self._looks = self._store.experiments.looks(list(here.values()))
+        return self._looks[row.id]
+
+    def _claims_of(self, row: Experiment) -> list[ToldClaim]:
+        if row.id not in self._claimed:
+            self._claimed[row.id] = Finding.of(row).told(self._look(row))
+        return self._claimed[row.id]
 
     # -- parts --
 
@@ -159,8 +182,7 @@ class Teller:
         if results is None:
             return Part(block, wrong=_gone(block.experiment))
         row = results.experiment
-        told = Finding.of(row).told(self._look(row))
-        shown = tuple(one for one in told if not block.claims or one.record.id in block.claims)
+        shown = tuple(one for one in self._claims_of(row) if not block.claims or one.record.id in block.claims)
         part = Part(block, title=f"What {row.name} answers", experiment=row, claims=shown, slugs=(row.slug,))
         return part if shown else replace(part, wrong=f"{row.name} answers none of these claims yet.")
 
@@ -186,16 +208,25 @@ class Teller:
     def _value(self, row: Experiment, name: str, field: Field | None) -> Any:
         if field is None:
             return None
-        if name in EXPERIMENTS.keys or name in EXPERIMENTS.asked:
+        if _is_kept(name):
             return field.value(row)
-        return self._store.experiments.computed(row.id, name)
+        if name not in self._computed[row.id]:
+            self._compute([row.id], [name])
+        return self._computed[row.id].get(name)
 
-    def _written(self, part: Part, named: Sequence[Results], found: Sequence[AnyBlock]) -> Part:
-        if isinstance(part.block, Methods):
-            return replace(part, title="Methods", paragraphs=tuple(map(methods_of, named)))
-        if isinstance(part.block, References):
-            return replace(part, title="References", paragraphs=tuple(sources_of(named, found)))
-        return part
+    def _with_written(self, parts: Sequence[Part], names: Sequence[str], found: Sequence[AnyBlock]) -> tuple[Part, ...]:
+        """With what the parts say that write themselves, of the experiments of blocks and of the notes between them."""
+        kinds, every = {part.kind for part in parts}, [one for name in names if (one := self.results(name)) is not None]
+        named = list({one.experiment.id: one for one in every}.values())
+        written: dict[str, tuple[str, tuple[str, ...]]] = {}
+        if "methods" in kinds:
+            written["methods"] = "Methods", tuple(map(methods_of, named))
+        if "references" in kinds:
+            written["references"] = "References", tuple(sources_of(named, found))
+        return tuple(
+            replace(part, title=said[0], paragraphs=said[1]) if (said := written.get(part.kind)) else part
+            for part in parts
+        )
 
     # -- references in notes --
 
@@ -233,7 +264,7 @@ class Teller:
             if asked[1] in figures:
                 return Said(figures[asked[1]].title, f"of {row.name}", f"{url}/figures/{asked[1]}")
         if (asked := _CLAIM.fullmatch(what)) is not None:
-            told = {one.record.id: one for one in Finding.of(row).told(self._look(row))}
+            told = {one.record.id: one for one in self._claims_of(row)}
             if (one := told.get(asked[1].lower())) is not None:
                 within = f" ({one.level} interval {one.interval})" if one.interval else ""
                 title = f"{one.claim.title}; of {row.name}, n = {one.record.n}"
@@ -255,6 +286,11 @@ def _numbered(found: Sequence[AnyBlock]) -> dict[str, int]:
         counts[block.kind] += 1
         numbers[block.id] = counts[block.kind] if block.kind in ("figure", "numbers") else 0
     return numbers
+
+
+def _is_kept(name: str) -> bool:
+    """Whether rows hold it, else it is computed of their documents."""
+    return name in EXPERIMENTS.keys or name in EXPERIMENTS.asked
 
 
 def _gone(reference: str) -> str:

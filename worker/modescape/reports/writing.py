@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from modescape.errors import InvalidInput, NotFound, Problem
+from modescape.errors import InvalidInput, Problem
 from modescape.laboratory import Laboratory
 from modescape.records import Json
 from modescape.reports import blocks, taken
@@ -44,7 +44,7 @@ def take(laboratory: Laboratory, reference: str, form: str, link: str, to: Path)
     """Write it in a form of `taken`. link: where its numbers are. Raises NotFound, InvalidInput, ConfigurationError."""
     store = laboratory.store
     row = store.reports.get(reference)
-    told = Teller(store, laboratory.artifacts, laboratory.look).told(row)
+    told = Teller(store, laboratory.artifacts).told(row)
     images = {one.digest: store.reports.image(row.id, one.digest) for one in store.reports.images(row.id)}
     taken.write(taken.Taking(told, images, link), form, to)
 
@@ -52,16 +52,18 @@ def take(laboratory: Laboratory, reference: str, form: str, link: str, to: Path)
 def _checked(store: Store, documents: Sequence[Json], before: Sequence[Json]) -> list[Json]:
     """Blocks as they are kept. Experiments that were not in the report before must be here."""
     found, known = blocks.read(documents), set(blocks.experiments(blocks.read(before)))
-    wrong = []
-    for place, block in enumerate(found):
-        for reference in blocks.experiments([block]):
-            if reference in known:
-                continue
-            try:
-                store.experiments.get(reference)
-                known.add(reference)
-            except NotFound as error:
-                wrong.append(Problem(str(error), f"blocks.{place}.experiment", "slug or id of an experiment"))
+    blocks.check_size(found)
+    new = [one for one in blocks.experiments(found) if one not in known]
+    absent = set(new) - set(store.experiments.named(new))
+    wrong = [
+        Problem(
+            f"there is no experiment {reference[:80]!r}; the list shows what there is", f"blocks.{place}.experiment",
+            "slug or id of an experiment",
+        )
+        for place, block in enumerate(found)
+        for reference in blocks.experiments([block])
+        if reference in absent
+    ]  # fmt: skip
     if wrong:
         raise InvalidInput("; ".join(map(str, wrong)), problems=wrong)
     return blocks.documents(found)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import product
 from threading import Lock
 from typing import Any, Unpack
 
@@ -35,7 +36,7 @@ from modescape.store.creating import (
 )
 from modescape.store.groups import GROUP_NUMBERS, Columns, Group, grouped, number_of
 from modescape.store.links import end_links_to
-from modescape.store.lookup import batches, find_experiment
+from modescape.store.lookup import batches, find_experiment, ids_of
 from modescape.store.outputs import forget_files, name_files
 from modescape.store.quotas import Used, afford, used
 from modescape.store.transaction import PURGE_LOCK, Change, Database, Subject, now
@@ -46,6 +47,7 @@ Counts = dict[str, list[tuple[str, int]]]
 
 EXPERIMENTS = Listing(columns.EXPERIMENTS)
 _NUMBERS = (columns.Kind.NUMBER, columns.Kind.WHOLE)
+_COMPUTED = 100  # columns of one statement: databases refuse thousands
 GROUPED = (columns.Kind.TEXT, columns.Kind.LIST, *_NUMBERS)  # kinds of fields
 _HEAVY = (Experiment.spec, Experiment.notes, Experiment.folded)  # never read for lists
 
@@ -164,29 +166,44 @@ class Experiments(Subject):
 
     def judged(self, ids: Sequence[str]) -> dict[str, bool]:
         """Of those experiments that there are: whether any claim has been judged."""
-        if not ids:
-            return {}
-        with self.database.reading() as session:
-            rows = session.execute(select(Experiment.id, Experiment.finding).where(Experiment.id.in_(ids)))
-            return {id_: bool(found.get("claims")) for id_, found in rows}
+        found: dict[str, bool] = {}
+        for some in batches(ids):
+            with self.database.reading() as session:
+                rows = session.execute(select(Experiment.id, Experiment.finding).where(Experiment.id.in_(some)))
+                found |= {id_: bool(finding.get("claims")) for id_, finding in rows}
+        return found
 
     def look(self, row: Experiment) -> Look:
         """Which look at its trainings an experiment is."""
-        return Look.of(row, self.judged([one["id"] for one in row.earlier]))
+        return self.looks([row])[row.id]
+
+    def looks(self, rows: Sequence[Experiment]) -> dict[str, Look]:
+        """The same of several, by id."""
+        judged = self.judged(sorted({one["id"] for row in rows for one in row.earlier}))
+        return {row.id: Look.of(row, judged) for row in rows}
 
     def get(self, reference: str) -> Experiment:
         """By id or slug. Raises NotFound."""
         with self.database.reading() as session:
             return find_experiment(session, reference)
 
-    def computed(self, experiment_id: str, name: str) -> float | str | None:
-        """A value that is read off its documents (`stored_values`); None where it has none such."""
-        found = stored_values.find(name)
-        if found is None:
-            return None
+    def named(self, references: Iterable[str]) -> dict[str, Experiment]:
+        """Those of these slugs and ids that there are, by what they were named by."""
         with self.database.reading() as session:
-            value: float | str | None = session.scalar(select(found.expression).where(Experiment.id == experiment_id))
-            return value
+            ids = ids_of(session, references)
+        rows = {row.id: row for row in self.of_ids(set(ids.values()))}
+        return {one: rows[id_] for one, id_ in ids.items() if id_ in rows}
+
+    def computed(self, ids: Collection[str], names: Iterable[str]) -> dict[str, dict[str, float | str | None]]:
+        """Values that are read off their documents (`stored_values`), by id and name; None where there is none such."""
+        found = [one for one in map(stored_values.find, dict.fromkeys(names)) if one is not None]
+        values: dict[str, dict[str, float | str | None]] = {id_: {} for id_ in ids}
+        with self.database.reading() as session:
+            for asked, some in product(batches(found, _COMPUTED), batches(sorted(ids))):
+                statement = select(Experiment.id, *(one.expression for one in asked)).where(Experiment.id.in_(some))
+                for id_, *told in session.execute(statement):
+                    values[id_] |= zip((one.name for one in asked), told, strict=True)
+        return values
 
     def of_ids(self, ids: Collection[str]) -> list[Experiment]:
         """Those of them that there are, in any order."""
@@ -359,7 +376,8 @@ class Experiments(Subject):
     def bytes_of(self, *references: str) -> int:
         """Bytes that purging these experiments would free: files only their stages name. Raises NotFound."""
         with self.database.reading() as session:
-            ids = [find_experiment(session, one).id for one in references]
+            known = ids_of(session, references)
+            ids = [known.get(one) or find_experiment(session, one).id for one in references]
             named = dict[str, int]()
             for some in batches(ids):
                 mine = select(ArtifactUse.digest).join(Stage, Stage.id == ArtifactUse.stage_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import ScalarSelect, or_, select
@@ -27,6 +27,16 @@ def find_experiment(session: Session, reference: str, *, lock: bool = False) -> 
     if found is None:
         raise NotFound(f"there is no experiment {reference[:80]!r}; the list shows what there is")
     return found
+
+
+def ids_of(session: Session, references: Iterable[str]) -> dict[str, str]:
+    """Ids of those of these slugs and ids that there are, by what they were named by."""
+    asked, known = list(dict.fromkeys(references)), dict[str, str]()
+    for some in batches(asked):
+        of_them = or_(Experiment.id.in_(some), Experiment.slug.in_(some))
+        for id_, slug in session.execute(select(Experiment.id, Experiment.slug).where(of_them)):
+            known |= {id_: id_, slug: id_}
+    return {one: known[one] for one in asked if one in known}
 
 
 def lock_experiment_of(session: Session, stage_id: str) -> Experiment | None:

@@ -48,7 +48,7 @@ class Swept:
 
     def claims(self) -> list[ClaimTold]:
         """What the cells say of each claim."""
-        return telling.told(self.kept, self.laboratory.look)
+        return telling.told(self.kept, self.laboratory.store.experiments.looks)
 
     def numbers(self) -> Numbers:
         """Every number of every cell."""

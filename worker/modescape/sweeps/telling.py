@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv as csv_module
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -82,9 +82,10 @@ class ClaimTold:
     in_some: str
 
 
-def told(sweep: KeptSweep, look: Callable[[Experiment], Look]) -> list[ClaimTold]:
+def told(sweep: KeptSweep, looks: Callable[[Sequence[Experiment]], Mapping[str, Look]]) -> list[ClaimTold]:
     """Every claim that some cell was asked, in the paper's order; [] before any is judged."""
-    answers, voice = [_answers(cell, look) for cell in sweep.cells], voice_of_cells(sweep)
+    of_rows, voice = looks(sweep.experiments), voice_of_cells(sweep)
+    answers = [_answers(cell, of_rows) for cell in sweep.cells]
     titles = {letter: voice(one.claim.title) for cell in answers for letter, one in cell.items()}
     order = {letter: place for place, letter in enumerate(sorted(titles))}
     waits = sum(cell.experiment is not None and not cell.experiment.status.has_ended for cell in sweep.cells)
@@ -105,11 +106,11 @@ def voice_of_cells(sweep: KeptSweep) -> Voice:
     return voice_of(None, base if isinstance(base, dict) else {})
 
 
-def _answers(cell: KeptCell, look: Callable[[Experiment], Look]) -> dict[str, Told]:
+def _answers(cell: KeptCell, looks: Mapping[str, Look]) -> dict[str, Told]:
     row = cell.experiment
     if row is None or not row.finding:
         return {}
-    return {one.record.id: one for one in Finding.of(row).told(look(row))}
+    return {one.record.id: one for one in Finding.of(row).told(looks[row.id])}
 
 
 def _answer(kept: KeptCell, one: Told | None) -> CellAnswer:
