@@ -9,6 +9,7 @@ import re
 import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -111,9 +112,96 @@ def test_latex_of_a_note_sets_what_was_written_and_reads_no_files() -> None:
     tex = notes.tex(text, lambda experiment, what: Said("50 %"), lambda digest: None)
     for part in (
         r"\subsection{A \& b}", r"\emph{em} \textbf{strong} \texttt{c\_d}", r"\href{https://x.example/a\_b\%20c\#d}{l}",
-        "\\begin{itemize}\n\\item one", r"$\text{input}{secret}$ 50 \%",
+        "\\begin{itemize}\n\\item one", r"\texttt{{\textbackslash}input\{secret\}} 50 \%",
     ):  # fmt: skip
         assert part in tex, part
+
+
+HIDDEN = (
+    '`` <img src=x onerror=alert(1)> `', '`<img src=x onerror=alert(1)>``', '\\`<img src=x>`',
+    "a `` b\n\n<img src=x> ``",
+    "```\ncode\n\n```\n<img src=x>\n```", "> `` x\n\n<img src=x> `` y", "| `` | <img src=x> `` |\n|---|---|\n| a | b |",
+    "| a |\n|---|\n| `` <img src=x> ` |", "<https://x.example/<img src=x>>", "<https://x onerror=alert(1)>",
+    "<!-- a -->",
+    "<?php a ?>", "[[a: b]] [[c: `]] <img src=x> `", "~~~\n```\n~~~\n<img src=x>", "    code\n\n<img src=x>",
+    "<div>\n\n`<b>`", "- ```\n<img src=x>\n  ```", "``` `` <img src=x> ```` `",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HIDDEN)
+def test_markdown_of_a_note_holds_no_html(text: str) -> None:
+    """Read by the library with HTML, with and without tables, and as part of a longer document."""
+    from markdown_it import MarkdownIt
+
+    named = "<img src=x onerror=alert(1)> `<b>` [a](javascript:b) $x$ &lt;"
+    plain = notes.markdown(text, lambda experiment, what: Said(named), lambda digest: None)
+    for reader in (MarkdownIt("commonmark"), MarkdownIt("gfm-like", {"linkify": False})):
+        for document in (plain, notes.harmless(f"```\n\n{plain}\n\n```\n\n{plain}")):
+            html = reader.render(document)
+            assert {tag for tag, _ in Tags(html).found} <= {
+                "p", "code", "pre", "blockquote", "table", "thead", "tbody", "tr", "th", "td", "a", "ul", "li", "em",
+            }, html  # fmt: skip
+
+
+def test_code_in_markdown_of_a_note_stays_as_it_is() -> None:
+    text = (
+        "`vector<int>` and ``a ` b<c>`` <https://x.example/a> a<b\n\n    indented <b>\n\n"
+        "~~~\nfenced <b> [[a: b]]\n~~~\n\n"
+        "| `a<b>` | x |\n|---|---|\n| 1 | `c<d>` |"
+    )
+    assert notes.markdown(text, lambda *_: Said("x"), lambda digest: None) == text.replace(" a<b\n", " a\\<b\n")
+
+
+def test_what_a_reference_says_is_text_in_markdown() -> None:
+    from markdown_it import MarkdownIt
+
+    for named in ("<b>x</b>", "_a_b_ * c * `d` $e$ & &lt; [f](g) \\ h", "1 < 2 & 3"):
+        plain = notes.markdown("[[a]]", lambda *_, said=named: Said(said), lambda digest: None)
+        html = MarkdownIt("gfm-like", {"linkify": False}).render(plain)
+        assert unescape(html) == f"<p>{named}</p>\n"
+
+
+TYPED = (
+    r"$\directlua{os.execute('id')}$", r"$\^^69nput{/etc/passwd}$", "$^^5cinput{/etc/passwd}$",
+    r"$\InputIfFileExists{/etc/passwd}{}{}$", r"$\lstinputlisting{/etc/passwd}$",
+    r"$\expandafter\csname inp\endcsname$", r"$\write18{id}$", r"$\special{x}$", r"$\pdfobj file {/etc/passwd}$",
+    r"$\end{document}$", r"$\end {document}$", "$$\n\\begin{filecontents}[overwrite]{x.sh} a \\end{filecontents}\n$$",
+    r"$\text{\openout3=x}$", r"$a}\input{/etc/passwd}{b$", r"$\makeatletter\@@input x$", r"$x % y$",
+    r"$\newcommand{\a}{b}$",
+    r"[a](run:./evil)", r"[a](http://x/\write18{id})", r"![\input{/etc/passwd}](x)", r"`\input{x}`", r"\input{x}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_latex_of_a_note_runs_and_reads_nothing(text: str) -> None:
+    """Every command of the document is one that sets text; pylatexenc reads it."""
+    from pylatexenc.latexwalker import LatexWalker
+
+    sets = {"texttt", "textbackslash", "href", "ensuremath", "textasciicircum", "textquotesingle", "item", "emph"}
+    tex = notes.tex(text, lambda experiment, what: Said("x"), lambda digest: None)
+    assert "^^" not in tex
+    nodes, found = list(LatexWalker(tex, tolerant_parsing=False).get_latex_nodes()[0]), set()
+    while nodes:
+        node = nodes.pop()
+        if name := getattr(node, "macroname", ""):
+            found.add(name)
+        assert not getattr(node, "environmentname", ""), tex
+        assert type(node).__name__ not in ("LatexMathNode", "LatexCommentNode"), tex
+        nodes += getattr(node, "nodelist", None) or []
+        arguments = getattr(node, "nodeargd", None)
+        nodes += [one for one in getattr(arguments, "argnlist", None) or [] if one is not None]
+    assert {name for name in found if name.isalpha()} <= sets, tex
+    assert "run:" not in tex
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [r"x^{2} + \frac{a}{b}", r"\mathbb{E}_{p(\theta \mid x)}[\lVert f \rVert]", r"50\,\% \text{ of } \mathrm{KL}",
+     r"\begin{pmatrix} a & b \\ c & d \end{pmatrix}", r"\left\{ x \ge 0 \right\}",
+     r"\begin{cases} 1 & x > 0 \\ 0 & \text{else} \end{cases}", r"\hat{\sigma}^2 = \sum_{i=1}^{n} (x_i - \bar{x})^2"],
+)  # fmt: skip
+def test_latex_of_a_note_keeps_its_formulas(formula: str) -> None:
+    assert f"${formula}$" in notes.tex(f"Now ${formula}$.", lambda *_: Said("x"), lambda digest: None)
 
 
 # -- blocks -----------------------------------------------------------------------------------------------------------

@@ -18,10 +18,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from modescape import extras
 from modescape.drawing import latex
+from modescape.drawing.formulas import is_mathematics
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -277,18 +279,20 @@ def _tex(node: SyntaxTreeNode, say: Say, image: Callable[[str], str | None]) -> 
     if kind == "reference":
         return latex.escaped(say(node.meta["experiment"], node.meta["what"]).text)
     if kind.startswith("math_block"):
-        return f"\\[\n{_formula(node.content.strip())}\n\\]\n\n"
+        formula = node.content.strip()
+        return f"\\[\n{formula}\n\\]\n\n" if is_mathematics(formula) else f"{_as_typed(formula)}\n\n"
     if kind.startswith("math_inline"):
-        return f"${_formula(node.content)}$"
+        return f"${node.content}$" if is_mathematics(node.content) else _as_typed(node.content)
     if kind == "heading":
         return f"\\{_HEADINGS[int(node.tag[1]) - 1]}{{{inner()}}}\n\n"
     if kind == "code_inline":
-        return rf"\texttt{{{latex.escaped(node.content)}}}"
+        return _as_typed(node.content)
     if kind in ("fence", "code_block"):
         lines = "\\\\\n".join(latex.escaped(line).replace(" ", "~") for line in node.content.rstrip("\n").split("\n"))
         return f"\\begin{{quote}}\\ttfamily\n{lines}\n\\end{{quote}}\n\n"
     if kind == "link":
-        return rf"\href{{{_url(str(node.attrs.get('href', '')))}}}{{{inner()}}}"
+        address = str(node.attrs.get("href", ""))
+        return rf"\href{{{_url(address)}}}{{{inner()}}}" if _LEADS.match(address) else inner()
     if kind == "image":
         return _tex_image(node, image)
     if kind in ("softbreak", "hardbreak"):
@@ -300,12 +304,11 @@ def _tex(node: SyntaxTreeNode, say: Say, image: Callable[[str], str | None]) -> 
     return inner()
 
 
-_ACTS = re.compile(r"\\(input|include|write|openin|openout|read|immediate|catcode|csname|def)(?![a-zA-Z])")
+_LEADS = re.compile("https?://|mailto:", re.IGNORECASE)  # hyperref would start a program by `run:`
 
 
-def _formula(text: str) -> str:
-    """What a reader typed between dollars stays between them."""
-    return _ACTS.sub(r"\\text{\1}", text)
+def _as_typed(text: str) -> str:
+    return rf"\texttt{{{latex.escaped(text)}}}"
 
 
 def _url(text: str) -> str:
@@ -335,23 +338,90 @@ def _tex_table(node: SyntaxTreeNode, inner: Callable[[SyntaxTreeNode], str]) -> 
 # -- Markdown ---------------------------------------------------------------------------------------------------------
 
 
-_CODE = re.compile(r"(```.*?(?:```|\Z)|`+[^`\n]*`+)", re.DOTALL)
+_HTML = re.compile(r"<(?=[a-zA-Z/!?])")
+_LINKED = re.compile(r"https?://[^\s<>`]*>")  # behind the < of an address that is a link by itself
 
 
 def markdown(text: str, say: Say, image: Callable[[str], str | None]) -> str:
     """A note as Markdown that any program reads: references are what they say, images files. Code stays as it is."""
 
     def spoken(found: re.Match[str]) -> str:
-        return say(*referred(found)).text
+        return plain(say(*referred(found)).text)
 
     def named(found: re.Match[str]) -> str:
         return f"]({image(found[1]) or found[1]}"
 
-    def plainly(part: str) -> str:
-        part = re.sub(rf"!\[([^\]]*)\]\((?!{IMAGE})", r"[\1](", part)  # what lies elsewhere is a link
-        part = re.sub(r"<(?=[a-zA-Z/!?])(?!https?:)", r"\<", part)  # HTML is shown, not meant
+    def told(part: str) -> str:
+        part = re.sub(rf"!\[([^\[\]]*)\]\((?!{IMAGE})", r"[\1](", part)  # what lies elsewhere is a link
+        part = _HTML.sub(lambda found: "<" if _LINKED.match(part, found.end()) else r"\<", part)  # shown, not meant
         return re.sub(rf"\]\({IMAGE}([0-9a-f]{{1,64}})", named, REFERENCE.sub(spoken, part))
 
-    parts = _CODE.split(text)
-    plain = list(map(plainly, parts[::2]))
-    return "".join(one for pair in zip(plain, [*parts[1::2], ""], strict=True) for one in pair)
+    def around(parts: Sequence[str]) -> str:
+        return "".join(part if i % 2 else told(part) for i, part in enumerate(parts))
+
+    found = _blocks(re.sub("\r\n?", "\n", text))
+    return harmless("\n".join(one if is_code else around(_around_code(one, cells)) for one, is_code, cells in found))
+
+
+def plain(text: str) -> str:
+    """Text in Markdown, as it stands: whatever somebody has named an experiment begins no HTML, link or formula."""
+    text = re.sub(r"&(?=#?\w)", "&amp;", " ".join(text.split("\n")))
+    text = re.sub(r"(?<!\w)_|_(?!\w)", r"\_", text)
+    return re.sub(r"([`*$]|\\(?!_))", r"\\\1", text.replace("<", "&lt;")).replace("](", "]&#40;")
+
+
+def harmless(text: str) -> str:
+    """Markdown in which whoever reads it finds no HTML; what is HTML in spite of all is shown in other signs."""
+    from markdown_it import MarkdownIt
+
+    readers = [MarkdownIt("commonmark"), MarkdownIt("commonmark").enable("table")]
+    tokens = [token for reader in readers for token in reader.parse(text)]
+    inner = [one for token in tokens for one in token.children or ()]
+    return _HTML.sub("&lt;", text) if any(one.type.startswith("html_") for one in (*tokens, *inner)) else text
+
+
+def _blocks(text: str) -> Iterator[tuple[str, bool, bool]]:
+    """Lines that belong together, whether they are code, and whether they are a row of a table."""
+    kinds: dict[int, tuple[int, bool, bool]] = {}  # by line; of those without, each stands alone
+    is_cell = False
+    for number, token in enumerate(_parser().parse(text)):
+        is_cell = token.type in ("th_open", "td_open") or (is_cell and token.type == "inline")
+        if token.map and token.type in ("fence", "code_block", "inline"):
+            kind = (-token.map[0] - 1 if is_cell else number), token.type != "inline", is_cell
+            kinds |= dict.fromkeys(range(*token.map), kind)
+    lines = enumerate(text.split("\n"))
+    for _, together in groupby(lines, lambda one: kinds.get(one[0], (-1_000_000 - one[0], False, False))):
+        numbers, found = zip(*together, strict=True)
+        _, is_code, of_table = kinds.get(numbers[0], (0, False, False))
+        yield "\n".join(found), is_code, of_table
+
+
+def _around_code(text: str, of_table: bool) -> list[str]:
+    """Text and code by turns. Code goes from as many backticks as it begins with to the next that are as many
+    (CommonMark 6.1), in a table within its cell."""
+    if of_table:
+        parts = [""]
+        for i, cell in enumerate(re.split(r"(?<!\\)(\|)", text)):
+            first, *rest = [cell] if i % 2 else _around_code(cell, of_table=False)
+            parts = [*parts[:-1], parts[-1] + first, *rest]
+        return parts
+    runs = list(re.finditer("`+", text))
+    later: dict[int, list[int]] = {}  # by how many: which runs, the next last
+    for i in reversed(range(len(runs))):
+        later.setdefault(len(runs[i][0]), []).append(i)
+    parts, begun, i = [], 0, 0
+    while i < len(runs):
+        start, end = runs[i].span()
+        before = text[begun:start]
+        if (len(before) - len(before.rstrip("\\"))) % 2:  # the first of them stands for itself
+            start += 1
+        ends = later.get(end - start, [])
+        while ends and ends[-1] <= i:
+            ends.pop()
+        if start == end or not ends:
+            i += 1
+            continue
+        i = ends[-1]
+        parts += [text[begun:start], text[start : runs[i].end()]]
+        begun, i = runs[i].end(), i + 1
+    return [*parts, text[begun:]]

@@ -207,8 +207,11 @@ def _embedded(taking: Taking, digest: str, words: str) -> str | None:
 
 def _markdown(taking: Taking) -> bytes:
     drawings, tables = dict(taking.drawn("svg")), dict(_csv_files(taking))
-    text = "\n\n".join([f"# {taking.title}", *(_markdown_of(taking, part) for part in taking.told.parts)]) + "\n"
-    return _zipped({"report.md": text.encode(), **drawings, **tables, **dict(taking.files())})
+    text = (
+        "\n\n".join([f"# {notes.plain(taking.title)}", *(_markdown_of(taking, part) for part in taking.told.parts)])
+        + "\n"
+    )
+    return _zipped({"report.md": notes.harmless(text).encode(), **drawings, **tables, **dict(taking.files())})
 
 
 def _csv_files(taking: Taking) -> Iterator[tuple[str, bytes]]:
@@ -221,21 +224,22 @@ def _markdown_of(taking: Taking, part: Part) -> str:
     if isinstance(part.block, Text):
         return notes.markdown(part.block.markdown, taking.told.say, taking.image_file)
     if part.wrong:
-        return f"*{part.wrong}*"
+        return f"*{notes.plain(part.wrong)}*"
     if isinstance(part.block, FigureOf):
-        said = f"**Figure {part.number}. {part.title}** {taking.home(part).name}. {part.caption}"
+        said = f"**Figure {part.number}. {part.title}** {notes.plain(f'{taking.home(part).name}. {part.caption}')}"
         return f"![{part.title}]({taking.stem(part)}.svg)\n\n{said}"
     if part.claims:
-        return f"## {part.title}\n\n{_markdown_table(CLAIM_HEADS, _claim_rows(part))}"
+        return f"## {notes.plain(part.title)}\n\n{_markdown_table(CLAIM_HEADS, _claim_rows(part))}"
     if isinstance(part.block, NumbersOf):
-        return f"**Table {part.number}.** {part.caption}\n\n{_markdown_table(part.heads, list(part.rows))}"
-    lines = [f"{i}. {one}" if part.kind == "references" else one for i, one in enumerate(part.paragraphs, 1)]
+        return f"**Table {part.number}.** {notes.plain(part.caption)}\n\n{_markdown_table(part.heads, list(part.rows))}"
+    paragraphs = map(notes.plain, part.paragraphs)
+    lines = [f"{i}. {one}" if part.kind == "references" else one for i, one in enumerate(paragraphs, 1)]
     return f"## {part.title}\n\n" + ("\n" if part.kind == "references" else "\n\n").join(lines)
 
 
 def _markdown_table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     def line(cells: tuple[str, ...]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(notes.plain(cell).replace("|", "\\|") for cell in cells) + " |"
 
     return "\n".join([line(heads), line(("---",) * len(heads)), *map(line, rows)])
 
@@ -282,7 +286,9 @@ def _notebook(taking: Taking) -> bytes:
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
     cells = [
-        new_markdown_cell(f"# {taking.title}\n\nNeeds `pip install modescape`; asks {taking.link or 'a home'}."),
+        new_markdown_cell(
+            f"# {notes.plain(taking.title)}\n\nNeeds `pip install modescape`; asks {taking.link or 'a home'}."
+        ),
         new_code_cell(f"import modescape as ms\n\nlab = {forms.opening(taking.link)}"),
     ]
     for part in taking.told.parts:
@@ -293,8 +299,9 @@ def _notebook(taking: Taking) -> bytes:
                 cell["attachments"] = attached.files
             cells.append(cell)
             continue
-        head = {"figure": f"**Figure {part.number}. {part.title}** {part.caption}", "claims": f"## {part.title}",
-                "numbers": f"**Table {part.number}.** {part.caption}"}.get(part.kind)  # fmt: skip
+        title, caption = notes.plain(part.title), notes.plain(part.caption)
+        head = {"figure": f"**Figure {part.number}. {title}** {caption}", "claims": f"## {title}",
+                "numbers": f"**Table {part.number}.** {caption}"}.get(part.kind)  # fmt: skip
         cells.append(new_markdown_cell(head or _markdown_of(taking, part)))
         if (code := _code(part)) is not None and not part.wrong:
             cells.append(new_code_cell(code))
