@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -248,18 +249,13 @@ def test_few_are_read_at_once_and_the_others_are_told_to_come_again(
     reader: NoteReader = site.app.state.site.notes
     blocks_ = [{"kind": "text", "markdown": "Nobody has read this."}]
     slug = visitor.post("/api/reports", json={"name": "unread", "blocks": blocks_}).json()["slug"]
-    taken = 0
-    while reader._places.acquire(blocking=False):
-        taken += 1
-    try:
-        assert taken == 4
+    with contextlib.ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(reader._places.taken())
         with pytest.raises(Busy):
             reader.read(["another"])
         refused = visitor.get(f"/reports/{slug}")
         assert (refused.status_code, "retry-after" in refused.headers) == (409, True)
-    finally:
-        for _ in range(taken):
-            reader._places.release()
     assert visitor.get(f"/reports/{slug}").status_code == 200
 
 

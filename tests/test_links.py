@@ -153,7 +153,7 @@ def test_links_of_before_end_with_their_things_too(store: Store) -> None:
     store.users.add("ada", UserRole.RESEARCHER, None)
     downgrade(store.url, "0024")
     targets = ("/experiments/one", "/experiments/gone", "/reports/told", "/compare?e=one&e=gone", "/?method=dropout",
-               "/plots?method=dropout&x=runs", "/plots?x=runs", "/plots?e=gone&e=one", "/?sort=name", "/")  # fmt: skip
+               "/plots?method=dropout&x=n", "/plots?x=n", "/plots?e=gone&e=one", "/?sort=name", "/")  # fmt: skip
     made, ended = datetime.now(UTC), datetime(2026, 1, 2, tzinfo=UTC)
     columns = "id, digest, kind, target, name, created_by, created_at, expires_at"
     engine = open_database(store.url)
@@ -176,7 +176,7 @@ def test_links_of_before_end_with_their_things_too(store: Store) -> None:
     holding = {id_ for id_, row in found.items() if row.expires_at > made + timedelta(days=300)}
     assert holding == {
         "Ada /experiments/one", "Ada /reports/told", "Ada /?method=dropout",
-        "Ada /plots?method=dropout&x=runs", "operator /plots?method=dropout&x=runs", "operator /plots?x=runs",
+        "Ada /plots?method=dropout&x=n", "operator /plots?method=dropout&x=n", "operator /plots?x=n",
         "operator /experiments/one", "operator /?method=dropout", "operator /?sort=name", "operator /",
     }  # fmt: skip
     assert found["operator /reports/told"].expires_at == ended
@@ -445,6 +445,7 @@ def test_the_page_says_what_can_be_done_without_naming_settings_to_who_cannot_ch
         store, secret = closed.laboratory.store, users.TOKEN_PREFIX + "b" * 40
         with acting(Actor("root", UserRole.ADMIN)):
             bob = store.users.add("bob", UserRole.RESEARCHER, password=None)
+            store.reports.create("told", [])
         with acting(Actor("bob", UserRole.RESEARCHER)):
             store.users.add_token(bob.name, "laptop", users.digest(secret), None)
         pages = {}

@@ -30,8 +30,8 @@ _SWEEP = re.compile(r"/sweeps/([^/]+)")
 _FIGURE = re.compile(r"/api/experiments/([^/]+)/figures/([^/.]+)(?:\.[a-z]+)?")
 _COMPARED = re.compile(r"/api/compare/figures/[^/]+")
 
-# How a page is looked at: what only puts otherwise what it shows without. All else of an address must be as shared; of a
-# plot that is the fields too, but what is picked of it, and in what form, is not.
+# How a page is looked at: what only puts otherwise what it shows without. All else of an address must be as shared,
+# of a plot its fields too, but not what is picked of it, nor in what form.
 _LOOKS = {
     "/": re.compile("|".join(asking.CONTROLS)),
     "/compare": re.compile("pictures|theme|from"),

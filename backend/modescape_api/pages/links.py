@@ -35,17 +35,17 @@ def _page(
         request, here, "links.html", status=status, section="/links", headers={"cache-control": "no-store"},
         rows=here.store.links.all(), to=to, name=name, problem=problem, url=url, days=links.DAYS,
         most_days=links.MOST_DAYS, is_open=is_open, may_be_open=here.settings.open_links,
-        is_admin=actor().may(UserRole.ADMIN), thing=_thing(to),
+        is_admin=actor().may(UserRole.ADMIN), thing=_thing(here, to),
     )  # fmt: skip
 
 
-def _thing(to: str) -> tuple[str, str]:
+def _thing(here: Site, to: str) -> tuple[str, str]:
     """What an address is of, and its slug; ("", "") of what cannot be shared."""
     try:
-        kind = sharing.kind_of(to)
-    except InvalidInput:
+        led = sharing.led(here.store, to)
+    except (Forbidden, InvalidInput, NotFound):
         return "", ""
-    return kind.value, to.partition("?")[0].rpartition("/")[2]
+    return led.kind.value, led.address.partition("?")[0].rpartition("/")[2]
 
 
 @router.post("/links")

@@ -21,9 +21,9 @@ from cachetools import LRUCache
 
 from modescape.errors import Busy
 from modescape.forks import Ended, Json, Readers, answer_in_forks, limit
-from modescape.own_files import Aside
 from modescape.reports import notes
 from modescape.reports.notes import Note
+from modescape.waiting import Aside, Places
 
 OF_ONE = 2.0  # seconds of a processor
 OF_ALL = 10.0  # that are read together
@@ -46,10 +46,10 @@ class NoteReader:
     """aside: is entered by a thread for as long as it waits. started: forks that have read so far."""
 
     def __init__(self, aside: Aside = nullcontext) -> None:
-        self._aside = aside
         self._readers, self.started = Readers("modescape.reports.notes_process"), 0
         self._at_once = threading.BoundedSemaphore(_AT_ONCE)
-        self._places = threading.BoundedSemaphore(_AT_ONCE + _WAITING)
+        places = _AT_ONCE + _WAITING  # for each at most all: who reads by a link has no name
+        self._places = Places(places, places, "many reports are being read now; try again in a moment", aside)
         self._lock = threading.Lock()
         self._kept: LRUCache[str, Note] = LRUCache(_KEPT, getsizeof=_size)
 
@@ -67,18 +67,13 @@ class NoteReader:
         self._readers.end()
 
     def _apart(self, texts: Sequence[str], keys: Sequence[str]) -> list[Note]:
-        if not self._places.acquire(blocking=False):
-            raise Busy("many reports are being read now; try again in a moment")
-        try:
-            with self._aside():
-                if not self._at_once.acquire(timeout=_PATIENCE):
-                    raise Busy("other reports are being read now; try again in a moment")
-                try:
-                    said = self._asked(texts)
-                finally:
-                    self._at_once.release()
-        finally:
-            self._places.release()
+        with self._places.taken():
+            if not self._at_once.acquire(timeout=_PATIENCE):
+                raise Busy("other reports are being read now; try again in a moment")
+            try:
+                said = self._asked(texts)
+            finally:
+                self._at_once.release()
         found = [_note(one) for one in said]
         with self._lock:
             for key, one, note in zip(keys, said, found, strict=True):
