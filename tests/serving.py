@@ -225,7 +225,9 @@ class Served:
     laboratory: Laboratory
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60, **options)
+        # The server closes what is idle for 5 s, maybe in the moment in which something is asked.
+        limits = httpx.Limits(keepalive_expiry=2)
+        return httpx.Client(base_url=self.url, timeout=60, limits=limits, **options)
 
     def visitor(self, **options: Any) -> httpx.Client:
         """A client that asks for pages, and posts their forms as a browser does."""

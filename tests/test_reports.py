@@ -8,7 +8,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +18,7 @@ import httpx
 import nbformat
 import pytest
 from PIL import Image, PngImagePlugin
+from playwright.sync_api import Browser
 from serving import Served, finished, served
 from sqlalchemy import select
 
@@ -25,11 +26,12 @@ import modescape as ms
 from modescape.acting import Actor, UserRole, acting
 from modescape.database import downgrade, upgrade
 from modescape.errors import Conflict, Forbidden, InvalidInput, NotFound
-from modescape.reports import blocks, notes
+from modescape.reports import blocks, notes, taken, writing
 from modescape.reports.images import write_anew
 from modescape.reports.notes import Said
+from modescape.reports.telling import Teller
 from modescape.store import Store
-from modescape.tables import ReportRevision
+from modescape.tables import Report, ReportImage, ReportRevision
 
 ADA, BOB = Actor("ada", UserRole.RESEARCHER), Actor("bob", UserRole.RESEARCHER)
 
@@ -339,6 +341,40 @@ def test_images_are_kept_once_within_limits_and_go_with_their_report(
     assert store.reports.images(row.id) == []
 
 
+def test_one_user_writes_so_many_reports_and_keeps_so_many_bytes_of_images(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modescape.store.reports.MOST", 2)
+    monkeypatch.setattr("modescape.store.reports.MOST_BYTES_OF_ONE", 11)
+    with acting(ADA):
+        one, two = (store.reports.create(name, []) for name in ("one", "two"))
+        with pytest.raises(InvalidInput, match="2 reports already"):
+            store.reports.create("three", [])
+        store.reports.add_image(one.slug, "a", b"\x89PNG 1", "image/png", (2, 1))
+        with pytest.raises(InvalidInput, match="no room for this image"):
+            store.reports.add_image(two.slug, "a", b"\x89PNG 2", "image/png", (2, 1))
+    with acting(BOB):
+        other = store.reports.create("three", [])
+        store.reports.add_image(other.slug, "a", b"\x89PNG 2", "image/png", (2, 1))
+    with acting(ADA):
+        store.reports.remove(one.slug)
+        store.reports.create("three", [])
+        store.reports.add_image(two.slug, "a", b"\x89PNG 2", "image/png", (2, 1))
+
+
+def test_one_user_keeps_so_many_views(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modescape.store.views.MOST_OF_ONE", 1)
+    with acting(ADA):
+        row = store.views.add("one", "dataset=digits")
+        with pytest.raises(InvalidInput, match="you have 1 views already"):
+            store.views.add("two", "dataset=digits")
+    with acting(BOB):
+        store.views.add("two", "dataset=digits")
+    with acting(ADA):
+        store.views.remove(row.slug)
+        store.views.add("three", "dataset=digits")
+
+
 # -- images -----------------------------------------------------------------------------------------------------------
 
 
@@ -454,6 +490,60 @@ def test_one_html_file_holds_everything_and_asks_nobody(client: httpx.Client, wr
     assert 'src="data:image/png;base64,' in html
     for words in ("<b>Figure 1. Do the runs reach", "Mine.", "75.0\u202f%", "Table 1.", "50 % &amp; more"):
         assert words in html, words
+
+
+@pytest.mark.slow
+def test_an_image_that_is_shown_often_is_in_the_file_once(
+    client: httpx.Client, site: Served, browser: Browser, tmp_path: Path
+) -> None:
+    dot = io.BytesIO()
+    Image.effect_noise((300, 200), 90).convert("RGB").save(dot, "PNG")
+    slug = client.post("/api/reports", json={"name": "Often", "blocks": []}).json()["slug"]
+    sent = client.post(f"/api/reports/{slug}/images", content=dot.getvalue(), headers={"content-type": "image/png"})
+    shown = f'![A "dot"](image:{sent.json()["digest"]}) '
+    blocks = [{"kind": "text", "markdown": shown * 75} for _ in range(2)]
+    assert client.patch(f"/api/reports/{slug}", json={"blocks": blocks}).status_code == 200
+    answer = client.get(f"/api/reports/{slug}/export", params={"form": "html"})
+    assert int(answer.headers["content-length"]) == len(answer.content) < 1.5 * len(dot.getvalue()) + 50_000
+    assert list(site.settings.made_folder.iterdir()) == []
+    assert answer.text.count("data:image/png;base64,") == 1
+    (tmp_path / "often.html").write_bytes(answer.content)
+    page = browser.new_page()
+    page.goto((tmp_path / "often.html").as_uri())
+    places = page.get_by_role("img", name='A "dot"')
+    assert places.count() == 150
+    for place in (places.first, places.last):
+        seen = Image.open(io.BytesIO(place.screenshot())).convert("L")
+        assert seen.width == 300
+        assert seen.height in (200, 201)  # it may begin between two pixels
+        assert seen.getextrema()[1] - seen.getextrema()[0] > 200  # of the noise, not of an empty place
+    page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", list(taken.FORMS))
+def test_what_would_be_too_large_is_refused_and_said(
+    site: Served, written: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taken, "MOST_BYTES", 100)
+    with pytest.raises(InvalidInput, match="fewer figures and images"):
+        writing.take(site.laboratory, written, form, "", tmp_path / "made")
+
+
+def test_a_notebook_counts_each_cell_that_shows_an_image(
+    site: Served, written: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(taken, "MOST_BYTES", 1_000_000)
+    cells = [{"kind": "text", "id": f"b-{i:08x}", "markdown": f"![](image:{'a' * 64})"} for i in range(4)]
+    now = datetime.now(UTC)
+    row = Report(id="x", slug="x", name="x", created_by="x", revision=1, created_at=now, changed_at=now, blocks=cells)
+    told = Teller(site.laboratory.store, site.laboratory.artifacts, draws=False).told(row)
+    image = ReportImage(report_id="x", digest="a" * 64, media="image/png", width=1, height=1, content=bytes(200_000))
+    taking = taken.Taking(told, {"a" * 64: image})
+    with pytest.raises(InvalidInput, match="more than 1 MB"):
+        taken.write(taking, "ipynb", tmp_path / "made")
+    monkeypatch.setattr(taken, "MOST_BYTES", 2_000_000)
+    taken.write(taking, "ipynb", tmp_path / "made")
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from modescape import errors
 from modescape.drawing.reading import FigureNotReady
@@ -48,9 +48,14 @@ class Maker:
     def make(self, asked: Json, *, is_gone: Callable[[], bool] = lambda: False) -> bytes:
         """The file that is asked for. is_gone: whether whoever asked has left, who waits no longer then. Raises what
         making it raises, and Busy where many wait, or others are made for too long."""
+        with self.made(asked, is_gone=is_gone) as file:
+            return file.read()
+
+    def made(self, asked: Json, *, is_gone: Callable[[], bool] = lambda: False) -> BinaryIO:
+        """The same as a file that is gone once it is closed: what is large need not be in memory. Raises likewise."""
         with self._places.taken(), self._turn(is_gone), self.folder() as folder:
             self.write(asked, folder / "made", seconds=_SECONDS)
-            return (folder / "made").read_bytes()
+            return (folder / "made").open("rb")
 
     @contextmanager
     def _turn(self, is_gone: Callable[[], bool]) -> Iterator[None]:

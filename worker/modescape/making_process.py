@@ -25,6 +25,8 @@ from modescape.reports import writing
 from modescape.reports.images import write_anew
 from modescape.settings import Settings
 
+_MEMORY = 1 << 30  # bytes, for what is small
+
 
 def main() -> None:
     registry.load()
@@ -33,8 +35,8 @@ def main() -> None:
 
 
 def answer(asked: Json) -> Json:
-    """Make what is asked for, in a fork that limits itself first. A browser takes more addresses than it may."""
-    limit(seconds=asked["seconds"])
+    """Make what is asked for, in a fork that limits itself first."""
+    limit(seconds=asked["seconds"], memory=_MEMORY if _is_small(asked) else None)
     settings = Settings.model_validate(asked["settings"])
     try:
         plugins.load(settings.plugin_modules, light=True)
@@ -46,6 +48,11 @@ def answer(asked: Json) -> Json:
     except ModescapeError as error:
         return raised(error)
     return {}
+
+
+def _is_small(asked: Json) -> bool:
+    """Whether it starts no browser, which takes more addresses than it may, and holds no whole experiment."""
+    return asked["what"] == "image" or (asked["what"] == "report" and asked["form"] in ("html", "ipynb"))
 
 
 def _figure(laboratory: Laboratory, asked: Json, to: Path) -> None:

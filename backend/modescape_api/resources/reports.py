@@ -240,10 +240,10 @@ def export(
         said = f"{wanted.title} cannot be made here: {lack}"
         raise Refusal("not-acceptable", said, problems=[Problem(lack, "form", ", ".join(there))])
     link = str(request.base_url).rstrip("/") + at("")
-    content = here.maker.make({"what": "report", "report": row.id, "form": form, "link": link})
+    file = here.maker.made({"what": "report", "report": row.id, "form": form, "link": link})
     headers = {
         "content-disposition": f'attachment; filename="{row.slug}.{wanted.suffix}"',
         "cache-control": replies.REVALIDATE,
         "content-security-policy": "sandbox",
     }
-    return Response(content, headers=headers, media_type=wanted.media)
+    return replies.sent(file, headers=headers, media_type=wanted.media)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from html import escape
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modescape import extras
 from modescape.drawing import forms, latex, pictures, style
@@ -25,6 +27,11 @@ from modescape.reports.blocks import FigureOf, NumbersOf, Text
 from modescape.reports.telling import CLAIM_HEADS, Part, Told, claim_cells
 from modescape.tables import ReportImage
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+MOST_BYTES = 100_000_000  # of what is taken home: what is larger is opened by no browser and carried by no mail
+_DRAWN_AT_ONCE = 12  # figures, by one browser: so many drawings are in memory
 _SUFFIX = {"image/png": "png", "image/jpeg": "jpg"}
 _COLUMN = 680  # px of a figure: its letters are 12 px, 8 points in a column of paper
 _OLD = (1980, 1, 1, 0, 0, 0)  # the first moment a zip knows: equal contents are equal bytes
@@ -95,28 +102,45 @@ class Taking:
             yield f"images/{digest[:12]}.{_SUFFIX[image.media]}", image.content
 
     def drawn(self, form: pictures.Vector) -> Iterator[tuple[str, bytes]]:
-        """Every figure that there is, by one browser."""
+        """Every figure that there is."""
         shown = [part for part in self.told.parts if part.data is not None]
         asked = forms.Asked(form, "print", _COLUMN)
-        wanted = [forms.picture(self.home(part), asked, words=False) for part in shown]
-        made = pictures.drawn_as(wanted) if wanted else []
-        for part, content in zip(shown, made, strict=True):
-            yield f"{self.stem(part)}.{form}", content
+        for first in range(0, len(shown), _DRAWN_AT_ONCE):
+            some = shown[first : first + _DRAWN_AT_ONCE]
+            made = pictures.drawn_as([forms.picture(self.home(part), asked, words=False) for part in some])
+            for part, content in zip(some, made, strict=True):
+                yield f"{self.stem(part)}.{form}", content
 
 
 def write(taking: Taking, form: str, to: Path) -> None:
-    """Raises InvalidInput for a form that there is not, ConfigurationError for one that is missing here."""
+    """Raises InvalidInput for a form that there is not and for what would be larger than `MOST_BYTES`,
+    ConfigurationError for a form that is missing here."""
     if form not in FORMS:
         raise InvalidInput(f"there is no form {form[:40]!r}", field="form", allowed=", ".join(FORMS))
-    to.write_bytes(_MAKE[form](taking))
+    with _File(io.FileIO(to, "wb")) as out:
+        _MAKE[form](taking, out)
 
 
-def _zipped(files: Mapping[str, bytes]) -> bytes:
-    out = io.BytesIO()
+class _File(io.BufferedWriter):
+    """Becomes no larger than `MOST_BYTES`."""
+
+    def write(self, content: ReadableBuffer, /) -> int:
+        written = super().write(content)
+        if self.tell() > MOST_BYTES:
+            raise _too_large()
+        return written
+
+
+def _too_large() -> InvalidInput:
+    return InvalidInput(
+        f"it takes more than {MOST_BYTES // 1_000_000} MB", field="form", allowed="a report of fewer figures and images"
+    )
+
+
+def _zip(out: _File, files: Iterable[tuple[str, bytes]]) -> None:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
+        for name, content in files:
             archive.writestr(zipfile.ZipInfo(name, _OLD), content, zipfile.ZIP_DEFLATED)
-    return out.getvalue()
 
 
 def _claim_rows(part: Part) -> list[tuple[str, ...]]:
@@ -132,40 +156,44 @@ _STYLE = (
     "h1,h2,h3,p{overflow-wrap:anywhere}p,ul,ol,blockquote{max-width:68ch}figure{margin:32px 0;break-inside:avoid}"
     "figcaption{font-size:14px;max-width:none}table{border-collapse:collapse;margin:16px 0}"
     "th,td{text-align:left;padding:4px 16px 4px 0;border-bottom:1px solid %s}.num{text-align:right}"
-    ".scroll{overflow-x:auto}img{max-width:100%%}.bad{color:%s}.math{overflow:auto hidden;padding:8px 0}"
+    ".scroll{overflow-x:auto}img,.image{max-width:100%%;height:auto}.once{position:absolute}.bad{color:%s}"
+    ".math{overflow:auto hidden;padding:8px 0}"
     "pre{overflow-x:auto}@media print{body{margin:0}.modebar{display:none}}"
 )
 
 
-def _html(taking: Taking) -> bytes:
+def _html(taking: Taking, out: _File) -> None:
     def token(name: str) -> str:
         return style.token(name, "light")
 
     look = _STYLE % (style.FONT, token("text"), token("card"), token("hairline"), token("failed"))
     first = next((part for part in taking.told.parts if part.data is not None), None)
-    parts = "\n".join(_html_of(taking, part, script=part is first) for part in taking.told.parts)
     report = taking.told.report
     made = f"{report.created_by}, {report.changed_at:%Y-%m-%d}; revision {report.revision}"
     foot = f"{made}; Modescape {version('modescape')}"
-    return (
+    shown = _Shown.of(taking)
+    out.write((
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(taking.title)}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f'<meta name="viewport" content="width=device-width"><style>{look}</style></head><body>'
-        f"<h1>{escape(taking.title)}</h1>\n{parts}\n<p><small>{escape(foot)}</small></p></body></html>"
-    ).encode()
+        f"{shown.kept()}<h1>{escape(taking.title)}</h1>\n"
+    ).encode())  # fmt: skip
+    for part in taking.told.parts:
+        out.write(f"{_html_of(taking, part, shown, script=part is first)}\n".encode())
+    out.write(f"<p><small>{escape(foot)}</small></p></body></html>".encode())
 
 
-def _html_of(taking: Taking, part: Part, *, script: bool) -> str:
+def _html_of(taking: Taking, part: Part, shown: _Shown, *, script: bool) -> str:
     if isinstance(part.block, Text):
         assert part.note is not None
-        return part.note.html(_without_links(taking), partial(_embedded, taking))
+        return part.note.html(_without_links(taking), shown.html)
     if part.wrong:
         return f'<p class="bad">{escape(part.wrong)}</p>'
     if isinstance(part.block, FigureOf):
         home = taking.home(part)
-        shown = plot(home.figure.draw(home.data, "light"), home.frame, script=script)
+        drawn = plot(home.figure.draw(home.data, "light"), home.frame, script=script)
         said = f"<b>Figure {part.number}. {escape(part.title)}</b> {escape(home.name)}. {escape(part.caption)}"
-        return f'<figure id="{part.anchor}">{shown}<figcaption>{said}</figcaption></figure>'
+        return f'<figure id="{part.anchor}">{drawn}<figcaption>{said}</figcaption></figure>'
     if part.claims:
         return f"<h2>{escape(part.title)}</h2>{_html_table(CLAIM_HEADS, _claim_rows(part))}"
     if isinstance(part.block, NumbersOf):
@@ -195,23 +223,51 @@ def _without_links(taking: Taking) -> notes.Say:
     return say
 
 
-def _embedded(taking: Taking, digest: str, words: str) -> str | None:
-    image = taking.images.get(digest)
-    if image is None:
-        return None
-    return notes.picture(f"data:{image.media};base64,{base64.b64encode(image.content).decode()}", words)
+@dataclass(frozen=True)
+class _Shown:
+    """Images inside the file, each once however often it is shown. often: those that are shown more than once."""
+
+    images: Mapping[str, ReportImage]
+    often: frozenset[str]
+
+    @classmethod
+    def of(cls, taking: Taking) -> _Shown:
+        counted = Counter(digest for part in taking.told.parts if part.note for digest, _ in part.note.images)
+        return cls(taking.images, frozenset(one for one, n in counted.items() if n > 1 and one in taking.images))
+
+    def kept(self) -> str:
+        """What the places show of those that have several."""
+        kept = "".join(
+            f'<image id="image-{digest}" width="{image.width}" height="{image.height}" href="{_data(image)}"/>'
+            for digest, image in self.images.items()
+            if digest in self.often
+        )
+        return f'<svg class="once" width="0" height="0" aria-hidden="true"><defs>{kept}</defs></svg>' if kept else ""
+
+    def html(self, digest: str, words: str) -> str | None:
+        """At one place; None where the report has none such."""
+        if (image := self.images.get(digest)) is None:
+            return None
+        if digest not in self.often:
+            return notes.picture(_data(image), words)
+        size = f'width="{image.width}" height="{image.height}" viewBox="0 0 {image.width} {image.height}"'
+        return f'<svg class="image" role="img" aria-label="{escape(words)}" {size}><use href="#image-{digest}"/></svg>'
+
+
+def _data(image: ReportImage) -> str:
+    return f"data:{image.media};base64,{base64.b64encode(image.content).decode()}"
 
 
 # -- Markdown and LaTeX -----------------------------------------------------------------------------------------------
 
 
-def _markdown(taking: Taking) -> bytes:
-    drawings, tables = dict(taking.drawn("svg")), dict(_csv_files(taking))
+def _markdown(taking: Taking, out: _File) -> None:
     text = (
         "\n\n".join([f"# {notes.plain(taking.title)}", *(_markdown_of(taking, part) for part in taking.told.parts)])
         + "\n"
     )
-    return _zipped({"report.md": notes.harmless(text).encode(), **drawings, **tables, **dict(taking.files())})
+    document = [("report.md", notes.harmless(text).encode())]
+    _zip(out, chain(document, taking.drawn("svg"), _csv_files(taking), taking.files()))
 
 
 def _csv_files(taking: Taking) -> Iterator[tuple[str, bytes]]:
@@ -244,8 +300,7 @@ def _markdown_table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join([line(heads), line(("---",) * len(heads)), *map(line, rows)])
 
 
-def _latex(taking: Taking) -> bytes:
-    drawings = dict(taking.drawn("pdf"))
+def _latex(taking: Taking, out: _File) -> None:
     body = "\n".join(_latex_of(taking, part) for part in taking.told.parts)
     packages = "\n".join(rf"\usepackage{{{one}}}" for one in ("amsmath", "amssymb", "textcomp", *latex.PACKAGES))
     text = "\n".join([
@@ -255,7 +310,7 @@ def _latex(taking: Taking) -> bytes:
         rf"\date{{{taking.told.report.changed_at:%Y-%m-%d}}}", r"\begin{document}", r"\maketitle", "", body,
         r"\end{document}", "",
     ])  # fmt: skip
-    return _zipped({"report.tex": text.encode(), **drawings, **dict(taking.files())})
+    _zip(out, chain([("report.tex", text.encode())], taking.drawn("pdf"), taking.files()))
 
 
 def _latex_of(taking: Taking, part: Part) -> str:
@@ -280,8 +335,9 @@ def _latex_of(taking: Taking, part: Part) -> str:
 # -- a notebook -------------------------------------------------------------------------------------------------------
 
 
-def _notebook(taking: Taking) -> bytes:
-    """Figures, claims and numbers are asked for again; notes say what they said when it was written."""
+def _notebook(taking: Taking, out: _File) -> None:
+    """Figures, claims and numbers are asked for again; notes say what they said when it was written. An image is there
+    once for each cell that shows it, for cells share none."""
     import nbformat
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -291,12 +347,16 @@ def _notebook(taking: Taking) -> bytes:
         ),
         new_code_cell(f"import modescape as ms\n\nlab = {forms.opening(taking.link)}"),
     ]
+    attached_bytes = 0
     for part in taking.told.parts:
         if isinstance(part.block, Text):
             attached = _Attached(taking)
             cell = new_markdown_cell(notes.markdown(part.block.markdown, taking.told.say, attached.name))
             if attached.files:
                 cell["attachments"] = attached.files
+                attached_bytes += sum(len(one) for file in attached.files.values() for one in file.values())
+                if attached_bytes > MOST_BYTES:
+                    raise _too_large()
             cells.append(cell)
             continue
         title, caption = notes.plain(part.title), notes.plain(part.caption)
@@ -311,7 +371,7 @@ def _notebook(taking: Taking) -> bytes:
         cell["id"] = f"cell-{i}"  # else drawn by chance
     nbformat.validate(made)
     text: str = nbformat.writes(made)
-    return text.encode()
+    out.write(text.encode())
 
 
 @dataclass(frozen=True)
@@ -342,6 +402,6 @@ def _code(part: Part) -> str | None:
     return None
 
 
-_MAKE: dict[str, Callable[[Taking], bytes]] = {
+_MAKE: dict[str, Callable[[Taking, _File], None]] = {
     "html": _html, "md": _markdown, "tex": _latex, "ipynb": _notebook,
 }  # fmt: skip

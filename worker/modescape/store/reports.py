@@ -16,11 +16,13 @@ from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.records import Json
 from modescape.store.creating import free_slug
 from modescape.store.links import end_links_to
-from modescape.store.transaction import Change, Subject
+from modescape.store.transaction import QUOTA_LOCK, Change, Subject
 from modescape.tables import Report, ReportImage, ReportRevision
 
+MOST = 500  # reports of one user
 MOST_IMAGES = 40  # of a report
 MOST_BYTES = 20_000_000  # of all of them
+MOST_BYTES_OF_ONE = 1_000_000_000  # of the images in all reports of one user
 MOST_REVISIONS = 20  # of a report, the present one among them
 _KEPT = timedelta(hours=1)  # an image that nothing names
 
@@ -43,6 +45,12 @@ class Reports(Subject):
         actor().check(UserRole.RESEARCHER, "writing a report")
         name = names.checked(name, field="name")
         with self.database.writing() as change:
+            change.lock(QUOTA_LOCK)  # of two at once the second meets the first
+            of_one = select(func.count()).select_from(Report).where(Report.created_by == actor().name)
+            if (change.session.scalar(of_one) or 0) >= MOST:
+                raise InvalidInput(
+                    f"you have written {MOST} reports already", field="name", allowed="another once one is removed"
+                )
             row = Report(
                 id=str(uuid.uuid4()), slug=free_slug(change.session, Report.slug, name), name=name, blocks=list(blocks),
                 revision=1, created_by=actor().name, created_at=change.now, changed_at=change.now,
@@ -139,6 +147,13 @@ class Reports(Subject):
             if count >= MOST_IMAGES or total + len(content) > MOST_BYTES:
                 allowed = f"{MOST_IMAGES} images of {MOST_BYTES // 1_000_000} MB together in a report"
                 raise InvalidInput(f"this report has {count} images already", field="image", allowed=allowed)
+            change.lock(QUOTA_LOCK)
+            of_one = select(func.coalesce(func.sum(func.length(ReportImage.content)), 0)).join(
+                Report, Report.id == ReportImage.report_id
+            ).where(Report.created_by == row.created_by)  # fmt: skip
+            if (change.session.scalar(of_one) or 0) + len(content) > MOST_BYTES_OF_ONE:
+                allowed = f"{MOST_BYTES_OF_ONE // 1_000_000} MB of images in all reports of one user"
+                raise InvalidInput("there is no room for this image", field="image", allowed=allowed)
             image = ReportImage(
                 report_id=row.id, digest=digest, name=name, media=media, width=size[0], height=size[1],
                 content=content, at=change.now,

@@ -12,11 +12,11 @@ from modescape import asking, names
 from modescape.acting import UserRole, actor
 from modescape.errors import InvalidInput, NotFound
 from modescape.store.creating import free_slug
-from modescape.store.transaction import Subject
+from modescape.store.transaction import QUOTA_LOCK, Subject
 from modescape.tables import SavedView
 
 LONGEST = 4000  # characters of an address
-MOST = 500  # views of a home
+MOST, MOST_OF_ONE = 500, 100  # views of a home, and of one user
 _PASSING = ("cursor", "view", "open", "limit", "format")  # of one look, not of the view
 
 
@@ -47,10 +47,13 @@ class Views(Subject):
         actor().check(UserRole.RESEARCHER, "keeping a view")
         name, query = names.checked(name, field="name", longest=100), of_a_view(query)
         with self.database.writing() as change:
-            if (change.session.scalar(select(func.count()).select_from(SavedView)) or 0) >= MOST:
-                raise InvalidInput(
-                    f"there are {MOST} views already", field="name", allowed="another once one is removed"
-                )
+            change.lock(QUOTA_LOCK)  # of two at once the second meets the first
+            every, own = select(func.count()).select_from(SavedView), SavedView.created_by == actor().name
+            for most, counted, whose in ((MOST, every, "there are"), (MOST_OF_ONE, every.where(own), "you have")):
+                if (change.session.scalar(counted) or 0) >= most:
+                    raise InvalidInput(
+                        f"{whose} {most} views already", field="name", allowed="another once one is removed"
+                    )
             row = SavedView(
                 id=str(uuid.uuid4()), slug=free_slug(change.session, SavedView.slug, name), name=name, query=query,
                 created_by=actor().name, created_at=change.now,
