@@ -203,7 +203,9 @@ def test_references_are_found_in_the_time_of_reading_a_note_once() -> None:
 def test_a_note_that_takes_long_is_shown_as_it_was_typed_and_the_others_are_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    notes.read("Loaded before.")
     monkeypatch.setattr(notes_apart, "OF_ONE", 0.2)
+    monkeypatch.setattr(notes_apart, "OF_ALL", time.process_time() + 10)  # a fork begins at none
     slow, fine = notes_apart.answer_all([SLOW + "<b>", "a *note*"])
     assert (slow["last"], fine["last"]) == (True, True)
     assert slow["parts"][0].endswith(f"<pre>{SLOW}&lt;b&gt;</pre>")
