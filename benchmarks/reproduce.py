@@ -42,8 +42,11 @@ class Repetition:
     shortened: str = ""
 
 
-_COARSE, _COARSELY = {"planes.*.resolution": 33}, "planes of 33 x 33 points instead of 65 x 65"
-_FEWER, _OF_FEWER = {"shift.images": 1000}, "the first 1,000 test images under shift instead of 10,000"
+_COARSE = {"planes.*.resolution": 33, "planes.*.train_images": 500, "planes.*.test_images": 500}
+_COARSELY = "planes of 33 x 33 points, each of 500 training and 500 test images, instead of 65 x 65 of 2,000"
+_FEW, _OF_FEW = {"ensemble.runs": 3}, "3 runs instead of 5"
+_FEWER = {**_FEW, "shift.images": 500}
+_OF_FEWER = f"{_OF_FEW}, the first 500 test images under shift instead of 10,000"
 
 REPETITIONS = {
     "2": Repetition("Fig 2", "fig-2", ("trajectories", "similarity-trajectory", "tsne-trajectories")),
@@ -61,17 +64,23 @@ REPETITIONS = {
     ),
     "6-resnet20": Repetition(
         "Fig 6, ResNet20v1", "fig-6-resnet20", ("plane",),
-        {"ensemble.runs": 3, "training.epochs": 20, "training.milestones": [
+        {"ensemble.runs": 3, "methods.*.spread": 20, "training.epochs": 20, "training.milestones": [
             {"epoch": 8, "learning_rate": 1e-4}, {"epoch": 12, "learning_rate": 1e-5},
         ]},
-        "3 runs instead of 10, 20 epochs instead of 200 and the steps of the learning rate with them",
+        "3 runs instead of 10, 20 epochs instead of 200 and the steps of the learning rate with them, 20 samples over "
+        "the whole range of each method instead of 50",
     ),
-    "8": Repetition("Fig 8", "fig-8", ("ensembles",)),
+    "8": Repetition("Fig 8", "fig-8", ("ensembles",), _FEW, _OF_FEW),
     "9": Repetition("Fig 9", "fig-9", ("shift", "shift-types"), _FEWER, _OF_FEWER),
     "S1": Repetition("Fig S1", "s1", ("landscape",), _COARSE, _COARSELY),
     "S2": Repetition("Fig S2", "s2", ("tunnel",)),
-    "S3": Repetition("Fig S3", "s3", ("triangles",)),
-    "S4": Repetition("Fig S4", "s4", ("seeds",)),
+    "S3": Repetition(
+        "Fig S3", "s3", ("triangles",), {"tunnels.*.triangle_images": 500}, "triangles on 500 images instead of 2,000"
+    ),
+    "S4": Repetition(
+        "Fig S4", "s4", ("seeds",), {"seeds.learning_rates": [3e-4, 1.6e-3, 3e-3], "seeds.epochs": 20},
+        "three learning rates instead of five, each pair trained for 20 epochs instead of 40",
+    ),
     "claims": Repetition(
         "Claims", "claims", ("ensembles", "plane"), {**_FEWER, "ood": []}, f"{_OF_FEWER}, and no SVHN",
     ),
