@@ -260,11 +260,11 @@ def test_a_worker_whose_heart_cannot_be_begun_works_on_nothing(
 
 def test_what_readers_left_is_written_once_threads_can_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     written, rounds = [], 0
-    users = SimpleNamespace(write_shown=lambda: written.append(rounds))
+    users, links = SimpleNamespace(write_shown=lambda: written.append(rounds)), SimpleNamespace(write_followed=list)
 
     async def go() -> None:
         nonlocal rounds
-        loop = asyncio.create_task(noting.noting(SimpleNamespace(users=users)))  # type: ignore[arg-type]
+        loop = asyncio.create_task(noting.noting(SimpleNamespace(users=users, links=links)))  # type: ignore[arg-type]
         with no_thread(monkeypatch, "asyncio"):
             await asyncio.sleep(0.1)
         assert written == []
