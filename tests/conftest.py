@@ -52,8 +52,8 @@ def _links_followed_as_before() -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores: many tests wait for a server, a browser or a lease."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Two processes more than there are cores: many tests wait for a server, a browser or a lease."""
+    return len(os.sched_getaffinity(0)) + 2
 
 
 @pytest.fixture(scope="session")

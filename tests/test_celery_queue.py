@@ -914,7 +914,7 @@ def megabytes(pid: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["embedded", "servers"])
+@pytest.mark.parametrize("kind", [pytest.param("embedded", marks=pytest.mark.check), "servers"])
 def test_a_worker_without_work_gives_its_memory_back_and_goes_on(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, wait_until
 ) -> None:

@@ -99,7 +99,7 @@ _FOCUSED = """() => {
 }"""
 
 
-@pytest.mark.parametrize("width", [1280, pytest.param(768, marks=FULL), 360])
+@pytest.mark.parametrize("width", [pytest.param(1280, marks=FULL), pytest.param(768, marks=FULL), 360])
 @pytest.mark.parametrize("name", ["list", "every-method", "experiment, with a selection", "report, edited"])
 def test_what_has_the_focus_is_ringed_and_under_nothing(site: Served, browser: Browser, name: str, width: int) -> None:
     page = opened(browser, site, width)

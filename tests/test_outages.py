@@ -204,7 +204,7 @@ def own_postgres() -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("cut", [pytest.param(False, marks=pytest.mark.check), True])
 def test_work_waits_for_a_database_that_takes_no_writes_and_goes_on(
     own_postgres: str, cut: bool, tmp_path: Path, wait_until
 ) -> None:

@@ -513,7 +513,7 @@ def test_fourteen_megabytes_that_are_fourteen_gigabytes_cost_the_server_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGTERM, marks=pytest.mark.check), signal.SIGKILL])
 def test_nothing_is_left_when_the_server_stops(how: signal.Signals, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

@@ -365,8 +365,8 @@ def test_a_pickle_of_more_than_tensors_is_refused_with_the_lines_that_convert_it
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
-    ["resnet18", "resnext50_32x4d", "wide_resnet50_2", "vgg11_bn", "densenet121", "vit_b_16", "mobilenet_v2",
-     "inception_v3"],
+    ["resnet18", "resnext50_32x4d", "vit_b_16", "mobilenet_v2", "inception_v3",
+     *(pytest.param(one, marks=pytest.mark.check) for one in ("wide_resnet50_2", "vgg11_bn", "densenet121"))],
 )  # fmt: skip
 def test_a_file_of_torchvision_is_known_by_the_names_of_its_tensors(model: str) -> None:
     from torchvision import models
