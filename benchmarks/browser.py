@@ -39,8 +39,8 @@ from modescape.laboratory import Laboratory
 from modescape.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from ports import free_port
 from saved_home import SPECS
-from serving import free_port
 
 Json = dict[str, Any]
 SLUG = "every-figure"

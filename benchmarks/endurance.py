@@ -41,7 +41,7 @@ from modescape.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import postgres
-from serving import free_port
+from ports import free_port
 
 Json = dict[str, Any]
 EVERY_SECONDS = 30

@@ -52,7 +52,7 @@ from modescape.database import upgrade
 from modescape.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from serving import free_port
+from ports import free_port
 
 Json = dict[str, Any]
 RAM = Path("/dev/shm")  # peers that commit each run are filled ten times as fast as on a disk; Aim wants 3 GB there

@@ -40,7 +40,7 @@ from modescape.sending import ServerDoor
 from modescape.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from serving import free_port
+from ports import free_port
 
 KEPT = Path(__file__).with_suffix(".jsonl")
 NAMES = ("train/loss", "train/accuracy", "learning-rate", "gradient-norm")

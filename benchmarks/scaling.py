@@ -46,7 +46,8 @@ from modescape.store import Store
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import buckets
 import postgres
-from serving import SPEC, free_port
+from ports import free_port
+from serving import SPEC
 
 Json = dict[str, Any]
 TESTS = Path(__file__).resolve().parents[1] / "tests"

@@ -49,7 +49,8 @@ from modescape.tables import Experiment, Matrix, Stage, utcnow
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import postgres
-from serving import SPEC, finished, free_port
+from ports import free_port
+from serving import SPEC, finished
 
 Json = dict[str, Any]
 WIDE = 960  # rows and columns of the matrix that is read while lists are

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import free_port
+from ports import free_port
 
 BUCKET, KEY, SECRET = "tests", "modescape-tests", "Zx9/qW3+kT7vB5mN1cR8"
 

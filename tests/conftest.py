@@ -22,6 +22,7 @@ import pytest
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 import postgres
+from ports import free_port
 
 from modescape.database import upgrade
 from modescape.registry import Registry
@@ -52,8 +53,8 @@ def _links_followed_as_before() -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two processes more than there are cores: many tests wait for a server, a browser or a lease."""
-    return len(os.sched_getaffinity(0)) + 2
+    """One process more than there are cores: many tests wait for a server, a browser or a lease."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.fixture(scope="session")
@@ -134,9 +135,7 @@ class RedisServer:
     """A Redis without any persistence: what is killed has forgotten everything."""
 
     def __init__(self, program: str, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
                          "--dir", str(folder)]  # fmt: skip

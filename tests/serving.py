@@ -7,7 +7,6 @@ networks through the real executor, store and artifacts, in milliseconds and wit
 from __future__ import annotations
 
 import hashlib
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from ports import free_port
 
 from modescape.artifacts import Artifacts
 from modescape.executor import Executor, Machine
@@ -208,13 +208,6 @@ def finished(laboratory: Laboratory, name: str = "small one", **more: Any) -> Ex
     row = laboratory.create(SPEC, name=name, **more)
     work(laboratory, row.id)
     return laboratory.store.experiments.get(row.id)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ import pytest
 from independent import Downloaded, check_everything
 from independent_verdict import check_verdict
 from playwright.sync_api import Page, expect, sync_playwright
-from test_journey import digests, every_figure_is_there, free_port, kill_a_busy_worker, running, status, true_labels
+from ports import free_port
+from test_journey import digests, every_figure_is_there, kill_a_busy_worker, running, status, true_labels
 
 pytestmark = [pytest.mark.check, pytest.mark.timeout(3000)]
 

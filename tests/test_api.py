@@ -31,8 +31,9 @@ import pytest
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
+from ports import free_port
 from safetensors.numpy import load as load_safetensors
-from serving import CLASSES, IMAGES, SPEC, Served, finished, free_port, served, work
+from serving import CLASSES, IMAGES, SPEC, Served, finished, served, work
 from sqlalchemy.exc import OperationalError
 
 from modescape.errors import DataMissing

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ports import free_port
 from test_cli import modescape, process
-from test_journey import free_port, running
+from test_journey import running
 
 from modescape.imported.digest import set_digest
 from modescape.imported.reading import read

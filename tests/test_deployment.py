@@ -17,7 +17,8 @@ import postgres
 import psycopg
 import pytest
 import yaml
-from serving import free_port, served
+from ports import free_port
+from serving import served
 from sqlalchemy import make_url
 from test_proxy import TOKEN, _nginx
 

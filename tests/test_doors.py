@@ -29,9 +29,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect, sync_playwright
+from ports import free_port
 from real_data import real
 from safetensors.numpy import save
-from serving import Served, free_port, mainly, served
+from serving import Served, mainly, served
 from test_imported_files import REFUSED, SAFETENSORS, folder
 
 import modescape as ms

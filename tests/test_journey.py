@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from forked import forks
 from independent import Downloaded, check_everything
+from ports import free_port
 from test_cli import modescape
 from test_readme import notebook, shell_lines
 
@@ -34,13 +35,6 @@ FIGURES = (
     "ensembles", "reliability",
 )  # fmt: skip
 http = httpx.Client(timeout=60)  # one: each of its own reads all certificates again
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Process:

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from serving import free_port, mainly, served
+from ports import free_port
+from serving import mainly, served
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 from test_doors import Door, Process, along, member, odds_of, truth

@@ -17,7 +17,8 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import SPEC, finished, free_port, served, work
+from ports import free_port
+from serving import SPEC, finished, served, work
 
 from modescape import logs
 from modescape.errors import ConfigurationError

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from serving import SPEC, Served, free_port, served, work
+from ports import free_port
+from serving import SPEC, Served, served, work
 from sqlalchemy import update
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 

@@ -20,8 +20,8 @@ import httpx
 import pytest
 from bringing import environment, install, python
 from forked import Forks, forks
+from ports import free_port
 from pydantic import Field, ValidationError
-from serving import free_port
 
 from modescape import published_entries, versions
 from modescape.errors import StageError

@@ -19,7 +19,8 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from serving import Served, finished, free_port, served
+from ports import free_port
+from serving import Served, finished, served
 
 from modescape.errors import ConfigurationError
 from modescape.settings import Settings

@@ -19,7 +19,8 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import sync_playwright
-from serving import Served, finished, free_port, served
+from ports import free_port
+from serving import Served, finished, served
 from sqlalchemy import inspect, text
 
 from modescape import supervisor

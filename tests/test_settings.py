@@ -16,8 +16,8 @@ import pytest
 import redis
 import yaml
 from conftest import RedisServer
+from ports import free_port
 from pydantic import SecretStr
-from serving import free_port
 from sqlalchemy import make_url
 from test_celery_queue import chains, expected, house
 

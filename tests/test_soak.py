@@ -21,7 +21,7 @@ import httpx
 import psycopg
 import pytest
 from keeping import keep
-from serving import free_port
+from ports import free_port
 from test_celery_queue import House, chains, either, expected
 
 from modescape.artifacts import Artifacts

@@ -27,7 +27,8 @@ import httpx
 import numpy as np
 import pytest
 from fastapi.routing import APIRoute
-from serving import SPEC, Served, free_port, served, work
+from ports import free_port
+from serving import SPEC, Served, served, work
 from sqlalchemy import func, select, text
 
 from modescape import logs, neighbours, users
