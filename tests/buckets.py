@@ -143,7 +143,7 @@ class Way:
         passed = 0
         with contextlib.suppress(OSError):
             while (block := one.recv(1 << 16)) and (most is None or passed < most):
-                if block.startswith(self.says_404 or b"-"):
+                if self.says_404 and block.startswith(self.says_404):
                     one.sendall(_NOT_FOUND if block.startswith(b"HEAD") else _NOT_FOUND + b"404 page not found\n")
                     break
                 while self.silent:
